@@ -1,0 +1,70 @@
+# Tercet in two commands: `make serve` and `make test`. Each prepares .venv first, once, and again only when
+# what it is made from has changed: the dependencies, the protobuf sources, the interpreter, the extras.
+#
+#   PYTHON=python3.12    the interpreter, 3.11 or newer
+#   WITH_TORCH=0         do without torch, a large download: TorchScript models are then not served
+#   ARGS='...'           more arguments for serve, test, bench or models
+
+PYTHON ?= python3
+WITH_TORCH ?= 1
+ARGS ?=
+
+comma := ,
+version := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+device := $(shell { nvidia-smi -L || ls /dev/nvidia0; } >/dev/null 2>&1 && echo gpu || echo cpu)
+extras := $(device),samples$(if $(filter 1,$(WITH_TORCH)),$(comma)torch)
+more_extras := dev,train
+key := $(version)-$(subst $(comma),-,$(extras))
+sources := pyproject.toml constraints.txt setup.py protos/generate.py $(wildcard protos/*.proto)
+
+# Paths are relative throughout, so that the checkout may lie in a folder with spaces in its name
+bin := .venv/bin
+ready_to_serve := .venv/.serve-$(key)
+ready_to_test := .venv/.test-$(key)
+install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# $(call step,NAME,COMMAND) says what it does and, last, what failed
+step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
+
+.DELETE_ON_ERROR:
+.PHONY: help serve test test-all lint bench models clean
+
+help: ## show these commands
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) and 8002 (metrics)
+	@exec $(bin)/tercet serve model_repository $(ARGS)
+
+test: lint ## lint, types, the house test and all tests but the slow ones
+	$(call step,pytest,$(bin)/python -m pytest $(ARGS))
+
+test-all: lint ## the same, and the full soaks and repetitions
+	$(call step,pytest,$(bin)/python -m pytest --run-slow $(ARGS))
+
+lint: $(ready_to_test) ## ruff, mypy and the floors of the house
+	$(call step,ruff check,$(bin)/ruff check --quiet .)
+	$(call step,ruff format,$(bin)/ruff format --check --quiet .)
+	$(call step,mypy,$(bin)/python -m mypy)
+	$(call step,lint-imports,$(bin)/lint-imports --no-logo)
+
+bench: $(ready_to_test) ## measure requests per second, latency and CPU per request
+	@$(bin)/python -m benchmarks $(ARGS)
+
+models: $(ready_to_test) ## train the sample models again, into the same bytes
+	@$(bin)/python model_repository/train.py $(ARGS)
+
+clean: ## remove all that was made here, the environment too
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis protos/*_pb2.py protos/*_pb2.pyi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ready_to_serve): $(sources)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Tercet needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@test -e $(bin)/python$(version) || rm -rf .venv
+	$(call step,a virtual environment with Python $(version),"$(PYTHON)" -m venv .venv)
+	$(call step,install tercet[$(extras)],$(install) --editable '.[$(extras)]')
+	@touch $@
+
+$(ready_to_test): $(ready_to_serve)
+	$(call step,install tercet[$(more_extras)],$(install) --editable '.[$(more_extras)]')
+	@touch $@

@@ -1,0 +1,184 @@
+"""A version's own `pre.py` and `post.py`: plain Python that turns named arrays into named arrays.
+
+    setup(context)                           optional, called once before the first request
+    preprocess(inputs), postprocess(outputs) dict of arrays -> dict of arrays
+    INPUTS of pre.py, OUTPUTS of post.py     optional: what clients see, where the model's own
+                                             inputs or outputs differ
+
+`raise ValueError("sentence")` says that the request is at fault; any other exception is the code's.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from runtimes.errors import InputRefused, ModelBroken, RunFailed
+from runtimes.tensors import DATATYPES, VARIABLE, Array, Tensors, TensorSpec, datatype_of
+
+_serial = count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What `setup` is told.
+
+    directory    the version's folder, to read files from
+    parameters   free strings of the model's configuration
+    """
+
+    model: str
+    version: int
+    directory: Path
+    parameters: Mapping[str, str]
+
+
+class Code:
+    """One opened file. `run` may be called from several threads at once, as the file's author must know.
+
+    contract   the tensors that clients see on this side of the model; None for the model's own
+    """
+
+    def __init__(self, module: ModuleType, function: str, contract: tuple[TensorSpec, ...] | None) -> None:
+        self.contract = contract
+        self._module = module
+        self._name = function
+        self._function: Callable[[dict[str, Array]], Any] = getattr(module, function)
+
+    def run(self, arrays: Tensors) -> dict[str, Array]:
+        """Call the function on these arrays.
+
+        Raises `InputRefused` in the words of a `ValueError`, or `RunFailed` with the cause attached.
+        """
+        try:
+            returned = self._function(dict(arrays))
+        except ValueError as error:
+            raise InputRefused(str(error)) from error
+        except (Exception, SystemExit) as error:  # a model's code must not end the server
+            raise RunFailed(f"{self._name} raised {type(error).__name__}: {error}") from error
+        if not isinstance(returned, Mapping):
+            raise RunFailed(f"{self._name} returned a {type(returned).__name__}, not a dict of arrays")
+        return {self._named(name): self._array(name, value) for name, value in returned.items()}
+
+    def close(self) -> None:
+        """Forget the module. No run is in progress, and none follows."""
+        sys.modules.pop(self._module.__name__, None)
+
+    def _named(self, name: object) -> str:
+        if isinstance(name, str):
+            return name
+        raise RunFailed(f"{self._name} returned a dict with the key {name!r}, which is not a name")
+
+    def _array(self, name: str, value: Any) -> Array:
+        try:
+            return as_tensor(value)
+        except (TypeError, ValueError) as error:
+            raise RunFailed(f"{self._name} returned '{name}' as {error}") from error
+
+
+def open_pre(path: Path, context: Context) -> Code:
+    """Open a `pre.py`. Raises `ModelBroken`, naming the file and the line."""
+    return _open(path, context, "preprocess", "INPUTS")
+
+
+def open_post(path: Path, context: Context) -> Code:
+    """Open a `post.py`. Raises `ModelBroken`, naming the file and the line."""
+    return _open(path, context, "postprocess", "OUTPUTS")
+
+
+def as_tensor(value: Any) -> Array:
+    """A C-contiguous, little-endian array of a protocol datatype; the value itself where it is one.
+
+    Text becomes UTF-8 bytes. Raises `TypeError` or `ValueError` whose message completes
+    "returned 'x' as ...".
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "S" and not isinstance(value, np.ndarray):
+            array = np.asarray(value, np.object_)  # fixed-width bytes would lose trailing zeros
+    except ValueError:
+        raise ValueError("a nested list whose rows differ in length") from None
+    if array.dtype.kind in "SUO":
+        return _texts(array)
+    if array.dtype.byteorder == ">" or not array.flags.c_contiguous:
+        array = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+    try:
+        datatype_of(array)
+    except KeyError:
+        raise TypeError(f"{array.dtype}, which no datatype of the protocol carries") from None
+    return array
+
+
+def _texts(array: Array) -> Array:
+    flat = array.astype(np.object_).ravel()
+    for position, element in enumerate(flat):
+        if isinstance(element, str):
+            flat[position] = element.encode()
+        elif not isinstance(element, bytes):
+            raise TypeError(f"objects with a {type(element).__name__} among them, not text or bytes")
+    return flat.reshape(array.shape)
+
+
+def _open(path: Path, context: Context, function: str, contract: str) -> Code:
+    module = ModuleType(f"{context.model}.{context.version}.{path.stem}.{next(_serial)}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses, pickle and typing look modules up by name
+    try:
+        try:
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+            if not callable(getattr(module, function, None)):
+                raise ModelBroken(f"{path.name} has no function {function}")
+            if hasattr(module, "setup"):
+                module.setup(context)
+        except (ModelBroken, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # sys.exit too: a model's code must not end the server
+            raise ModelBroken(f"{_place(path, error)}: {_raised(error)}") from error
+        return Code(module, function, _contract(path, contract, getattr(module, contract, None)))
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """The file and the last of its lines that had a part in this."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path.name} line {error.lineno}"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f"{path.name} line {lines[-1]}" if lines else path.name
+
+
+def _raised(error: BaseException) -> str:
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _contract(path: Path, variable: str, entries: Any) -> tuple[TensorSpec, ...] | None:
+    if entries is None:
+        return None
+    if not isinstance(entries, (list, tuple)):
+        raise ModelBroken(f"{variable} in {path.name} is a {type(entries).__name__}, not a list of tensors")
+    return tuple(_declared(f"{variable}[{i}] in {path.name}", entry) for i, entry in enumerate(entries))
+
+
+def _declared(where: str, entry: Any) -> TensorSpec:
+    if not isinstance(entry, dict) or entry.keys() != {"name", "datatype", "shape"}:
+        raise ModelBroken(f"{where} is to have a name, a datatype and a shape, and nothing else")
+    name, datatype, shape = entry["name"], entry["datatype"], entry["shape"]
+    if not isinstance(name, str) or not name:
+        raise ModelBroken(f"{where} has the name {name!r}, which is not text")
+    if datatype not in DATATYPES:
+        raise ModelBroken(f"{where} has the datatype {datatype!r}; there are {', '.join(DATATYPES)}")
+    if not isinstance(shape, (list, tuple)) or not all(
+        type(size) is int and size >= VARIABLE for size in shape
+    ):
+        raise ModelBroken(f"{where} has the shape {shape!r}; it is a list of sizes, -1 where variable")
+    return TensorSpec(name, datatype, tuple(shape))

@@ -1,0 +1,30 @@
+"""What can go wrong below the server: each error is a sentence for the person who can mend it."""
+
+
+class RuntimeFault(Exception):
+    """A model cannot be opened or run; the message says why, without a traceback or a stack."""
+
+
+class RuntimeMissing(RuntimeFault):
+    """A package that this model needs is not installed, or the wrong one is; says what to install."""
+
+
+class DeviceMissing(RuntimeFault):
+    """The configuration asks for a device that this machine does not have."""
+
+
+class ModelBroken(RuntimeFault):
+    """The file is not what its name says, or the runtime refuses it; says which file and why."""
+
+
+class SignatureUnknown(RuntimeFault):
+    """The file does not say what its inputs and outputs are; shows the configuration to write."""
+
+
+class RunFailed(RuntimeFault):
+    """The model raised while it ran; the message is the runtime's own sentence."""
+
+
+class InputRefused(RuntimeFault):
+    """The request is at fault, in these words: pre- or post-processing code raised `ValueError`, or a
+    value is one that the runtime's own datatype cannot hold."""

@@ -1,0 +1,228 @@
+"""ONNX models, run by ONNX Runtime.
+
+`onnxruntime` is imported when the first ONNX model is opened. A session describes itself: the file
+is loaded once, and weights that lie beside it are found by the runtime.
+"""
+
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from runtimes.device import Device, installed_version
+from runtimes.errors import DeviceMissing, InputRefused, ModelBroken, RunFailed, RuntimeMissing
+from runtimes.session import Description, ModelFile
+from runtimes.tensors import VARIABLE, Array, Tensors, TensorSpec
+from runtimes.threads import run_threads
+
+DATATYPE_NAMES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+    "tensor(bfloat16)": "BF16",
+}
+ONNX_BFLOAT16 = 16
+"""Its number in ONNX's `TensorProto.DataType`."""
+
+SILENT = 4
+"""Only fatal errors reach standard error: every other one is raised, and told by whoever handles it."""
+
+
+def open_onnx(model: ModelFile) -> "OnnxSession":
+    """Load an ONNX file on its device."""
+    ort = _onnxruntime()
+    providers = _providers(ort, model.device)
+    try:
+        session = ort.InferenceSession(str(model.path), _options(ort, model), providers=providers)
+    except Exception as error:  # whatever the runtime stumbles over, the file is at fault
+        raise ModelBroken(f"{model.path.name} cannot be loaded: {_sentence(error, model)}") from error
+    if model.device.kind == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        raise DeviceMissing(
+            f"{model.path.name} is to run on {model.device}, but ONNX Runtime could not use it: the device, "
+            "its driver, or the CUDA and cuDNN libraries of the installed version are missing"
+        )
+    session.disable_fallback()  # to open every session again on the CPU in mid-run
+    description = _describe(session, model)
+    datatypes = {spec.datatype for spec in (*description.inputs, *description.outputs)}
+    kind = OnnxSession
+    if "BF16" in datatypes:
+        kind = _Bfloat16Session
+    elif "BYTES" in datatypes:
+        kind = _TextSession
+    return kind(session, description, model)
+
+
+class OnnxSession:
+    """A model whose tensors ONNX Runtime takes and gives as NumPy arrays."""
+
+    def __init__(self, session: Any, description: Description, model: ModelFile) -> None:
+        self.description = description
+        self._run: Callable[[Sequence[str], Any], Sequence[Any]] = session.run
+        self._session = session
+        self._model = model
+
+    def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
+        try:
+            return dict(zip(outputs, self._run(outputs, inputs), strict=True))
+        except Exception as error:
+            raise RunFailed(_sentence(error, self._model)) from error
+
+    def close(self) -> None:
+        del self._run, self._session
+
+
+class _TextSession(OnnxSession):
+    """A model with strings, which are UTF-8 text in ONNX and bytes in the protocol."""
+
+    def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
+        texts = {
+            name: _decoded(name, array) if array.dtype.hasobject else array for name, array in inputs.items()
+        }
+        results = super().run(texts, outputs)
+        return {
+            name: _each(str.encode, array) if array.dtype.hasobject else array
+            for name, array in results.items()
+        }
+
+
+class _Bfloat16Session(OnnxSession):
+    """A model with BF16, which ONNX Runtime takes as two-byte integers and does not give to NumPy."""
+
+    def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
+        ort = _onnxruntime()
+        try:
+            values = {name: self._value(ort, name, array) for name, array in inputs.items()}
+            results = self._session.run_with_ort_values(list(outputs), values)
+            return {name: _array(result) for name, result in zip(outputs, results, strict=True)}
+        except InputRefused:
+            raise
+        except Exception as error:
+            raise RunFailed(_sentence(error, self._model)) from error
+
+    @staticmethod
+    def _value(ort: Any, name: str, array: Array) -> Any:
+        if array.dtype == ml_dtypes.bfloat16:
+            return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), ONNX_BFLOAT16)
+        return ort.OrtValue.ortvalue_from_numpy(_decoded(name, array) if array.dtype.hasobject else array)
+
+
+def _array(value: Any) -> Array:
+    if value.data_type() == "tensor(bfloat16)":
+        size = value.tensor_size_in_bytes()
+        content = ctypes.string_at(value.data_ptr(), size) if size else b""
+        flat = np.frombuffer(bytearray(content), ml_dtypes.bfloat16)
+        return flat.reshape(value.shape())
+    array: Array = value.numpy()
+    return _each(str.encode, array) if array.dtype.hasobject else array
+
+
+def _each(convert: Callable[[Any], Any], array: Array) -> Array:
+    converted = np.empty(array.shape, np.object_)
+    converted.ravel()[:] = [convert(element) for element in array.ravel()]
+    return converted
+
+
+def _decoded(name: str, array: Array) -> Array:
+    try:
+        return _each(lambda element: element if isinstance(element, str) else element.decode(), array)
+    except UnicodeDecodeError as error:
+        raise InputRefused(
+            f"input '{name}' has an element that is not UTF-8 text, which is all that an ONNX string can hold"
+        ) from error
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime  # here: a process without ONNX models never loads it
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise RuntimeMissing(
+            "onnxruntime is not installed, and ONNX models need it: pip install 'tercet[cpu]', "
+            "or 'tercet[gpu]' on a machine with a CUDA device"
+        ) from error
+    except ImportError as error:
+        raise RuntimeMissing(f"onnxruntime cannot be imported: {str(error).splitlines()[0]}") from error
+    if not hasattr(onnxruntime, "InferenceSession"):  # what an uninstall of one of two packages leaves
+        raise RuntimeMissing(
+            "onnxruntime is installed in part, as when one of its two packages was removed: pip uninstall "
+            "onnxruntime onnxruntime-gpu, then pip install 'tercet[cpu]' or 'tercet[gpu]'"
+        )
+    return onnxruntime
+
+
+def _providers(ort: Any, device: Device) -> list[Any]:
+    if device.kind == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        if installed_version("onnxruntime") and installed_version("onnxruntime-gpu"):
+            raise RuntimeMissing(
+                "onnxruntime and onnxruntime-gpu are both installed, and the first hides the second, so "
+                "no CUDA device can be used: pip uninstall onnxruntime onnxruntime-gpu, "
+                "then pip install 'tercet[gpu]'"
+            )
+        raise RuntimeMissing(
+            f"the model is to run on {device}, but the installed onnxruntime is built without CUDA: "
+            "pip uninstall onnxruntime, then pip install 'tercet[gpu]'"
+        )
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA libraries that pip installed lie where no loader looks
+    return [("CUDAExecutionProvider", {"device_id": str(device.index)}), "CPUExecutionProvider"]
+
+
+def _options(ort: Any, model: ModelFile) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = run_threads(model, "intra_op_thread_count")
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _describe(session: Any, model: ModelFile) -> Description:
+    inputs = tuple(_spec(value, "input", model, model.inputs) for value in session.get_inputs())
+    outputs = tuple(_spec(value, "output", model, model.outputs) for value in session.get_outputs())
+    batches = bool(inputs) and all(spec.shape[:1] == (VARIABLE,) for spec in (*inputs, *outputs))
+    return Description(inputs, outputs, batches)
+
+
+def _spec(value: Any, role: str, model: ModelFile, declared: Sequence[TensorSpec]) -> TensorSpec:
+    datatype = DATATYPE_NAMES.get(value.type)
+    if datatype is None:
+        again = (
+            "; export it again without ZipMap, with skl2onnx: to_onnx(..., options={'zipmap': False})"
+            if "map(" in value.type
+            else ""
+        )
+        raise ModelBroken(
+            f"{role} '{value.name}' of {model.path.name} is a {value.type}, "
+            f"and only tensors can be served{again}"
+        )
+    shape = tuple(size if isinstance(size, int) and size >= 0 else VARIABLE for size in value.shape or ())
+    if not shape:  # a scalar, or a rank that the file leaves open: ONNX Runtime does not tell them apart
+        shape = next((spec.shape for spec in declared if spec.name == value.name), ())
+    return TensorSpec(value.name, datatype, shape)
+
+
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .* failed: ?)?")
+_PLACE = re.compile(r"(?:(?<=\s)|^)/?(?:[\w.+-]+/)+[\w.+-]+:\d+ [^\n]*?\)(?: const)?(?: \[[^\]]*\])? ")
+
+
+def _sentence(error: Exception, model: ModelFile) -> str:
+    """What the runtime says, on one line, without its code, its own source files, or our paths."""
+    said = str(error).split("\nStacktrace")[0].replace(str(model.path), model.path.name)
+    said = said.replace(f"{model.path.parent}/", "")
+    return " ".join(_PLACE.sub("", _CODE.sub("", said)).split()) or type(error).__name__

@@ -1,0 +1,41 @@
+"""Opens a model file with the runtime that it is for."""
+
+from runtimes import onnx_session, torchscript_session
+from runtimes.errors import ModelBroken
+from runtimes.session import ModelFile, Session
+
+PLATFORMS = {
+    ".onnx": "onnxruntime_onnx",
+    ".pt": "pytorch_libtorch",
+    ".pth": "pytorch_libtorch",
+    ".py": "python",
+}
+"""The platform of a model file, by its suffix."""
+
+
+def platform_of(file_name: str) -> str:
+    """Guess the platform; empty where the suffix tells nothing."""
+    return PLATFORMS.get("." + file_name.rpartition(".")[2].lower(), "")
+
+
+def open_session(model: ModelFile) -> Session:
+    """Load the model once, ready to run and described.
+
+    Blocks while the file is read. Raises a `RuntimeFault` whose sentence is for the model's owner.
+    """
+    name = model.path.name
+    if not model.path.is_file():
+        raise ModelBroken(f"there is no file {name}")
+    if model.path.stat().st_size == 0:
+        raise ModelBroken(f"{name} is empty")
+    match model.platform or platform_of(name):
+        case "onnxruntime_onnx":
+            return onnx_session.open_onnx(model)
+        case "pytorch_libtorch":
+            return torchscript_session.open_torchscript(model)
+        case "python":
+            raise ModelBroken(f"{name} is a model in Python, which this server cannot serve yet")
+        case "":
+            raise ModelBroken(f"{name} has no suffix that tells its platform; name it model.onnx or model.pt")
+        case unknown:
+            raise ModelBroken(f"no runtime here serves the platform '{unknown}' of {name}")

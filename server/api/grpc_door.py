@@ -1,0 +1,264 @@
+"""The inference service over gRPC: decode, ask the route, encode.
+
+`inference.GRPCInferenceService` with grpcio's asyncio server, beside the standard health service and
+reflection. Errors leave as the code of the one table, with the sentence as details.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos import inference_pb2 as pb
+from protos.pool import POOL
+from server.api.reply import Table
+from server.api.rest import counted
+from server.domain.catalogue import Catalogue
+from server.domain.control import Control
+from server.domain.errors import ModelNotFound, ModelNotReady, ServingError
+from server.domain.health import Health
+from server.domain.phase import Station
+from server.domain.request import InferRequest, InferResponse
+from server.observe.access import AccessLog
+from server.stages.route import Route
+from server.wire import configuration, control, infer_proto, metadata, statistics
+from server.wire.codes import codes_of, sentence_of
+
+log = structlog.get_logger(__name__)
+
+SERVICE = "inference.GRPCInferenceService"
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+Answer = Callable[[Any, Any], Awaitable[Any]]
+
+
+class GrpcDoor:
+    """The service's methods. `handlers` is what a grpcio server is given."""
+
+    def __init__(
+        self,
+        route: Route,
+        catalogue: Catalogue,
+        control_: Control,
+        health: Health,
+        station: Station,
+        access: AccessLog | None,
+        *,
+        name: str,
+        version: str,
+        extensions: Sequence[str],
+        codes: Table,
+    ) -> None:
+        self._route = route
+        self._catalogue = catalogue
+        self._control = control_
+        self._health = health
+        self._station = station
+        self._access = access
+        self._server = (name, version, extensions)
+        self._codes = codes
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        methods: dict[str, tuple[Answer, Any]] = {
+            "ServerLive": (self.server_live, pb.ServerLiveRequest),
+            "ServerReady": (self.server_ready, pb.ServerReadyRequest),
+            "ModelReady": (self.model_ready, pb.ModelReadyRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest),
+            "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
+            "ModelConfig": (self.model_config, pb.ModelConfigRequest),
+            "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
+            "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+            "RepositoryModelLoad": (self.load, pb.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self.unload, pb.RepositoryModelUnloadRequest),
+        }
+        table = {
+            method: grpc.unary_unary_rpc_method_handler(
+                self._guarded(answer),
+                request_deserializer=request.FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+            for method, (answer, request) in methods.items()
+        }
+        table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
+            self.model_infer, request_deserializer=pb.ModelInferRequest.FromString, response_serializer=None
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, table)
+
+    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> bytes:
+        """The bytes of a `ModelInferResponse`. A client that cancels takes its queued work along."""
+        arrived = monotonic()
+        request: InferRequest | None = None
+        response: InferResponse | None = None
+        status = 0
+        try:
+            self._station.admit()
+            served = self._route.find(message.model_name, message.model_version)
+            request, form = infer_proto.decode(message, served.facts.signature, now=arrived)
+            left = context.time_remaining()
+            if left is not None:
+                request.deadline = min(request.deadline, arrived + left)
+            response = await self._route.infer(served, request)
+            return infer_proto.encode(response, form, served.facts.labels)
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED.value[0]
+            raise
+        except Exception as error:
+            status = codes_of(error, self._codes).grpc
+            await self._abort(context, error)
+            raise
+        finally:
+            if self._access is not None:
+                self._note(message, context, request, response, arrived, status)
+
+    async def server_live(self, _: Any, context: Any) -> Any:
+        return pb.ServerLiveResponse(live=self._health.live)
+
+    async def server_ready(self, _: Any, context: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self._health.ready)
+
+    async def model_ready(self, message: Any, context: Any) -> Any:
+        try:
+            self._catalogue.facts(message.name, message.version)
+        except (ModelNotFound, ModelNotReady):
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def server_metadata(self, _: Any, context: Any) -> Any:
+        return metadata.server_metadata_message(*self._server)
+
+    async def model_metadata(self, message: Any, context: Any) -> Any:
+        facts = self._catalogue.facts(message.name, message.version)
+        versions = [facts.version] if message.version else self._catalogue.ready_versions(message.name)
+        return metadata.model_metadata_message(facts, versions)
+
+    async def model_config(self, message: Any, context: Any) -> Any:
+        return configuration.model_config_response(
+            self._catalogue.facts(message.name, message.version).config
+        )
+
+    async def model_statistics(self, message: Any, context: Any) -> Any:
+        return statistics.model_statistics_message(counted(self._catalogue, message.name, message.version))
+
+    async def repository_index(self, message: Any, context: Any) -> Any:
+        return metadata.repository_index_message(self._catalogue.index(), message.ready)
+
+    async def load(self, message: Any, context: Any) -> Any:
+        overrides = control.load_of(message)
+        await self._control.load(message.model_name, overrides.config, overrides.files)
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(self, message: Any, context: Any) -> Any:
+        control.unload_of(message)
+        await self._control.unload(message.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _guarded(self, answer: Answer) -> Answer:
+        async def call(message: Any, context: Any) -> Any:
+            try:
+                return await answer(message, context)
+            except Exception as error:
+                await self._abort(context, error)
+                raise
+
+        return call
+
+    async def _abort(self, context: Any, error: Exception) -> None:
+        """End the call with the error's code. Raises, as grpcio's abort does."""
+        if not isinstance(error, ServingError):
+            log.error("request_crashed", exc_info=error)
+        await context.abort(CODES[codes_of(error, self._codes).grpc], sentence_of(error))
+
+    def _note(
+        self,
+        message: pb.ModelInferRequest,
+        context: Any,
+        request: InferRequest | None,
+        response: InferResponse | None,
+        arrived: float,
+        status: int,
+    ) -> None:
+        assert self._access is not None
+        rows = next(iter(request.inputs.values())).shape[:1] if request and request.inputs else (0,)
+        self._access.record(
+            message.id,
+            "grpc",
+            context.peer(),
+            message.model_name,
+            response.version if response else message.model_version,
+            rows[0] if rows else 1,
+            response.batch_rows if response else 0,
+            response.queue_ns if response else 0,
+            response.compute_ns if response else 0,
+            monotonic() - arrived,
+            status,
+        )
+
+
+class HealthDoor(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """The standard health service; the empty name and the inference service's are known."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  (gRPC's name)
+        if request.service not in ("", SERVICE):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service '{request.service}'")
+        status = health_pb2.HealthCheckResponse
+        return status(status=status.SERVING if self._health.ready else status.NOT_SERVING)
+
+
+class PortRefused(Exception):
+    """The address cannot be listened on."""
+
+
+async def serve_grpc(
+    door: GrpcDoor,
+    health: Health,
+    address: str,
+    stopping: asyncio.Event,
+    *,
+    max_message_bytes: int,
+    finish_within_s: float,
+) -> None:
+    """Serve on `address` until `stopping` is set, then finish what is in flight. Raises `PortRefused`."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((door.handlers(),))
+    health_pb2_grpc.add_HealthServicer_to_server(HealthDoor(health), server)
+    reflection.enable_server_reflection(
+        (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
+        server,
+        pool=_WithHealth(),
+    )
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
+    await server.start()
+    try:
+        await stopping.wait()
+    finally:
+        await server.stop(finish_within_s)
+
+
+class _WithHealth:
+    """Our descriptor pool, and the default one for services that live there: what reflection looks in."""
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def find(*names: Any) -> Any:
+            try:
+                return getattr(POOL, method)(*names)
+            except KeyError:
+                return getattr(health_pb2.DESCRIPTOR.pool, method)(*names)
+
+        return find

@@ -1,0 +1,82 @@
+"""Uvicorn as a task of ours: it owns no signal and no loop, and its end is our decision.
+
+The socket is bound before anything is loaded, so a taken port is a sentence at once, and port 0
+can be told to whoever asks.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on; the sentence names it and says why."""
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A TCP socket on this address. Raises `PortTaken`."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"cannot listen on {address}:{port}: {error.strerror}") from None
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the app's."""
+        yield
+
+
+async def serve_http(
+    app: Any,
+    listener: socket.socket,
+    stopping: asyncio.Event,
+    *,
+    keep_alive_s: float,
+    max_header_bytes: int,
+    finish_within_s: float,
+) -> None:
+    """Serve an ASGI app until `stopping` is set; then close the listener and finish what is in flight.
+
+    Raises `RuntimeError` if the server ends before it was told to.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=max(1, int(keep_alive_s)),
+        timeout_graceful_shutdown=max(1, int(finish_within_s)),
+        h11_max_incomplete_event_size=max_header_bytes,
+        backlog=4096,
+    )
+    server = _Server(config)
+
+    async def end_when_told() -> None:
+        await stopping.wait()
+        server.should_exit = True
+
+    ender = asyncio.create_task(end_when_told())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        ender.cancel()
+    if not stopping.is_set():
+        raise RuntimeError("the HTTP server ended by itself")

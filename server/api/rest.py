@@ -1,0 +1,209 @@
+"""Everything over HTTP but inference itself: health, metadata, configuration, statistics, control.
+
+A FastAPI app for what is asked now and then. The inference path goes past it (`server.api.infer_door`);
+every refusal, the framework's own too, has the one JSON shape of `server.api.reply`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from server.api.body import read_body
+from server.api.docs import add_docs
+from server.api.infer_door import InferDoor, target_of
+from server.api.reply import Table, refuse
+from server.domain.catalogue import Catalogue, VersionFacts
+from server.domain.control import Control
+from server.domain.errors import (
+    MethodNotAllowed,
+    ModelNotFound,
+    ModelNotReady,
+    NotSupported,
+    RouteNotFound,
+    ServingError,
+    StatisticsUnknown,
+)
+from server.domain.health import Health
+from server.wire import configuration, control, metadata, statistics
+
+MODEL = "/v2/models/{model}"
+VERSION = MODEL + "/versions/{version}"
+
+
+class HttpDoor:
+    """The ASGI app: inference by the short way, all else through FastAPI."""
+
+    def __init__(self, infer: InferDoor, rest: FastAPI) -> None:
+        self._infer = infer
+        self._rest = rest
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        target = target_of(scope["path"])
+        if target is None:
+            await self._rest(scope, receive, send)
+        else:
+            await self._infer.answer(target, scope, receive, send)
+
+
+def rest_app(
+    catalogue: Catalogue,
+    control_: Control,
+    health: Health,
+    *,
+    name: str,
+    version: str,
+    extensions: Sequence[str],
+    codes: Table,
+    max_body_bytes: int,
+    docs: bool,
+) -> FastAPI:
+    """The app, ready to serve. `extensions` are those that are on, by the protocol's names."""
+    app = FastAPI(title="Tercet", version=version, openapi_url=None, docs_url=None, redoc_url=None)
+    _speak_one_language(app, codes)
+    _add_health(app, catalogue, health)
+    _add_metadata(app, catalogue, name, version, extensions)
+    _add_statistics(app, catalogue)
+    _add_control(app, catalogue, control_, max_body_bytes)
+    if docs:
+        add_docs(app, catalogue, version)
+    return app
+
+
+def _speak_one_language(app: FastAPI, codes: Table) -> None:
+    """Every refusal in the one JSON shape: ours, the framework's, and what nobody foresaw."""
+
+    def respond(error: Exception) -> Response:
+        status, headers, body = refuse(error, codes)
+        return Response(body, status, {key.decode(): value.decode() for key, value in headers})
+
+    async def ours(request: Request, error: Exception) -> Response:
+        return respond(error)
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return respond(RouteNotFound(f"there is nothing at {request.url.path}"))
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return respond(MethodNotAllowed(request.method, request.url.path, allowed))
+        return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    app.add_exception_handler(ServingError, ours)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, ours)
+
+
+def _add_health(app: FastAPI, catalogue: Catalogue, health: Health) -> None:
+    @app.get("/v2/health/live")
+    async def live() -> Response:
+        return JSONResponse({"live": health.live}, 200 if health.live else 503)
+
+    @app.get("/v2/health/ready")
+    async def ready() -> Response:
+        if health.ready:
+            return JSONResponse({"ready": True})
+        return JSONResponse({"ready": False, "error": health.reason}, 503 if health.leaving else 400)
+
+    @app.get(MODEL + "/ready")
+    @app.get(VERSION + "/ready")
+    async def model_ready(model: str, version: str = "") -> Response:
+        try:
+            _facts(catalogue, model, version)
+        except (ModelNotFound, ModelNotReady) as error:
+            return JSONResponse({"name": model, "ready": False, "error": str(error)}, 400)
+        return JSONResponse({"name": model, "ready": True})
+
+
+def _add_metadata(
+    app: FastAPI, catalogue: Catalogue, name: str, version: str, extensions: Sequence[str]
+) -> None:
+    server_version = version
+
+    @app.get("/v2")
+    async def server_metadata() -> Response:
+        return JSONResponse(metadata.server_metadata(name, server_version, extensions))
+
+    @app.get("/")
+    async def alive() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/v2/models")
+    async def models() -> Response:
+        return JSONResponse({"models": sorted({facts.model for facts in catalogue.all_facts()})})
+
+    @app.get(MODEL)
+    @app.get(VERSION)
+    async def model_metadata(model: str, version: str = "") -> Response:
+        facts = _facts(catalogue, model, version)
+        versions = [facts.version] if version else catalogue.ready_versions(model)
+        return JSONResponse(metadata.model_metadata(facts, versions))
+
+    @app.get(MODEL + "/config")
+    @app.get(VERSION + "/config")
+    async def model_config(model: str, version: str = "") -> Response:
+        return JSONResponse(configuration.model_config(_facts(catalogue, model, version).config))
+
+
+def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:
+    @app.get("/v2/models/stats")
+    async def all_statistics() -> Response:
+        return JSONResponse(statistics.model_statistics(catalogue.all_facts()))
+
+    @app.get(MODEL + "/stats")
+    @app.get(VERSION + "/stats")
+    async def model_statistics(model: str, version: str = "") -> Response:
+        return JSONResponse(statistics.model_statistics(counted(catalogue, model, version)))
+
+
+def counted(catalogue: Catalogue, model: str, version: str) -> list[VersionFacts]:
+    """Whose statistics were asked for; all that serve if no model was named.
+
+    Raises `StatisticsUnknown` if that is nobody.
+    """
+    if not model:
+        return list(catalogue.all_facts())
+    found = [
+        facts
+        for facts in catalogue.all_facts()
+        if facts.model == model and version in ("", str(facts.version))
+    ]
+    if not found:
+        raise StatisticsUnknown(model)
+    return found
+
+
+def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_bytes: int) -> None:
+    async def body_of(request: Request) -> bytes:
+        return await read_body(request.receive, dict(request.scope["headers"]), max_body_bytes)
+
+    @app.post("/v2/repository/index")
+    async def index(request: Request) -> Response:
+        ready_only = control.decode_index(await body_of(request))
+        return JSONResponse(metadata.repository_index(catalogue.index(), ready_only))
+
+    @app.post("/v2/repository/models/{model}/load")
+    async def load(model: str, request: Request) -> Response:
+        overrides = control.decode_load(await body_of(request))
+        await orders.load(model, overrides.config, overrides.files)
+        return Response(status_code=200)
+
+    @app.post("/v2/repository/models/{model}/unload")
+    async def unload(model: str, request: Request) -> Response:
+        control.decode_unload(await body_of(request))
+        await orders.unload(model)
+        return Response(status_code=200)
+
+    @app.post("/v2/repository/{repository}/index")
+    @app.post("/v2/repository/{repository}/models/{model}/load")
+    @app.post("/v2/repository/{repository}/models/{model}/unload")
+    async def named_repository(repository: str, model: str = "") -> Response:
+        raise NotSupported(f"naming a repository ('{repository}') is not supported: leave it out of the path")
+
+
+def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:
+    if version and not (version.isascii() and version.isdigit()):
+        raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
+    return catalogue.facts(model, version)

@@ -1,0 +1,272 @@
+"""The roof: builds the parts of one process, owns their tasks, and drains them in reverse.
+
+Parts are opened in the order of need and left in the opposite one: the doors stop before what they
+stand on. When a part dies, the process says so and goes.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import structlog
+import uvloop
+
+from runtimes.threads import read_cpu, thread_budget
+from server.api.grpc_door import GrpcDoor, PortRefused, serve_grpc
+from server.api.http_server import PortTaken, bind, serve_http
+from server.api.infer_door import InferDoor
+from server.api.metrics_door import MetricsDoor
+from server.api.rest import HttpDoor, rest_app
+from server.app.orders import Orders, UnknownStartupModel
+from server.app.welcome import Addresses, welcome
+from server.domain.health import Health
+from server.domain.phase import Phase, Station
+from server.lifecycle.loader import Loader
+from server.lifecycle.manager import Manager
+from server.observe.access import AccessLog
+from server.observe.logs import logging_to
+from server.observe.metrics import Measured, ProcessCollector, TallyCollector, registry
+from server.repository.scanner import Scanner
+from server.settings import Settings
+from server.stages.pool import Pool
+from server.stages.route import Route
+from server.wire.codes import CODES, TRITON_CODES
+
+log = structlog.get_logger(__name__)
+
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+)
+"""Of the protocol's extensions, those that are on."""
+
+
+class StartRefused(Exception):
+    """The server cannot start as it is asked to; the sentence says why."""
+
+
+SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
+"""Ends of the process that are the operator's to mend: told in a sentence, without a traceback."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code of the process."""
+    with _logging(settings):
+        try:
+            uvloop.run(_until_told(settings))
+        except (Exception, ExceptionGroup) as failure:
+            for leaf in _leaves(failure):
+                if isinstance(leaf, SENTENCES):
+                    print(f"tercet: {leaf}", file=sys.stderr)
+                else:
+                    log.critical("part_died", exc_info=leaf)
+            return 1
+    return 0
+
+
+async def _until_told(settings: Settings) -> None:
+    if not settings.model_repository:
+        raise StartRefused(
+            "no model repository is given: name a folder, as in 'tercet serve model_repository'"
+        )
+    for folder in settings.model_repository:
+        if not folder.is_dir():
+            raise StartRefused(f"the model repository {folder} is not a folder")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await Process(settings).run(stopping)
+
+
+class Process:
+    """One process with every stage inside: what it is made of, and in which order that comes and goes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._station = Station()
+        self._closing = asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping` is set, or until any part fails."""
+        async with AsyncExitStack() as parts:
+            access = self._access_log(parts)
+            listeners = self._listen(parts)
+            addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
+            manager = await parts.enter_async_context(self._manager())
+            orders = parts.enter_context(self._orders(manager))
+            pool = Pool(self._settings.stage_threads, self._settings.stage_queue_size)
+            parts.callback(pool.close)
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(orders.follow(), name="repository")
+                self._open_doors(tasks, manager, orders, pool, access, listeners)
+                starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
+                await stopping.wait()
+                log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
+                self._station.move_to(Phase.LEAVING)
+                await asyncio.sleep(self._settings.drain_grace_secs)
+                self._station.move_to(Phase.STOPPING)
+                starting.cancel()
+                following.cancel()
+                self._closing.set()
+            log.info("server_drained")
+        log.info("server_stopped")
+
+    def _manager(self) -> Manager:
+        settings = self._settings
+        loader = Loader(
+            cpu_budget=settings.cpu_threads or thread_budget(read_cpu()),
+            max_queue_size=settings.max_queue_size,
+            auto_complete=not settings.disable_auto_complete_config,
+        )
+        return Manager(
+            loader,
+            load_threads=settings.model_load_thread_count,
+            retire_within_s=settings.exit_timeout_secs,
+        )
+
+    def _orders(self, manager: Manager) -> Orders:
+        settings = self._settings
+        scanner = Scanner(
+            settings.model_repository,
+            config_name=settings.model_config_name,
+            settle_s=settings.repository_settle_secs,
+        )
+        return Orders(
+            scanner,
+            manager,
+            settings.model_control_mode,
+            poll_s=settings.repository_poll_secs,
+            at_start=settings.load_model,
+        )
+
+    def _open_doors(
+        self,
+        tasks: asyncio.TaskGroup,
+        manager: Manager,
+        orders: Orders,
+        pool: Pool,
+        access: AccessLog | None,
+        listeners: dict[str, socket.socket],
+    ) -> None:
+        settings = self._settings
+        codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        route = Route(manager.table, pool)
+        health = Health(self._station, lambda: manager.ready(settings.strict_readiness))
+        about: dict[str, Any] = {
+            "name": settings.id,
+            "version": installed_version("tercet"),
+            "extensions": EXTENSIONS,
+            "codes": codes,
+        }
+        if "http" in listeners:
+            limit = settings.http_max_input_size
+            infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
+            rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
+            tasks.create_task(self._http(HttpDoor(infer, rest), listeners["http"]), name="HTTP door")
+        if "metrics" in listeners:
+            shown = registry(
+                (
+                    TallyCollector(lambda: _measured(manager)),
+                    ProcessCollector(lambda: access.dropped if access else 0),
+                )
+            )
+            tasks.create_task(self._http(MetricsDoor(shown), listeners["metrics"]), name="metrics door")
+        if "grpc" in listeners:
+            door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
+            tasks.create_task(self._grpc(door, health, listeners["grpc"]), name="gRPC door")
+
+    async def _http(self, app: Any, listener: socket.socket) -> None:
+        await serve_http(
+            app,
+            listener,
+            self._closing,
+            keep_alive_s=self._settings.http_keep_alive_secs,
+            max_header_bytes=self._settings.http_max_header_bytes,
+            finish_within_s=self._settings.exit_timeout_secs,
+        )
+
+    async def _grpc(self, door: GrpcDoor, health: Health, listener: socket.socket) -> None:
+        address, port = listener.getsockname()[:2]
+        listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
+        await serve_grpc(
+            door,
+            health,
+            f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            self._closing,
+            max_message_bytes=self._settings.grpc_max_message_bytes,
+            finish_within_s=self._settings.exit_timeout_secs,
+        )
+
+    async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
+        """Once every model was tried: say what is served, and be ready."""
+        await orders.begun.wait()
+        await manager.all_settled()
+        if self._settings.exit_on_error and not manager.ready(strict=True):
+            raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
+        self._station.move_to(Phase.SERVING)
+        log.info("server_ready")
+        shown = welcome(manager, addresses, self._settings.model_repository, docs=self._settings.docs)
+        print(shown, flush=True)
+
+    def _listen(self, parts: AsyncExitStack) -> dict[str, socket.socket]:
+        """The sockets of the doors that are open. Raises `PortTaken`."""
+        settings = self._settings
+        metrics_address = settings.metrics_address or settings.http_address
+        wanted = {
+            "http": (settings.allow_http, settings.http_address, settings.http_port),
+            "grpc": (settings.allow_grpc, settings.grpc_address, settings.grpc_port),
+            "metrics": (settings.allow_metrics, metrics_address, settings.metrics_port),
+        }
+        listeners = {}
+        for door, (is_open, address, port) in wanted.items():
+            if is_open:
+                listeners[door] = bind(address, port)
+                parts.callback(listeners[door].close)
+        return listeners
+
+    def _access_log(self, parts: AsyncExitStack) -> AccessLog | None:
+        settings = self._settings
+        if not settings.access_log:
+            return None
+        stream = sys.stderr
+        if settings.log_file is not None:
+            stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
+        return parts.enter_context(AccessLog(stream))
+
+
+def _logging(settings: Settings) -> AbstractContextManager[None]:
+    return logging_to(
+        verbose=settings.log_verbose,
+        info=settings.log_info,
+        warning=settings.log_warning,
+        error=settings.log_error,
+        format=settings.log_format,
+        file=settings.log_file,
+    )
+
+
+def _measured(manager: Manager) -> Sequence[Measured]:
+    return [
+        Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
+        for facts in manager.all_facts()
+    ]
+
+
+def _leaves(failure: BaseException) -> Iterator[BaseException]:
+    """The exceptions themselves, out of their groups."""
+    if isinstance(failure, BaseExceptionGroup):
+        for inner in failure.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield failure

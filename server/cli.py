@@ -1,0 +1,403 @@
+"""The command `tercet`: serve a model repository, and ask a server that runs.
+
+`main` takes the words of a command line and returns the exit code: 0; 1 if the work failed; 2 if the words
+were wrong. What is wrong is said in sentences on stderr. `serve` is the command where none is named, so a
+start script written for tritonserver needs another program's name only.
+
+The options of `serve` are read here, not by typer or argparse: they are the fields of `Settings`, given as
+`--name value`, `--name=value` or, for a flag, `--name` alone; beside them stand Triton's options that mean
+nothing here. Neither library knows an option whose value may be missing in front of a positional argument.
+The small commands are argparse's.
+
+The server itself is imported where it is run: help and a table must not wait for torch.
+"""
+
+import argparse
+import json
+import mimetypes
+import os
+import sys
+import textwrap
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from server.settings import SettingsInvalid, nearest, options, read
+
+OVERVIEW = """\
+usage: tercet COMMAND ...
+
+  serve [REPO ...] [--option=value ...]   serve model repositories over HTTP and gRPC
+  models                                  show the models of a running server
+  infer MODEL                             ask a model of a running server
+
+`tercet COMMAND --help` has the rest. Options without a command are those of serve.
+"""
+
+SERVE_USAGE = """\
+usage: tercet serve [REPO ...] [--option=value ...]
+
+Serves the models in the folders REPO, and follows what changes in them (mode poll). A value is taken
+from the command line, else from the environment, else from the settings file, else it is the default.
+Below: option, environment variable, [default]. A flag may stand without its value.
+
+Settings file:
+
+  --settings, TERCET_SETTINGS
+      a TOML file; its keys are the names below as in http_port = 8000
+"""
+TRITON_USAGE = """\
+Triton's other options are accepted without effect, with one warning. Refused, because they would close
+a door that then stays open: """
+
+# Triton's options without a meaning here, from its command_line_parser.cc
+IDLE_FLAGS = frozenset(
+    """
+    allow-cpu-metrics allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
+    grpc-keepalive-permit-without-calls model-namespacing reuse-grpc-port reuse-http-port strict-model-config
+    """.split()  # noqa: SIM905
+)
+IDLE_VALUES = frozenset(
+    """
+    backend-config backend-directory buffer-manager-thread-count cache-config cache-directory
+    cuda-memory-pool-byte-size cuda-virtual-address-size grpc-header-forward-pattern
+    grpc-http2-max-ping-strikes grpc-http2-max-pings-without-data
+    grpc-http2-min-recv-ping-interval-without-data grpc-infer-allocation-pool-size
+    grpc-infer-response-compression-level grpc-infer-thread-count grpc-keepalive-time grpc-keepalive-timeout
+    grpc-max-connection-age grpc-max-connection-age-grace grpc-max-response-pool-size grpc-root-cert
+    grpc-server-cert grpc-server-key host-policy http-header-forward-pattern http-thread-count metrics-config
+    metrics-interval-ms min-supported-compute-capability model-load-gpu-limit model-load-retry-count
+    pinned-memory-pool-byte-size rate-limit rate-limit-resource repoagent-directory response-cache-byte-size
+    sagemaker-port sagemaker-safe-port-range sagemaker-thread-count trace-config trace-count trace-file
+    trace-level trace-log-frequency trace-rate vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
+    """.split()  # noqa: SIM905
+)
+# Triton's options that close a door: to start without them would leave open what was meant to be shut
+LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
+LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
+
+INDENT = " " * 6
+ALIASES = {"model-store": "model-repository"}
+YES, NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+
+
+class UsageError(Exception):
+    """The command line cannot be understood; exit code 2."""
+
+
+class CommandFailed(Exception):
+    """The command was understood and could not be done; exit code 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except (UsageError, CommandFailed) as error:
+        for sentence in str(error).splitlines():
+            print(f"tercet: {sentence}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _run(words: list[str]) -> int:
+    commands = {"serve": serve, "models": models, "infer": infer}
+    match words:
+        case [] | ["-h" | "--help"]:
+            print(OVERVIEW, end="")
+            return 0
+        case ["--version"]:
+            print(f"tercet {_version()}")
+            return 0
+        case [command, *rest] if command in commands:
+            return commands[command](rest)
+        case [option, *_] if option.startswith("-"):
+            return serve(words)
+        case [word, *_]:
+            raise UsageError(f"there is no command {word!r}: serve, models and infer are known")
+    raise AssertionError(words)
+
+
+def _version() -> str:
+    try:
+        return version("tercet")
+    except PackageNotFoundError:
+        return "(run from its source, not installed)"
+
+
+# serve
+
+
+def serve(words: Sequence[str]) -> int:
+    """Run a server until it is told to stop, or fails."""
+    asked = read_serve(words)
+    if asked.help:
+        print(_serve_help())
+        return 0
+    if asked.idle:
+        names = ", ".join(dict.fromkeys(asked.idle))
+        print(f"tercet: warning: these options of Triton have no effect here: {names}", file=sys.stderr)
+    try:
+        settings = read(asked.given, os.environ, asked.fallback)
+    except SettingsInvalid as error:
+        raise UsageError(str(error)) from None
+    if not settings.model_repository:
+        raise UsageError("there is nothing to serve: name a model repository, as in `tercet serve REPO`")
+    for folder in settings.model_repository:
+        if not folder.is_dir():
+            raise UsageError(f"the model repository {folder} is not a folder")
+    from server.app.process import serve  # here and not above: it brings torch, onnxruntime, fastapi and grpc
+
+    return serve(settings)
+
+
+@dataclass(slots=True)
+class ServeWords:
+    """What a command line of `serve` says.
+
+    given      values by the name of their field; `settings` is the settings file's path
+    fallback   what naming a repository without an option implies
+    idle       the options of Triton that were given and mean nothing here
+    """
+
+    given: dict[str, Any] = field(default_factory=dict)
+    fallback: dict[str, Any] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)
+    help: bool = False
+
+
+def read_serve(words: Sequence[str]) -> ServeWords:
+    """Raises `UsageError` for an unknown option or a missing value; values themselves are not judged."""
+    known = {option.flag.removeprefix("--"): option for option in options().values()}
+    flags = {name for name, option in known.items() if option.is_flag} | IDLE_FLAGS | LOCK_FLAGS
+    idle = IDLE_FLAGS | IDLE_VALUES
+    locks = LOCK_FLAGS | LOCK_VALUES
+    asked = ServeWords()
+    waiting = deque(words)
+    while waiting:
+        word = waiting.popleft()
+        if word in ("-h", "--help"):
+            asked.help = True
+        elif not word.startswith("-"):
+            asked.given.setdefault("model_repository", []).append(word)
+            asked.fallback["model_control_mode"] = "poll"
+        else:
+            written, equals, value = word.partition("=")
+            name = _option_named(written, {*known, *idle, *locks, *ALIASES, "settings"})
+            if not equals:
+                value = _value_after(written, waiting, is_flag=name in flags, may_lack=name in idle | locks)
+            if name in idle:
+                asked.idle.append(written)
+            elif name in locks:
+                _check_lock(written, value)
+            elif name in known and known[name].is_list:
+                asked.given.setdefault(known[name].field, []).append(value)
+            else:
+                asked.given[name.replace("-", "_")] = value
+    return asked
+
+
+def _option_named(written: str, names: set[str]) -> str:
+    """The option's name; an unambiguous beginning will do, as for tritonserver."""
+    name = written.removeprefix("--")
+    begun = [candidate for candidate in names if candidate.startswith(name)]
+    if name not in names and len(begun) == 1 and written.startswith("--"):
+        name = begun[0]
+    if name not in names or not written.startswith("--"):
+        hint = nearest(name, names, prefix="--")
+        raise UsageError(f"there is no option {written}{hint}\n`tercet serve --help` shows all options")
+    return ALIASES.get(name, name)
+
+
+def _value_after(written: str, waiting: deque[str], *, is_flag: bool, may_lack: bool) -> str:
+    following = waiting[0] if waiting else "--"
+    if is_flag:
+        return waiting.popleft() if following.lower() in YES | NO else "true"
+    if not following.startswith("--"):
+        return waiting.popleft()
+    if may_lack:
+        return ""
+    raise UsageError(f"{written} needs a value")
+
+
+def _check_lock(written: str, value: str) -> None:
+    if value.lower() not in NO:
+        raise UsageError(
+            f"{written} is not offered here, and to serve without it would be less closed than asked"
+        )
+
+
+def _serve_help() -> str:
+    lines = [SERVE_USAGE]
+    for group, members in groupby(options().values(), key=lambda option: option.group):
+        lines.append(f"{group}:\n")
+        for option in members:
+            default = f" [{option.default}]" if option.default else ""
+            allowed = "" if option.is_flag or option.allowed == "text" else f" ({option.allowed})"
+            lines.append(f"  {option.flag}, {option.variable}{default}")
+            lines.append(
+                textwrap.fill(
+                    option.help + allowed,
+                    100,
+                    break_on_hyphens=False,
+                    initial_indent=INDENT,
+                    subsequent_indent=INDENT,
+                )
+            )
+        lines.append("")
+    locks = ", ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))
+    return "\n".join([*lines, f"{TRITON_USAGE}{locks}."])
+
+
+# models
+
+
+def models(words: Sequence[str]) -> int:
+    """Print a table of a running server's models."""
+    asked = _asking("models", "Show the models of a running server.").parse_args(words)
+    with _server(asked) as server:
+        lines = _ask(server, "POST", "/v2/repository/index")
+        counts = {
+            (each["name"], each["version"]): each["inference_count"]
+            for each in _ask(server, "GET", "/v2/models/stats")["model_stats"]
+        }
+        platforms = {
+            name: _ask(server, "GET", _path(name))["platform"]
+            for name in {line["name"] for line in lines if line.get("state") == "READY"}
+        }
+    table = Table("model", "version", "state", "platform", "inferences", "reason")
+    for line in sorted(lines, key=lambda line: (line["name"], int(line.get("version") or 0))):
+        name, number = line["name"], line.get("version", "")
+        count = str(counts.get((name, number), ""))
+        table.add_row(
+            name, number, line.get("state", ""), platforms.get(name, ""), count, line.get("reason", "")
+        )
+    Console(highlight=False, markup=False).print(table)
+    return 0
+
+
+# infer
+
+
+def infer(words: Sequence[str]) -> int:
+    """Ask a model of a running server, and print its answer as JSON."""
+    parser = _asking("infer", "Ask a model of a running server; the answer is printed as JSON.")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--version", default="", help="a version of it; the newest that is ready if not given"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--file", help="post this file as it is, such as an image")
+    source.add_argument(
+        "--json", metavar="FILE", help="post this JSON, plain or an OIP request; - reads stdin"
+    )
+    source.add_argument(
+        "--input",
+        metavar="NAME=VALUE",
+        action="append",
+        help="one field of the request: JSON or text, or @FILE with either; repeat it for several",
+    )
+    asked = parser.parse_args(words)
+    path = _path(asked.model, asked.version)
+    with _server(asked) as server:
+        if asked.file:
+            media_type = mimetypes.guess_type(asked.file)[0] or "application/octet-stream"
+            answer = _ask(server, "POST", f"{path}/predict", _bytes(asked.file), media_type)
+        else:
+            request = _json_of(asked.json) if asked.json else dict(_named_value(each) for each in asked.input)
+            verb = "infer" if _is_oip(request) else "predict"
+            answer = _ask(server, "POST", f"{path}/{verb}", json.dumps(request).encode(), "application/json")
+    print(json.dumps(answer, ensure_ascii=False))
+    return 0
+
+
+def _is_oip(request: object) -> bool:
+    """An Open Inference Protocol request lists its inputs as tensors; all else is a plain object."""
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    return isinstance(inputs, list) and all(isinstance(each, dict) and "datatype" in each for each in inputs)
+
+
+def _named_value(written: str) -> tuple[str, object]:
+    name, equals, value = written.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--input {written}: must be NAME=VALUE or NAME=@FILE")
+    text = _text(value[1:]) if value.startswith("@") else value
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text
+
+
+def _json_of(file: str) -> object:
+    try:
+        return json.loads(sys.stdin.read() if file == "-" else _text(file))
+    except ValueError as error:
+        raise CommandFailed(f"{file} is not JSON: {error}") from None
+
+
+def _text(file: str) -> str:
+    try:
+        return _bytes(file).decode()
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{file} is not text; `--file {file}` posts it as it is") from None
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+
+
+# Asking a server
+
+
+def _asking(command: str, purpose: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"tercet {command}", description=purpose)
+    parser.add_argument("--url", default="http://localhost:8000", help="the server; default: %(default)s")
+    parser.add_argument("--timeout", type=float, default=60, metavar="SECS", help="default: %(default)s")
+    return parser
+
+
+def _path(model: str, number: str = "") -> str:
+    return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(number, safe='')}" if number else "")
+
+
+@contextmanager
+def _server(asked: argparse.Namespace) -> Iterator[httpx.Client]:
+    url = asked.url if "://" in asked.url else f"http://{asked.url}"
+    try:
+        with httpx.Client(base_url=url, timeout=asked.timeout) as server:
+            yield server
+    except httpx.ConnectError as error:
+        raise CommandFailed(f"no server answers at {url} ({error}); `tercet serve REPO` starts one") from None
+    except httpx.TimeoutException:
+        raise CommandFailed(f"{url} did not answer within {asked.timeout:g} seconds") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CommandFailed(f"asking {url} failed: {error}") from None
+
+
+def _ask(server: httpx.Client, verb: str, path: str, body: bytes = b"", media_type: str = "") -> Any:
+    """The answer's JSON. Raises `CommandFailed` with the server's own sentence if it refuses."""
+    headers = {"content-type": media_type} if media_type else {}
+    response = server.request(verb, path, content=body, headers=headers)
+    try:
+        answer = response.json()
+    except ValueError:
+        raise CommandFailed(f"{response.url} answered {response.status_code}, and not in JSON") from None
+    if response.is_error:
+        sentence = answer.get("error") if isinstance(answer, dict) else None
+        raise CommandFailed(sentence or f"{response.url} answered {response.status_code}: {answer}")
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

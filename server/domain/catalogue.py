@@ -1,0 +1,59 @@
+"""What a door may ask about the models: who answers, and what is known of them.
+
+Answered by the local lifecycle; in a gateway, one day, by what the tiers report.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from server.domain.configuration import ModelConfig
+from server.domain.signature import Signature
+from server.domain.state import Status
+from server.observe.tally import Tally
+
+NO_LABELS: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """One version that serves, as metadata, configuration and statistics show it.
+
+    signature   what clients see: with pre- or post-processing code, its declared contract
+    labels      output name -> its class names, in order
+    examples    golden examples, for people who want to see one
+    devices     where its instances run, such as ("cpu",)
+    """
+
+    model: str
+    version: int
+    platform: str
+    config: ModelConfig
+    signature: Signature
+    tally: Tally
+    devices: tuple[str, ...]
+    load_seconds: float
+    labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
+    examples: Sequence[Any] = ()
+
+
+class Catalogue(Protocol):
+    def facts(self, model: str, version: str = "") -> VersionFacts:
+        """The version that a request for (`model`, `version`) would reach.
+
+        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        """
+        ...
+
+    def ready_versions(self, model: str) -> Sequence[int]:
+        """Ascending; empty if none serves or the model is unknown."""
+        ...
+
+    def all_facts(self) -> Sequence[VersionFacts]:
+        """Every version that serves, by name and version."""
+        ...
+
+    def index(self) -> Sequence[Status]:
+        """The repository index: a line per version once something was tried, else one per model."""
+        ...

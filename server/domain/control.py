@@ -1,0 +1,25 @@
+"""What a door may order: models to be served, or no longer."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Control(Protocol):
+    """Answered by the app, which joins repository and lifecycle.
+
+    Raises `ControlRefused` where the control mode does not allow it.
+    """
+
+    async def load(self, model: str, config: str | None, files: Mapping[str, bytes]) -> None:
+        """Serve a model, as its folder says or as these say instead; returns when it is ready.
+
+        config   a model configuration as JSON, in place of the one on disk; None for that one
+        files    "<version>/<file>" -> content, in place of the folder's; then `config` is needed too
+
+        Raises `LoadUnknown` or `LoadFailed`.
+        """
+        ...
+
+    async def unload(self, model: str) -> None:
+        """Serve a model no longer; returns when requests reach it no more. Unknown names are no fault."""
+        ...

@@ -1,0 +1,129 @@
+"""Everything that can be refused or go wrong, in words.
+
+Each error carries facts and a sentence for its reader; none knows a protocol. `server.wire.codes`
+gives each its numbers, and only a door turns one into the other. Where Triton has a sentence for
+the same event, its wording is kept: people's clients match on it.
+"""
+
+
+class ServingError(Exception):
+    """The root of the family. `str(error)` is the sentence that the caller reads."""
+
+
+class InvalidRequest(ServingError):
+    """The request itself is at fault: a shape, a datatype, a name, a size, a parameter."""
+
+
+class RequestTooLarge(ServingError):
+    """The body, or what it would decompress to, is over a limit; the sentence names the option."""
+
+
+class ModelNotFound(ServingError):
+    """No such model, no such version, or no version that could answer."""
+
+    def __init__(self, model: str, reason: str = "is not found") -> None:
+        super().__init__(f"Request for unknown model: '{model}' {reason}")
+        self.model = model
+
+
+class StatisticsUnknown(ServingError):
+    """Statistics of a model that is unknown or not ready."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"requested model '{model}' is not available")
+
+
+class ModelNotReady(ServingError):
+    """The version exists but does not serve (yet, or any more)."""
+
+
+class RouteNotFound(ServingError):
+    """A path that this server does not have."""
+
+
+class MethodNotAllowed(ServingError):
+    """A path that exists, asked with another verb."""
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{method} is not allowed on {path}; use {allowed}")
+        self.allowed = allowed
+
+
+class NotSupported(ServingError):
+    """Understood, and not offered here."""
+
+
+class QueueFull(ServingError):
+    """As many requests wait as may wait. `retry_after_s` is when a place is likely to be free."""
+
+    def __init__(self, model: str, waiting: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"Exceeds maximum queue size: model '{model}' already has {waiting} requests waiting"
+        )
+        self.model = model
+        self.waiting = waiting
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ServingError):
+    """The request's time ran out before its answer was there."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Request timeout expired for model '{model}'")
+
+
+class RequestCancelled(ServingError):
+    """The caller left or cancelled; nobody reads this sentence but the log."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"request for model '{model}' was cancelled by its caller")
+
+
+class ServerStopping(ServingError):
+    """The server is on its way out and takes nothing new."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping and takes no new requests")
+
+
+class ControlRefused(ServingError):
+    """Load or unload where the operator has not allowed it."""
+
+    def __init__(self) -> None:
+        super().__init__("explicit model load / unload is not allowed if polling is enabled")
+
+
+class LoadUnknown(ServingError):
+    """Load of a name that no repository can offer."""
+
+    def __init__(self, model: str, reason: str = "") -> None:
+        super().__init__(
+            f"failed to load '{model}', failed to poll from model repository"
+            + (f": {reason}" if reason else "")
+        )
+
+
+class LoadFailed(ServingError):
+    """A version was tried and did not come up."""
+
+    def __init__(self, model: str, version: int, reason: str) -> None:
+        super().__init__(
+            f"load failed for model '{model}': version {version} is at UNAVAILABLE state: {reason}"
+        )
+
+
+class InferenceFailed(ServingError):
+    """The model raised while it ran: its fault, not the caller's and not the server's."""
+
+    def __init__(self, model: str, version: int, reason: str) -> None:
+        super().__init__(f"model '{model}' version {version} failed: {reason}")
+
+
+class StageFailed(ServingError):
+    """Pre- or post-processing code raised; the traceback is in the log under `request_id`."""
+
+    def __init__(self, model: str, version: int, stage: str, request_id: str) -> None:
+        super().__init__(
+            f"the {stage} stage of model '{model}' version {version} failed; "
+            f"the server's log has the details under request id {request_id}"
+        )

@@ -1,0 +1,39 @@
+"""Whether the server lives and whether it is ready: three answers that mean different things."""
+
+from collections.abc import Callable
+
+from server.domain.phase import Phase, Station
+
+
+class Health:
+    """Asked by every door.
+
+    live      the process is up and not on its way out
+    ready     it serves what it is required to serve
+    leaving   it is on its way out, so it will not be ready again
+    """
+
+    def __init__(self, station: Station, models_ready: Callable[[], bool]) -> None:
+        self._station = station
+        self._models_ready = models_ready
+
+    @property
+    def live(self) -> bool:
+        return self._station.phase is not Phase.STOPPING
+
+    @property
+    def leaving(self) -> bool:
+        return self._station.phase >= Phase.LEAVING
+
+    @property
+    def ready(self) -> bool:
+        return self._station.phase is Phase.SERVING and self._models_ready()
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready."""
+        if self.leaving:
+            return "the server is stopping"
+        if self._station.phase is Phase.STARTING:
+            return "the server is still starting"
+        return "a model that was wanted at the start does not serve; the repository index says why"

@@ -1,0 +1,60 @@
+"""What a repository offers: models with their versions, or the reason why one cannot be had.
+
+The repository makes these values, the lifecycle acts on them; neither knows the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from server.domain.configuration import ModelConfig
+
+NO_FILES: Mapping[str, Path] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionOffer:
+    """One version folder whose files have come to rest.
+
+    fingerprint   of the content of everything in it: equal means nothing to do
+    model_file    the file that the runtime opens
+    pre, post     this version's own code, or None
+    examples      golden example files, in the order of their names
+    """
+
+    version: int
+    directory: Path
+    fingerprint: str
+    model_file: Path
+    pre: Path | None = None
+    post: Path | None = None
+    examples: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOffer:
+    """One model of a repository.
+
+    config        None where it could not be read: then `problem` says why, with file and line
+    versions      those whose files are at rest, chosen by the version policy
+    unsettled     those chosen that are still being written: leave them as they are
+    broken        version -> why it cannot be offered, such as a folder without a model file
+    on_disk       every version folder there is, chosen or not: what has left it is not served on
+    problem       why the whole model cannot be served, such as a name in two repositories; or empty
+    labels        label file name -> its path
+    """
+
+    name: str
+    directory: Path
+    config: ModelConfig | None
+    fingerprint: str = ""
+    versions: Mapping[int, VersionOffer] = field(default_factory=dict)
+    unsettled: frozenset[int] = frozenset()
+    broken: Mapping[int, str] = field(default_factory=dict)
+    on_disk: frozenset[int] = frozenset()
+    problem: str = ""
+    labels: Mapping[str, Path] = field(default_factory=lambda: NO_FILES)
+
+
+Offers = Mapping[str, ModelOffer]

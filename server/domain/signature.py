@@ -1,0 +1,126 @@
+"""What a version takes and gives, and whether a request fits it.
+
+Made once per version; `rows` is asked for every request, so it does in one pass what can be done
+per model beforehand.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from server.domain.errors import InvalidRequest
+from server.domain.tensors import DATATYPES, VARIABLE, Tensors, TensorSpec, datatype_of
+
+
+def _written(shape: Sequence[int]) -> str:
+    return "[" + ",".join(str(size) for size in shape) + "]"
+
+
+class Signature:
+    """The contract of one model version with its callers.
+
+    inputs, outputs   full shapes, the batch dimension first where `max_batch_size` is above 0
+    max_batch_size    rows in one request, at most; 0 where the model has no batch dimension
+    optional          names of inputs that a request may leave out
+    """
+
+    __slots__ = ("_fixed", "inputs", "max_batch_size", "model", "optional", "output_names", "outputs")
+
+    def __init__(
+        self,
+        model: str,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        max_batch_size: int,
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
+        self.model = model
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.max_batch_size = max_batch_size
+        self.optional = optional
+        self.output_names = frozenset(spec.name for spec in self.outputs)
+        self._fixed: dict[str, tuple[np.dtype[np.generic], tuple[int, ...] | None, TensorSpec]] = {}
+        for spec in self.inputs:
+            rest = spec.shape[1:] if max_batch_size else spec.shape
+            self._fixed[spec.name] = (
+                DATATYPES[spec.datatype].dtype,
+                None if VARIABLE in rest else rest,
+                spec,
+            )
+
+    @property
+    def shapes_vary(self) -> bool:
+        """Whether two good requests may differ in a dimension other than the batch's, or in their inputs."""
+        return bool(self.optional) or any(rest is None for _, rest, _ in self._fixed.values())
+
+    def rows(self, inputs: Tensors) -> int:
+        """Hold a request's inputs against the contract and count its rows (1 where it does not batch).
+
+        Raises `InvalidRequest` with what came and what was expected.
+        """
+        rows = -1
+        batches = self.max_batch_size > 0
+        fixed = self._fixed
+        for name, array in inputs.items():
+            expected = fixed.get(name)
+            if expected is None:
+                raise InvalidRequest(
+                    f"unexpected inference input '{name}' for model '{self.model}'; "
+                    f"it takes {', '.join(repr(spec.name) for spec in self.inputs)}"
+                )
+            dtype, rest, spec = expected
+            shape = array.shape
+            if array.dtype != dtype:
+                raise InvalidRequest(
+                    f"inference input '{name}' data-type is '{datatype_of(array)}', "
+                    f"but model '{self.model}' expects '{spec.datatype}'"
+                )
+            if batches:
+                if (shape[1:] != rest if rest is not None else not spec.admits(shape)) or not shape:
+                    self._refuse_shape(spec, shape)
+                if rows != shape[0]:
+                    if rows >= 0:
+                        raise InvalidRequest(
+                            f"input '{name}' batch size does not match other inputs for '{self.model}': "
+                            f"{shape[0]} rows, the others have {rows}"
+                        )
+                    rows = shape[0]
+            elif shape != rest if rest is not None else not spec.admits(shape):
+                self._refuse_shape(spec, shape)
+        if len(inputs) < len(fixed):
+            self._require(inputs)
+        if not batches:
+            return 1
+        if rows > self.max_batch_size:
+            raise InvalidRequest(
+                f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}', got {rows}"
+            )
+        if rows < 1:
+            raise InvalidRequest(
+                f"inference request batch-size must be >= 1 for '{self.model}', got {max(rows, 0)}"
+            )
+        return rows
+
+    def check_outputs(self, wanted: Sequence[str]) -> None:
+        """Raises `InvalidRequest` for an output that the model does not have."""
+        for name in wanted:
+            if name not in self.output_names:
+                raise InvalidRequest(
+                    f"unexpected inference output '{name}' for model '{self.model}'; "
+                    f"it gives {', '.join(repr(spec.name) for spec in self.outputs)}"
+                )
+
+    def _require(self, inputs: Tensors) -> None:
+        missing = [s.name for s in self.inputs if s.name not in inputs and s.name not in self.optional]
+        if missing:
+            raise InvalidRequest(
+                f"expected {len(self.inputs)} inputs but got {len(inputs)} inputs for model '{self.model}': "
+                f"missing {', '.join(repr(name) for name in missing)}"
+            )
+
+    def _refuse_shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+        raise InvalidRequest(
+            f"unexpected shape for input '{spec.name}' for model '{self.model}'. "
+            f"Expected {_written(spec.shape)}, got {_written(shape)}"
+        )

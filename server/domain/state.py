@@ -1,0 +1,44 @@
+"""The stations of a model version, and the moves between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """As the repository index of Triton and KServe names them."""
+
+    UNKNOWN = "UNKNOWN"
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+LEGAL: Mapping[State, frozenset[State]] = {
+    State.UNKNOWN: frozenset({State.LOADING, State.UNAVAILABLE}),
+    State.LOADING: frozenset({State.READY, State.UNAVAILABLE}),
+    State.READY: frozenset({State.UNLOADING, State.READY}),
+    State.UNLOADING: frozenset({State.UNAVAILABLE}),
+    State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),
+}
+"""From each state, where a version may go. READY to READY is a swap to new content of one version."""
+
+UNLOADED = "unloaded"
+"""The reason of a version that is unavailable because somebody wanted it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One line of the repository index.
+
+    version   None for a model that was never tried
+    reason    empty when READY; `UNLOADED`, or the sentence of what failed
+    since     seconds since the epoch, when this state began
+    """
+
+    model: str
+    version: int | None
+    state: State
+    reason: str = ""
+    since: float = 0.0

@@ -1,0 +1,80 @@
+"""One place where a model runs: a thread that waits for runs, over a session that is shared.
+
+The thread is made when the first run is handed to it, so a model whose runs are all done in place
+never has one. The owner closes the instance after its last run.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
+
+from runtimes.errors import InputRefused
+from runtimes.session import Session
+from server.domain.configuration import ModelConfig, TensorConfig
+from server.domain.errors import InvalidRequest
+from server.domain.tensors import Array, Tensors
+
+Shapes = Mapping[str, tuple[int, ...]]
+Work = tuple[Callable[[], None], Callable[[], None]]
+
+
+class Instance:
+    """A slot of the batcher. `start` is called on the event loop, one run at a time."""
+
+    def __init__(self, name: str, session: Session, config: ModelConfig) -> None:
+        self._name = name
+        self._session = session
+        self._outputs = tuple(tensor.name for tensor in config.outputs)
+        self._into = _reshapes(config.inputs)
+        self._from = {tensor.name: tensor.dims for tensor in config.outputs if tensor.reshape is not None}
+        self._rows = bool(config.max_batch_size)
+        self._loop = asyncio.get_running_loop()
+        self._works: SimpleQueue[Work | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        """Run on the calling thread. Raises `InvalidRequest` or `RunFailed`."""
+        try:
+            if self._into:
+                inputs = self._shaped(inputs, self._into)
+            outputs = self._session.run(inputs, self._outputs)
+        except InputRefused as refusal:
+            raise InvalidRequest(str(refusal)) from None
+        return self._shaped(outputs, self._from) if self._from else outputs
+
+    def _shaped(self, tensors: Tensors, shapes: Shapes) -> dict[str, Array]:
+        """The same elements under the shapes that the other side wants; rows stay rows."""
+        return {
+            name: (
+                array.reshape((array.shape[0], *shapes[name]) if self._rows else shapes[name])
+                if name in shapes
+                else array
+            )
+            for name, array in tensors.items()
+        }
+
+    def start(self, work: Callable[[], None], done: Callable[[], None]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            self._thread.start()
+        self._works.put((work, done))
+
+    def close(self) -> None:
+        """End the thread after the run that it is in, if any. Does not wait."""
+        if self._thread is not None:
+            self._works.put(None)
+
+    def _serve(self) -> None:
+        while (item := self._works.get()) is not None:
+            work, done = item
+            work()
+            try:
+                self._loop.call_soon_threadsafe(done)
+            except RuntimeError:  # the loop was closed under a run that outlived the server's patience
+                return
+            del item, work, done  # hold no batch while waiting for the next
+
+
+def _reshapes(tensors: Sequence[TensorConfig]) -> Shapes:
+    return {tensor.name: tensor.reshape for tensor in tensors if tensor.reshape is not None}

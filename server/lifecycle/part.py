@@ -1,0 +1,50 @@
+"""A version's own pre- or post-processing code, with its failures told apart."""
+
+from typing import Literal
+
+import structlog
+
+from runtimes.code import Code
+from runtimes.errors import InputRefused, RunFailed
+from server.domain.errors import InvalidRequest, StageFailed
+from server.domain.tensors import Array, Tensors, TensorSpec
+
+log = structlog.get_logger(__name__)
+
+StageName = Literal["pre", "post"]
+
+
+class Part:
+    """One stage's code. `run` is called from several threads at once, as the code must expect."""
+
+    def __init__(self, code: Code, model: str, version: int, stage: StageName) -> None:
+        self._code = code
+        self._model = model
+        self._version = version
+        self._stage = stage
+
+    @property
+    def contract(self) -> tuple[TensorSpec, ...] | None:
+        """What clients see on this side of the model; None for the model's own tensors."""
+        return self._code.contract
+
+    def close(self) -> None:
+        """No run is in progress, and none follows."""
+        self._code.close()
+
+    def run(self, tensors: Tensors, request_id: str) -> dict[str, Array]:
+        """Raises `InvalidRequest` in the code's own words, or `StageFailed`, whose cause goes to the log."""
+        try:
+            return self._code.run(tensors)
+        except InputRefused as refusal:
+            raise InvalidRequest(str(refusal)) from None
+        except RunFailed as failure:
+            log.error(
+                "stage_failed",
+                model=self._model,
+                version=self._version,
+                stage=self._stage,
+                request_id=request_id,
+                exc_info=failure.__cause__ or failure,
+            )
+            raise StageFailed(self._model, self._version, self._stage, request_id) from None

@@ -1,0 +1,130 @@
+"""Who serves what, this instant: the one place where a request finds its version.
+
+Changed on the event loop in single steps, so a request finds the old version or the new one and
+never neither.
+"""
+
+from collections.abc import Mapping
+
+from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
+from server.domain.state import UNLOADED, State, Status
+from server.lifecycle.version import ServedVersion
+
+
+class Table:
+    """Versions that serve, by model and version as callers write it; "" is the highest."""
+
+    def __init__(self) -> None:
+        self._serving: dict[tuple[str, str], ServedVersion] = {}
+        self._versions: dict[str, dict[int, ServedVersion]] = {}
+        self._statuses: dict[str, dict[int, Status]] = {}
+        self._problems: dict[str, Status | None] = {}
+
+    def find(self, model: str, version: str) -> ServedVersion:
+        """Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number."""
+        served = self._serving.get((model, version))
+        if served is None:
+            return self._explain(model, version)
+        return served
+
+    def versions(self, model: str) -> Mapping[int, ServedVersion]:
+        return self._versions.get(model, {})
+
+    def statuses(self, model: str) -> Mapping[int, Status]:
+        return self._statuses.get(model, {})
+
+    @property
+    def models(self) -> list[str]:
+        """Every name that is known, serving or not, in order."""
+        return sorted(self._problems)
+
+    def index(self) -> list[Status]:
+        """A line per version once something was tried, else one per model."""
+        lines: list[Status] = []
+        for model in self.models:
+            statuses = self._statuses.get(model)
+            problem = self._problems[model]
+            if statuses:
+                lines.extend(statuses[version] for version in sorted(statuses))
+            elif problem is not None:
+                lines.append(problem)
+            else:
+                lines.append(Status(model, None, State.UNKNOWN))
+        return lines
+
+    def know(self, model: str, problem: Status | None = None) -> None:
+        """The repository has this name; `problem` if it cannot be served as it stands."""
+        self._problems[model] = problem
+
+    def problem(self, model: str) -> Status | None:
+        return self._problems.get(model)
+
+    def forget(self, model: str) -> None:
+        """The repository has it no more, and none of its versions serves."""
+        self._problems.pop(model, None)
+        self._statuses.pop(model, None)
+
+    def note(self, status: Status) -> None:
+        """What the index says of a version from now on."""
+        assert status.version is not None
+        self._problems.setdefault(status.model, None)
+        self._statuses.setdefault(status.model, {})[status.version] = status
+
+    def drop(self, model: str, version: int) -> None:
+        """The index has this version no more: its folder is gone."""
+        self._statuses.get(model, {}).pop(version, None)
+
+    def serve(self, served: ServedVersion) -> ServedVersion | None:
+        """From now on requests reach this version; the one it replaces comes back, to be retired."""
+        facts = served.facts
+        versions = self._versions.setdefault(facts.model, {})
+        replaced = versions.get(facts.version)
+        versions[facts.version] = served
+        self._point(facts.model)
+        return replaced
+
+    def withdraw(self, model: str, version: int) -> ServedVersion | None:
+        """Requests reach this version no more; it comes back, to be retired."""
+        versions = self._versions.get(model, {})
+        served = versions.pop(version, None)
+        if not versions:
+            self._versions.pop(model, None)
+        self._serving.pop((model, str(version)), None)
+        self._point(model)
+        return served
+
+    def _point(self, model: str) -> None:
+        versions = self._versions.get(model, {})
+        for version, served in versions.items():
+            self._serving[(model, str(version))] = served
+        if versions:
+            self._serving[(model, "")] = versions[max(versions)]
+        else:
+            self._serving.pop((model, ""), None)
+
+    def _explain(self, model: str, version: str) -> ServedVersion:
+        if model not in self._problems:
+            raise ModelNotFound(model)
+        statuses = self._statuses.get(model, {})
+        if not version:
+            loading = [status for status in statuses.values() if status.state is State.LOADING]
+            if loading:
+                raise ModelNotReady(f"model '{model}' is still loading version {loading[0].version}")
+            raise ModelNotFound(model, "has no available versions")
+        if not (version.isascii() and version.isdigit()):
+            raise InvalidRequest(
+                f"failed to get model version from specified version string '{version}' "
+                f"(details: it is not a number) for model '{model}'"
+            )
+        served = self._serving.get((model, str(int(version))))
+        if served is not None:
+            return served
+        status = statuses.get(int(version))
+        if status is None:
+            raise ModelNotFound(model, f"version {version} is not found")
+        if status.reason == UNLOADED:
+            raise ModelNotFound(model, f"version {version} has been unloaded")
+        raise ModelNotReady(
+            f"model '{model}' version {version} is not at ready state: {status.state}"
+            + (f" ({status.reason})" if status.reason else "")
+        )

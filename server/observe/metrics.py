@@ -1,0 +1,173 @@
+"""Every metric that Tercet shows, made from the tallies when somebody scrapes.
+
+Names, labels and units of the `nv_` families are Triton's. The histograms are ours, under `tercet_`:
+they can be added up over processes, and a quantile read off them. Nothing is registered, and no
+request does anything, for the sake of metrics: a tally is plain numbers.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from server.observe.tally import Histogram, Tally
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One version that serves, as far as metrics care. `tags` become labels, `_` before each name."""
+
+    model: str
+    version: str
+    tags: Mapping[str, str]
+    tally: Tally
+
+
+_COUNTERS: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
+    ("nv_inference_request_success", "Requests answered", lambda t: t.success.count),
+    ("nv_inference_count", "Rows inferred, cached ones not counted", lambda t: t.inference_count),
+    ("nv_inference_exec_count", "Runs of the model", lambda t: t.execution_count),
+    (
+        "nv_inference_request_duration_us",
+        "Time of all requests together, in microseconds",
+        lambda t: (t.success.ns + t.fail.ns) // 1000,
+    ),
+    (
+        "nv_inference_queue_duration_us",
+        "Time that requests waited, in microseconds",
+        lambda t: t.queue.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_input_duration_us",
+        "Time spent on gathering inputs, in microseconds",
+        lambda t: t.compute_input.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_infer_duration_us",
+        "Time spent in the model, in microseconds",
+        lambda t: t.compute_infer.ns // 1000,
+    ),
+    (
+        "nv_inference_compute_output_duration_us",
+        "Time spent on dealing out outputs, in microseconds",
+        lambda t: t.compute_output.ns // 1000,
+    ),
+)
+
+_GAUGES: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
+    ("nv_inference_pending_request_count", "Requests accepted and not yet running", lambda t: t.pending),
+    ("nv_model_load_duration_secs", "Time the version took to load, in seconds", lambda t: t.load_seconds),
+)
+
+_HISTOGRAMS: tuple[tuple[str, str, Callable[[Tally], Histogram]], ...] = (
+    ("tercet_request_duration_seconds", "From a request's arrival to its answer", lambda t: t.request_s),
+    ("tercet_queue_duration_seconds", "From joining the queue to the start of the run", lambda t: t.queue_s),
+    ("tercet_compute_duration_seconds", "In the model, as each request saw it", lambda t: t.compute_s),
+    ("tercet_batch_rows", "Rows in one run", lambda t: t.rows),
+)
+
+
+class TallyCollector(Collector):
+    """Reads the tallies of the versions that serve at the moment of the scrape."""
+
+    def __init__(self, measured: Callable[[], Sequence[Measured]]) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterator[Metric]:
+        versions = self._measured()
+        labels = [_labels(version) for version in versions]
+        for name, text, read in _COUNTERS:
+            metric = Metric(name, text, "counter")
+            for own, version in zip(labels, versions, strict=True):
+                metric.add_sample(name, own, read(version.tally))
+            yield metric
+        failures = Metric("nv_inference_request_failure", "Requests that failed, by reason", "counter")
+        for own, version in zip(labels, versions, strict=True):
+            for reason, count in version.tally.failures.items():
+                failures.add_sample(failures.name, {**own, "reason": reason}, count)
+        yield failures
+        for name, text, read in _GAUGES:
+            gauge = GaugeMetricFamily(name, text)
+            for own, version in zip(labels, versions, strict=True):
+                gauge.add_sample(name, own, read(version.tally))
+            yield gauge
+        for name, text, pick in _HISTOGRAMS:
+            yield _histogram(
+                name, text, ((own, pick(v.tally)) for own, v in zip(labels, versions, strict=True))
+            )
+        yield _histogram(
+            "tercet_stage_duration_seconds",
+            "In pre- or post-processing code, with the wait for a thread",
+            (
+                ({**own, "stage": stage}, histogram)
+                for own, version in zip(labels, versions, strict=True)
+                for stage, histogram in version.tally.stage_s.items()
+            ),
+        )
+
+
+class ProcessCollector(Collector):
+    """The machine's processors and memory, by Triton's names, and what the server itself reports."""
+
+    def __init__(self, dropped_lines: Callable[[], int]) -> None:
+        self._dropped_lines = dropped_lines
+
+    def collect(self) -> Iterator[Metric]:
+        total, available = _memory()
+        yield GaugeMetricFamily("nv_cpu_memory_total_bytes", "Memory of the machine, in bytes", total)
+        yield GaugeMetricFamily(
+            "nv_cpu_memory_used_bytes", "Memory in use on the machine, in bytes", total - available
+        )
+        dropped = Metric(
+            "tercet_access_lines_dropped", "Access lines lost because the log could not keep up", "counter"
+        )
+        dropped.add_sample("tercet_access_lines_dropped_total", {}, self._dropped_lines())
+        yield dropped
+
+
+def registry(collectors: Iterable[Collector]) -> CollectorRegistry:
+    """A registry of our own with these collectors: nothing global, so two servers can share a process."""
+    made = CollectorRegistry(auto_describe=False)
+    for collector in collectors:
+        made.register(collector)
+    return made
+
+
+_SUFFIXED = re.compile(rb"^(# (?:HELP|TYPE) nv_\w+?)_total ", re.MULTILINE)
+
+
+def exposition(metrics: CollectorRegistry) -> bytes:
+    """The Prometheus text. The library ends every counter's name in `_total`; Triton's have none."""
+    return _SUFFIXED.sub(rb"\1 ", generate_latest(metrics))
+
+
+def _labels(version: Measured) -> dict[str, str]:
+    tags = {f"_{key}": value for key, value in version.tags.items()}
+    return {"model": version.model, "version": version.version, **tags}
+
+
+def _histogram(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histogram]]) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    for labels, histogram in rows:
+        cumulated = list(accumulate(histogram.counts))
+        for bound, count in zip((*map(str, histogram.bounds), "+Inf"), cumulated, strict=True):
+            family.add_sample(f"{name}_bucket", {**labels, "le": bound}, count)
+        family.add_sample(f"{name}_count", labels, cumulated[-1])
+        family.add_sample(f"{name}_sum", labels, histogram.total)
+    return family
+
+
+def _memory() -> tuple[int, int]:
+    """Total and available bytes, from /proc/meminfo; zeros where there is none."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            facts = {key: int(rest.split()[0]) * 1024 for key, _, rest in (x.partition(":") for x in lines)}
+    except OSError:
+        return 0, 0
+    return facts.get("MemTotal", 0), facts.get("MemAvailable", 0)

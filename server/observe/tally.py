@@ -1,0 +1,113 @@
+"""What one model version has done so far, as plain numbers.
+
+A tally belongs to its version. The event loop alone adds to it, a few times a run; whoever shows
+statistics or metrics reads it. No lock: a reader may see a run half counted, never a torn number.
+Durations are nanoseconds, as in Triton's statistics.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+
+class Histogram:
+    """Counts by upper bound (inclusive), as Prometheus has them, not yet cumulated.
+
+    `counts` has one more place than `bounds`: what lies above the last.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def add_many(self, value: float, times: int) -> None:
+        """The same value, `times` times: what every request of a run shares."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+
+@dataclass(slots=True)
+class Span:
+    """How often something took time, and how much in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, count: int, ns: int) -> None:
+        self.count += count
+        self.ns += ns
+
+
+@dataclass(slots=True)
+class BatchSpans:
+    """Runs of one batch size (rows)."""
+
+    compute_input: Span = field(default_factory=Span)
+    compute_infer: Span = field(default_factory=Span)
+    compute_output: Span = field(default_factory=Span)
+
+
+FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Triton's counters of one version, and our histograms.
+
+    inference_count   rows that were run
+    execution_count   runs
+    success … compute_output   per request: count of requests and the sum of their times
+    failures          requests that failed after they were scheduled, by Triton's reason
+    pending           accepted, and not yet running
+    last_inference    milliseconds since the epoch; 0 for never
+    """
+
+    inference_count: int = 0
+    execution_count: int = 0
+    success: Span = field(default_factory=Span)
+    fail: Span = field(default_factory=Span)
+    queue: Span = field(default_factory=Span)
+    compute_input: Span = field(default_factory=Span)
+    compute_infer: Span = field(default_factory=Span)
+    compute_output: Span = field(default_factory=Span)
+    batches: dict[int, BatchSpans] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
+    pending: int = 0
+    last_inference: int = 0
+    load_seconds: float = 0.0
+    request_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    queue_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    compute_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
+    stage_s: dict[str, Histogram] = field(default_factory=dict)
+
+    def failed(self, reason: str, ns: int) -> None:
+        """One request failed after it was scheduled, `ns` after it arrived."""
+        self.fail.add(1, ns)
+        self.failures[reason] += 1
+
+    def batch(self, rows: int) -> BatchSpans:
+        """The spans of runs with so many rows."""
+        spans = self.batches.get(rows)
+        if spans is None:
+            spans = self.batches[rows] = BatchSpans()
+        return spans
+
+    def stage(self, name: str) -> Histogram:
+        """The times of the pre or post stage."""
+        spans = self.stage_s.get(name)
+        if spans is None:
+            spans = self.stage_s[name] = Histogram(SECONDS)
+        return spans

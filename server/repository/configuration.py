@@ -1,0 +1,251 @@
+"""Reads a model's configuration: `config.pbtxt`, or the JSON of a load request.
+
+Both become one protobuf message, are held against one set of rules, and leave as the frozen
+`ModelConfig` of the domain. Every refusal is a `ConfigInvalid` that names file, line and field.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from google.protobuf import json_format, text_format
+
+from protos import model_config_pb2 as pb
+from protos.pool import POOL
+from server.domain.configuration import (
+    ALL_VERSIONS,
+    DynamicBatching,
+    InstanceGroup,
+    InstanceKind,
+    ModelConfig,
+    Platform,
+    QueuePolicy,
+    TensorConfig,
+    TimeoutAction,
+    VersionPolicy,
+)
+from server.repository.declared import MODEL_CONFIG, declared, unread_fields
+from server.repository.invalid import ConfigInvalid
+from server.repository.places import NOWHERE, Place, Places, places_of
+from server.repository.rules import BACKENDS, faults, platform_of
+
+_BACKEND_OF = {platform: backend for backend, platform in BACKENDS.items()}
+_PARSER_PLACE = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r'Message type "inference\.([\w.]+)" has no field named "(\w+)"')
+_UNKNOWN_NAME = re.compile(r'Enum type "inference\.(?P<kind>[\w.]+)" has no value named (?P<word>\w+)')
+_UNKNOWN_NAME_IN_JSON = re.compile(
+    r"Invalid enum value (?P<word>\S+) for enum type inference\.(?P<kind>[\w.]*\w)"
+)
+_ONE_OF = re.compile(r'Field "\w+" is specified along with field "(?P<other>\w+)"')
+_ONE_OF_IN_JSON = re.compile(r'should not have multiple "(?P<choice>\w+)" oneof fields')
+_MAX_BATCH_SIZE = frozenset({"max_batch_size", "maxBatchSize"})
+_FIELD_IN_JSON = re.compile(r"Failed to parse (\S+) field: ")
+_PLACE_IN_JSON = re.compile(r'\s+at "?ModelConfig\.?([^"\s]*?)"?\.*(?:\n.*)?$', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A configuration that makes sense, and what else is worth knowing of it.
+
+    fingerprint   of what it says: equal for two texts that differ in comments and spaces only
+    unread        fields that the operator wrote and nothing acts on yet
+    not_served    why a model of this kind cannot be served yet; or empty
+    """
+
+    config: ModelConfig
+    fingerprint: str
+    unread: tuple[str, ...] = ()
+    not_served: str = ""
+    file: str
+    places: Places = NOWHERE
+
+    def invalid(self, field: str, sentence: str) -> ConfigInvalid:
+        """The refusal of a field for a reason that only the files beside it can tell."""
+        return _invalid(self.file, self.places, field, sentence)
+
+
+def read_text(content: bytes, model: str, file: str) -> Reading:
+    """Read protobuf's text format. `model` is the folder's name, `file` how errors call the file."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigInvalid(file=file, line=line, field="", sentence="is not UTF-8 text") from error
+    places = places_of(text, MODEL_CONFIG)
+    message = pb.ModelConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise _unparsed(error, file, places) from error
+    return _read(message, model, file, places, batches_known=places.wrote("max_batch_size"))
+
+
+def read_json(text: str, model: str, file: str = "config of the load request") -> Reading:
+    """Read the JSON form: names of the .proto, enums by name, 64-bit integers as numbers or strings."""
+    message = pb.ModelConfig()
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigInvalid(
+            file=file, line=error.lineno, column=error.colno, field="", sentence=f"is not JSON: {error.msg}"
+        ) from error
+    except RecursionError as error:
+        raise ConfigInvalid(file=file, line=1, field="", sentence="is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ConfigInvalid(file=file, line=1, field="", sentence="is not a JSON object")
+    try:
+        json_format.ParseDict(values, message)
+    except json_format.ParseError as error:
+        raise _unparsed_json(error, file) from error
+    written = {name for name, value in values.items() if value is not None}
+    return _read(message, model, file, NOWHERE, batches_known=not written.isdisjoint(_MAX_BATCH_SIZE))
+
+
+def read_nothing(model: str) -> Reading:
+    """What holds where the operator wrote no configuration."""
+    return _read(pb.ModelConfig(), model, f"{model}/config.pbtxt", NOWHERE, batches_known=False)
+
+
+def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batches_known: bool) -> Reading:
+    for fault in faults(message, model, batches_known):
+        raise _invalid(file, places, fault.field, fault.sentence)
+    message.name = model
+    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
+    return Reading(
+        config=_config(message, batches_known),
+        fingerprint=hashlib.sha256(says).hexdigest(),
+        unread=unread_fields(message),
+        not_served=_not_served(message),
+        file=file,
+        places=places,
+    )
+
+
+def _not_served(message: pb.ModelConfig) -> str:
+    if platform_of(message) is Platform.ENSEMBLE:
+        return "ensembles are not served yet"
+    if message.HasField("sequence_batching"):
+        return "models with sequence_batching are not served yet"
+    if message.model_transaction_policy.decoupled:
+        return "models with a decoupled transaction policy are not served yet"
+    return ""
+
+
+def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
+    platform = platform_of(message)
+    batching = _batching(message.dynamic_batching) if message.HasField("dynamic_batching") else None
+    return ModelConfig(
+        name=message.name,
+        platform=platform,
+        backend=_BACKEND_OF[platform] if platform else "",
+        max_batch_size=message.max_batch_size if batches_known else None,
+        inputs=tuple(_tensor(tensor) for tensor in message.input),
+        outputs=tuple(_tensor(tensor) for tensor in message.output),
+        version_policy=_version_policy(message.version_policy),
+        instance_groups=tuple(
+            InstanceGroup(
+                kind=InstanceKind(pb.ModelInstanceGroup.Kind.Name(group.kind)),
+                count=group.count,
+                gpus=tuple(group.gpus),
+            )
+            for group in message.instance_group
+        ),
+        default_model_filename=message.default_model_filename,
+        dynamic_batching=batching,
+        metric_tags=MappingProxyType(dict(message.metric_tags)),
+        parameters=MappingProxyType({key: value.string_value for key, value in message.parameters.items()}),
+        declared=MappingProxyType(declared(message)),
+    )
+
+
+def _tensor(tensor: pb.ModelInput | pb.ModelOutput) -> TensorConfig:
+    datatype = pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+    return TensorConfig(
+        name=tensor.name,
+        datatype="BYTES" if datatype == "STRING" else datatype,
+        dims=tuple(tensor.dims),
+        reshape=tuple(tensor.reshape.shape) if tensor.HasField("reshape") else None,
+        optional=tensor.optional if isinstance(tensor, pb.ModelInput) else False,
+        label_filename=tensor.label_filename if isinstance(tensor, pb.ModelOutput) else "",
+    )
+
+
+def _version_policy(policy: pb.ModelVersionPolicy) -> VersionPolicy:
+    if policy.HasField("all"):
+        return ALL_VERSIONS
+    if policy.HasField("specific"):
+        return VersionPolicy(latest=None, specific=frozenset(policy.specific.versions))
+    return VersionPolicy(latest=policy.latest.num_versions) if policy.HasField("latest") else VersionPolicy()
+
+
+def _batching(batching: pb.ModelDynamicBatching) -> DynamicBatching:
+    queue = batching.default_queue_policy
+    return DynamicBatching(
+        preferred_batch_size=tuple(batching.preferred_batch_size),
+        max_queue_delay_microseconds=batching.max_queue_delay_microseconds,
+        preserve_ordering=batching.preserve_ordering,
+        default_queue_policy=QueuePolicy(
+            timeout_action=TimeoutAction(pb.ModelQueuePolicy.TimeoutAction.Name(queue.timeout_action)),
+            default_timeout_microseconds=queue.default_timeout_microseconds,
+            allow_timeout_override=queue.allow_timeout_override,
+            max_queue_size=queue.max_queue_size,
+        ),
+    )
+
+
+def _invalid(file: str, places: Places, field: str, sentence: str) -> ConfigInvalid:
+    if places is NOWHERE:
+        return ConfigInvalid(file=file, field=field, sentence=sentence)
+    place = places.find(field) or Place(1, 1)
+    return ConfigInvalid(file=file, line=place.line, column=place.column, field=field, sentence=sentence)
+
+
+def _unparsed(error: text_format.ParseError, file: str, places: Places) -> ConfigInvalid:
+    line, column = error.GetLine() or 1, error.GetColumn() or 1
+    sentence = _PARSER_PLACE.sub("", str(error))
+    return ConfigInvalid(
+        file=file,
+        line=line,
+        column=column,
+        field=places.field_at(Place(line, column)),
+        sentence=_explained(sentence),
+    )
+
+
+def _unparsed_json(error: json_format.ParseError, file: str) -> ConfigInvalid:
+    chain = str(error)
+    names = _FIELD_IN_JSON.findall(chain)
+    sentence = _FIELD_IN_JSON.sub("", chain)
+    place = _PLACE_IN_JSON.search(sentence)
+    within = place.group(1) if place else ""
+    sentence = _PLACE_IN_JSON.sub("", sentence).rstrip(".")
+    unknown, one_of = _UNKNOWN_FIELD.search(sentence), _ONE_OF_IN_JSON.search(sentence)
+    inner = unknown[2] if unknown else one_of["choice"] if one_of else ""
+    field = f"{within}.{inner}".strip(".") if inner else within or ".".join(names)
+    return ConfigInvalid(file=file, field=field, sentence=_explained(sentence))
+
+
+def _explained(sentence: str) -> str:
+    """Say it in the operator's words where protobuf's would not help, and name the nearest good word."""
+    field = _UNKNOWN_FIELD.search(sentence)
+    if field:
+        known = POOL.FindMessageTypeByName(f"inference.{field.group(1)}").fields_by_name
+        return f"there is no field '{field.group(2)}'{_nearest(field.group(2), list(known))}"
+    name = _UNKNOWN_NAME.search(sentence) or _UNKNOWN_NAME_IN_JSON.search(sentence)
+    if name:
+        words = list(POOL.FindEnumTypeByName(f"inference.{name['kind']}").values_by_name)
+        return f"'{name['word']}' is none of {', '.join(words)}{_nearest(name['word'], words)}"
+    other = _ONE_OF.search(sentence)
+    if other:
+        return f"cannot stand beside {other['other']}; choose one"
+    if _ONE_OF_IN_JSON.search(sentence):
+        return "has more than one choice; choose one"
+    return sentence
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,139 @@
+"""Looks at all repositories and says what they offer.
+
+`scan` blocks for as long as file systems take and new content takes to read, so it belongs in a thread. One
+model's fault stays that model's; a repository that cannot be listed keeps what it offered last, as
+a share that is not mounted for a minute must not unload everything.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import structlog
+
+from server.domain.offer import ModelOffer, Offers
+from server.repository.candidate import Candidate, Look, Moment
+from server.repository.snapshot import model_folders
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What the repositories offer, and when to look again if nothing seems to change; None for never."""
+
+    offers: Offers
+    wait_s: float | None
+
+
+class _Repository:
+    """One repository folder, and what is known of its models between scans."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.candidates: dict[str, Candidate] = {}
+        self.gone_since_s: dict[str, float] = {}
+        self._identity: tuple[int, int] | None = None
+        self._lost = ""
+
+    def folders(self) -> Mapping[str, Path] | None:
+        """The models' folders; None where the repository is not there just now. Said once in the log."""
+        try:
+            facts = self.path.stat()
+            identity = (facts.st_dev, facts.st_ino)
+            folders = model_folders(self.path)
+        except OSError as error:
+            self._lose(str(error.strerror))
+            return None
+        if not folders and self.candidates and identity != self._identity:
+            self._lose("it is empty, and another folder than before: is it mounted?")
+            return None
+        if self._lost:
+            log.info("repository_back", repository=str(self.path))
+        self._lost, self._identity = "", identity
+        return folders
+
+    def _lose(self, why: str) -> None:
+        if why != self._lost:
+            log.error(
+                "repository_unavailable", repository=str(self.path), reason=why, kept=sorted(self.candidates)
+            )
+        self._lost = why
+
+
+class Scanner:
+    """All repositories of a server. Safe to call from any thread; scans follow one another.
+
+    repositories   the folders, in the operator's order
+    config_name    where a model has `configs/<config_name>.pbtxt`, that is its configuration
+    settle_s       how long files must look the same before they count as written
+    clock          monotonic seconds
+    wall_clock     seconds since the epoch, as files are stamped
+    """
+
+    def __init__(
+        self,
+        repositories: Sequence[Path],
+        *,
+        config_name: str = "",
+        settle_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.repositories = tuple(dict.fromkeys(path.absolute() for path in repositories))
+        self._known = [_Repository(path) for path in self.repositories]
+        self._config_name = config_name
+        self._settle_s = settle_s
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+
+    def scan(self) -> Scan:
+        """Look at every model once."""
+        with self._lock:
+            moment = Moment(self._clock(), self._wall_clock())
+            looks: dict[str, list[tuple[Path, Look]]] = {}
+            for repository in self._known:
+                for name, look in self._looks(repository, moment):
+                    looks.setdefault(name, []).append((repository.path / name, look))
+            offers = {name: offer for name, found in sorted(looks.items()) if (offer := _only(name, found))}
+            waits = [look.wait_s for found in looks.values() for _, look in found if look.wait_s is not None]
+            return Scan(MappingProxyType(offers), min(waits, default=None))
+
+    def _looks(self, repository: _Repository, moment: Moment) -> Iterator[tuple[str, Look]]:
+        folders = repository.folders()
+        if folders is None:
+            for name, candidate in repository.candidates.items():
+                yield name, Look(candidate.offer, None)
+            return
+        for name, directory in folders.items():
+            repository.gone_since_s.pop(name, None)
+            if name not in repository.candidates:
+                repository.candidates[name] = Candidate(name, directory, self._config_name, self._settle_s)
+            yield name, self._look(name, repository.candidates[name], moment)
+        for name in sorted(repository.candidates.keys() - folders.keys()):
+            gone_since_s = repository.gone_since_s.setdefault(name, moment.monotonic_s)
+            wait_s = gone_since_s + self._settle_s - moment.monotonic_s
+            if wait_s > 0:  # perhaps between the two renames that replace it
+                yield name, Look(repository.candidates[name].offer, wait_s)
+            else:
+                del repository.candidates[name], repository.gone_since_s[name]
+
+    def _look(self, name: str, candidate: Candidate, moment: Moment) -> Look:
+        try:
+            return candidate.look(moment)
+        except Exception as error:  # our own fault, and still no reason to lose the other models
+            log.exception("model_not_scanned", model=name)
+            return Look(candidate.refuse(f"could not be looked at: {error!r}"), None)
+
+
+def _only(name: str, found: list[tuple[Path, Look]]) -> ModelOffer | None:
+    if len(found) == 1:
+        return found[0][1].offer
+    folders = " and ".join(str(directory) for directory, _ in found)
+    return ModelOffer(
+        name=name, directory=found[0][0], config=None, problem=f"is in more than one repository: {folders}"
+    )

@@ -1,0 +1,153 @@
+"""What lies in a model's folder at one moment: names and stamps, never content.
+
+Taken in one walk; everything that is decided later is decided over this value. Links are
+followed, each folder once, so that a circle of links ends.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MOST_FILES = 10_000
+"""In one version: more than that is a link to somewhere else, not a model."""
+
+_NOT_OURS = ("~", ".swp", ".swo", ".swx", ".tmp", ".part", ".partial", ".crdownload", ".pyc", "._COPYING_")
+
+
+class FolderUnreadable(Exception):
+    """A folder that the operator must look after. `str(error)` says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What changes when a file's content does. Equal stamps: nobody wrote to it in between."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder with all files beneath it, by their paths relative to it.
+
+    changed_ns   the latest ctime of any file or folder beneath it, not counting its own
+    """
+
+    path: Path
+    mtime_ns: int
+    ctime_ns: int
+    files: Mapping[str, Stamp]
+    changed_ns: int
+
+    @property
+    def stamps(self) -> tuple[tuple[str, Stamp], ...]:
+        return tuple(sorted(self.files.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFolder:
+    """A model's folder.
+
+    beside       everything that is not in a version folder: configuration, labels
+    versions     the version folders
+    unreadable   version -> why its folder cannot be listed
+    """
+
+    beside: Folder
+    versions: Mapping[int, Folder]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+
+
+def is_ignored(name: str) -> bool:
+    """Hidden files, what editors and copies leave while they work, and notes for people."""
+    return (
+        name.startswith((".", "#"))
+        or name.endswith(_NOT_OURS)
+        or name in ("__pycache__", "lost+found")
+        or name.lower().startswith("readme")
+    )
+
+
+def version_of(name: str) -> int | None:
+    """The version that a folder of this name holds: a positive integer, written plainly."""
+    return int(name) if name.isascii() and name.isdigit() and name[0] != "0" else None
+
+
+def model_folders(repository: Path) -> dict[str, Path]:
+    """Every model's name and folder. Raises `OSError` where the repository itself cannot be listed."""
+    with os.scandir(repository) as entries:
+        return {
+            entry.name: repository / entry.name
+            for entry in entries
+            if not is_ignored(entry.name) and entry.is_dir()
+        }
+
+
+def take_snapshot(directory: Path) -> ModelFolder:
+    """List a model's folder. Raises `FolderUnreadable`, or `FileNotFoundError` where it has just gone."""
+    version_paths: dict[int, Path] = {}
+    own = _list(directory)
+    others = []
+    for entry in own:
+        version = version_of(entry.name)
+        if version is not None and entry.is_dir():
+            version_paths[version] = directory / entry.name
+        else:
+            others.append(entry)
+    versions, unreadable = {}, {}
+    for version, path in sorted(version_paths.items()):
+        try:
+            versions[version] = _folder(path, _list(path))
+        except FolderUnreadable as error:
+            unreadable[version] = str(error)
+    return ModelFolder(beside=_folder(directory, others), versions=versions, unreadable=unreadable)
+
+
+def _folder(path: Path, entries: list[os.DirEntry[str]]) -> Folder:
+    facts = path.stat()
+    files: dict[str, Stamp] = {}
+    changed_ns = 0
+    for name, found in _walk(path, entries, {(facts.st_dev, facts.st_ino)}):
+        changed_ns = max(changed_ns, found.st_ctime_ns)
+        if stat.S_ISREG(found.st_mode):
+            files[name] = Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            if len(files) > MOST_FILES:
+                raise FolderUnreadable(f"folder {path.name} holds more than {MOST_FILES} files")
+    return Folder(
+        path=path, mtime_ns=facts.st_mtime_ns, ctime_ns=facts.st_ctime_ns, files=files, changed_ns=changed_ns
+    )
+
+
+def _walk(
+    root: Path, entries: list[os.DirEntry[str]], been: set[tuple[int, int]]
+) -> Iterator[tuple[str, os.stat_result]]:
+    waiting = [("", entries)]
+    while waiting:
+        prefix, entries = waiting.pop()
+        for entry in entries:
+            try:
+                facts = entry.stat()
+            except FileNotFoundError:  # gone since it was listed, or a link to nothing
+                continue
+            except OSError as error:  # a link to itself, or a target that may not be seen
+                raise FolderUnreadable(f"{entry.name} cannot be read: {error.strerror}") from error
+            name = prefix + entry.name
+            yield name, facts
+            place = (facts.st_dev, facts.st_ino)
+            if stat.S_ISDIR(facts.st_mode) and place not in been:
+                been.add(place)
+                waiting.append((f"{name}/", _list(root / name)))
+
+
+def _list(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if not is_ignored(entry.name)]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FolderUnreadable(f"folder {path.name} cannot be read: {error.strerror}") from error

@@ -1,0 +1,299 @@
+"""Many callers, one run: the waiting requests of a model version leave together.
+
+The batcher lives on the event loop: every method is called there, and tickets are settled there.
+It works when something happens (a request joins, a run ends, a delay or a deadline is over) and
+sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end.
+
+A run that has been measured to take microseconds is done in place, on the loop: handing it to a
+thread and back would cost more than the run. All others go to their slot's own thread.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic_ns, time
+
+from server.domain.errors import DeadlineExceeded, InferenceFailed, ServerStopping, ServingError
+from server.domain.request import FOREVER
+from server.domain.tensors import Array
+from server.observe.tally import Tally
+from server.scheduling.queue import Queue
+from server.scheduling.rule import BatchRule, Hold, Leave
+from server.scheduling.slot import Slot
+from server.scheduling.stack import split, stack
+from server.scheduling.ticket import Ticket
+
+IN_PLACE_NS = 150_000
+"""A run that takes less than this blocks the loop for less than two hand-overs between threads cost."""
+
+
+class Run:
+    """One batch on its way through a slot. `work` may run on any thread; the rest is the loop's."""
+
+    __slots__ = ("_batches", "_model", "_version", "answers", "began", "ended", "inferred", "slot", "tickets")
+
+    def __init__(self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket]) -> None:
+        self._model = model
+        self._version = version
+        self._batches = batches
+        self.slot = slot
+        self.tickets = tickets
+        self.answers: list[dict[str, Array] | ServingError] = []
+        self.began = self.inferred = self.ended = 0
+
+    def work(self) -> None:
+        """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
+
+        If several went together and the run failed, each goes again alone, so that one poisonous
+        request fails only itself.
+        """
+        self.began = monotonic_ns()
+        try:
+            self.answers = list(self._run(self.tickets))
+        except Exception as error:
+            if len(self.tickets) == 1:
+                self.answers = [self._failure(error)]
+            else:
+                self.answers = [self._run_alone(ticket) for ticket in self.tickets]
+        self.ended = monotonic_ns()
+        if not self.inferred:
+            self.inferred = self.began
+
+    def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
+        inputs = stack([ticket.inputs for ticket in tickets])
+        self.inferred = monotonic_ns()
+        outputs = self.slot.run(inputs)
+        if self._batches:
+            return split(outputs, [ticket.rows for ticket in tickets])
+        return [outputs]
+
+    def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
+        if ticket.settled:
+            return ServerStopping()  # already settled: nobody hears this
+        try:
+            return self._run([ticket])[0]
+        except Exception as error:
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> ServingError:
+        if isinstance(error, ServingError):
+            return error
+        return InferenceFailed(self._model, self._version, str(error) or type(error).__name__)
+
+
+class Batcher:
+    """The queue, the rule and the slots of one model version.
+
+    Owned by the version; `close` ends it. `rule` None is a model without a batch dimension or
+    without dynamic batching: each request runs alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: int,
+        batches: bool,
+        rule: BatchRule | None,
+        slots: Sequence[Slot],
+        max_queue_size: int,
+        tally: Tally,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        self._model = model
+        self._version = version
+        self._batches = batches
+        self._rule = rule or BatchRule(max_batch_size=1)
+        self._alone = rule is None
+        self._idle = deque(slots)
+        self._slots = len(slots)
+        self._queue = Queue(model, max_queue_size)
+        self._tally = tally
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._running: set[Run] = set()
+        self._run_ns = 0.0
+        self._looking = False
+        self._hold: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = FOREVER
+        self._closed = False
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Put a ticket in the queue. Raises `QueueFull` or `ServerStopping`; else it will be settled."""
+        if self._closed:
+            raise ServerStopping()
+        self._queue.join(ticket, self._expected_wait_s)
+        self._tally.pending += 1
+        self._quiet.clear()
+        ticket.queued = self._clock()
+        if ticket.deadline < self._sweep_at:
+            self._sweep_by(ticket.deadline)
+        if self._idle and not self._looking:
+            self._look_soon()
+
+    def leave(self, ticket: Ticket, why: ServingError) -> None:
+        """The caller gave up: its queued work goes with it, a run under way goes on without it."""
+        if self._queue.leave(ticket):
+            self._tally.pending -= 1
+        ticket.fail(why)
+        self._note_quiet()
+
+    async def close(self, within_s: float) -> None:
+        """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
+        self._closed = True
+        try:
+            async with asyncio.timeout(within_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            for ticket in list(self._queue):
+                self.leave(ticket, ServerStopping())
+            for run in self._running:
+                for ticket in run.tickets:
+                    ticket.fail(ServerStopping())
+        finally:
+            for timer in (self._hold, self._sweep):
+                if timer is not None:
+                    timer.cancel()
+
+    @property
+    def _expected_wait_s(self) -> float:
+        runs = max(1.0, self._queue.rows / self._rule.max_batch_size)
+        return runs * self._run_ns / 1e9 / max(1, self._slots)
+
+    def _look_soon(self) -> None:
+        self._looking = True
+        self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Start every run that can start now."""
+        self._looking = False
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+        while self._idle and len(self._queue):
+            now = self._clock()
+            soonest: int | None = None
+            tickets: list[Ticket] | None = None
+            for lane in self._queue.lanes:
+                answer = self._decide(lane, now)
+                if isinstance(answer, Leave):
+                    tickets = self._queue.take(lane, answer.requests)
+                    break
+                soonest = answer.us if soonest is None else min(soonest, answer.us)
+            if tickets is None:
+                if soonest is not None:
+                    self._hold = self._loop.call_later(soonest / 1e6, self._look)
+                return
+            if self._start(tickets, now):
+                return
+
+    def _decide(self, lane: deque[Ticket], now: int) -> Leave | Hold:
+        if self._alone:
+            return Leave(1, lane[0].rows)
+        return self._rule.decide((ticket.rows for ticket in lane), (now - lane[0].queued) // 1000)
+
+    def _start(self, tickets: list[Ticket], now: int) -> bool:
+        """Run a batch; True if it was run in place and the loop deserves a turn."""
+        self._tally.pending -= len(tickets)
+        live = []
+        for ticket in tickets:
+            if ticket.deadline * 1e9 <= now:
+                ticket.fail(DeadlineExceeded(self._model))
+            else:
+                ticket.started = now
+                live.append(ticket)
+        if not live:
+            self._note_quiet()
+            return False
+        slot = self._idle.popleft()
+        run = Run(self._model, self._version, self._batches, slot, live)
+        self._running.add(run)
+        if 0 < self._run_ns < IN_PLACE_NS:
+            run.work()
+            self._finish(run)
+            return True
+        slot.start(run.work, lambda: self._finish(run))
+        return False
+
+    def _finish(self, run: Run) -> None:
+        """Settle a run's tickets, count them, and look who is next."""
+        self._running.discard(run)
+        self._idle.append(run.slot)
+        tickets = run.tickets
+        took = run.ended - run.began
+        self._run_ns = took if not self._run_ns else self._run_ns + (took - self._run_ns) * 0.2
+        self._count(run)
+        rows = sum(ticket.rows for ticket in tickets)
+        for ticket, answer in zip(tickets, run.answers, strict=True):
+            ticket.inferred, ticket.computed, ticket.batch_rows = run.inferred, run.ended, rows
+            if isinstance(answer, ServingError):
+                ticket.fail(answer)
+            else:
+                ticket.answer(answer)
+        if len(self._queue):
+            if not self._looking:
+                self._look_soon()
+        else:
+            self._note_quiet()
+
+    def _count(self, run: Run) -> None:
+        good = [
+            ticket
+            for ticket, answer in zip(run.tickets, run.answers, strict=True)
+            if not isinstance(answer, ServingError)
+        ]
+        if not good:
+            return
+        tally = self._tally
+        requests = len(good)
+        rows = sum(ticket.rows for ticket in good)
+        input_ns = run.inferred - run.began
+        infer_ns = run.ended - run.inferred
+        queued = 0
+        add = tally.queue_s.add
+        for ticket in good:
+            waited = run.began - ticket.queued
+            queued += waited
+            add(waited / 1e9)
+        output_ns = self._clock() - run.ended
+        tally.queue.add(requests, queued)
+        tally.compute_input.add(requests, input_ns * requests)
+        tally.compute_infer.add(requests, infer_ns * requests)
+        tally.compute_output.add(requests, output_ns * requests)
+        tally.compute_s.add_many(infer_ns / 1e9, requests)
+        tally.rows.add(rows)
+        tally.inference_count += rows
+        tally.execution_count += 1
+        tally.last_inference = int(time() * 1000)
+        spans = tally.batch(rows)
+        spans.compute_input.add(1, input_ns)
+        spans.compute_infer.add(1, infer_ns)
+        spans.compute_output.add(1, output_ns)
+
+    def _sweep_by(self, deadline: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = deadline
+        self._sweep = self._loop.call_later(max(0.0, deadline - self._clock() / 1e9), self._expire)
+
+    def _expire(self) -> None:
+        """Tell everyone whose time is over, waiting or running, and note who is next."""
+        self._sweep, self._sweep_at = None, FOREVER
+        now = self._clock() / 1e9
+        soonest = FOREVER
+        for ticket in [*self._queue, *(ticket for run in self._running for ticket in run.tickets)]:
+            if ticket.settled:
+                continue
+            if ticket.deadline <= now:
+                self.leave(ticket, DeadlineExceeded(self._model))
+            else:
+                soonest = min(soonest, ticket.deadline)
+        if soonest != FOREVER:
+            self._sweep_by(soonest)
+
+    def _note_quiet(self) -> None:
+        if not self._running and not len(self._queue):
+            self._quiet.set()

@@ -1,0 +1,18 @@
+"""Where a run can happen: an instance, as the batcher sees it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from server.domain.tensors import Array, Tensors
+
+
+class Slot(Protocol):
+    """One run at a time. Several slots may stand on one set of weights."""
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        """Run the model on the calling thread. Raises whatever the model raises."""
+        ...
+
+    def start(self, work: Callable[[], None], done: Callable[[], None]) -> None:
+        """Call `work` on the slot's own thread, then `done` on the event loop. `work` never raises."""
+        ...

@@ -1,0 +1,47 @@
+"""Requests into one run, and the run's outputs back to the requests."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from server.domain.tensors import Array, Tensors
+
+
+class RowsLost(Exception):
+    """The model gave an output whose first dimension is not the rows that it was given."""
+
+
+def stack(requests: Sequence[Tensors]) -> Tensors:
+    """Join requests along axis 0 into one run.
+
+    Tensor `name` of request i has shape (rows_i, *rest); `rest`, dtype and the names agree across
+    requests. The result has shape (sum of rows_i, *rest), in request order; one copy, and none for
+    a request that goes alone.
+    """
+    if len(requests) == 1:
+        return {name: np.ascontiguousarray(array) for name, array in requests[0].items()}
+    return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
+
+
+def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
+    """Give each request its rows, as views.
+
+    Raises `RowsLost` if an output does not have one row for each that went in.
+    """
+    total = sum(rows)
+    for name, array in outputs.items():
+        if not array.shape or array.shape[0] != total:
+            raise RowsLost(
+                f"output '{name}' has shape {list(array.shape)} for a batch of {total} rows; "
+                "a model that batches must give one row for each row it is given"
+            )
+    if len(rows) == 1:
+        return [dict(outputs)]
+    shares: list[dict[str, Array]] = []
+    start = 0
+    columns = tuple(outputs.items())
+    for count in rows:
+        end = start + count
+        shares.append({name: array[start:end] for name, array in columns})
+        start = end
+    return shares

@@ -1,0 +1,282 @@
+"""Every option of a process: its name, its default, its bounds, and where its value comes from.
+
+The command line goes before the environment (`TERCET_` and the name), that before a settings file (TOML),
+that before the defaults. `read` makes one frozen `Settings` of them, or raises `SettingsInvalid` with a
+sentence for each fault. Only `server.cli` and `server.app` read this; a part is handed the values it needs.
+
+Where Triton has the option, the name and, unless the help says otherwise, the default are Triton's.
+
+Plain pydantic holds the values to their types. pydantic-settings would join the sources too, but it cannot
+say which one a bad value came from, wants lists in the environment as JSON, and triples the time of import.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+INT32_MAX = 2**31 - 1
+MIB = 2**20
+
+
+class SettingsInvalid(Exception):
+    """`faults` has a sentence for every value that cannot be used, named as the operator wrote it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+def _group(title: str) -> Callable[..., Any]:
+    def option(default: Any, help: str, **bounds: Any) -> Any:
+        return Field(default, description=help, json_schema_extra={"group": title}, **bounds)
+
+    return option
+
+
+def _listed(value: object) -> object:
+    """One text may hold several values, with commas: a variable has no other way. Empty ones are none."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    return [part for part in parts if part != ""] if isinstance(parts, list) else parts
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+_models = _group("Models")
+_process = _group("Start and stop")
+_http = _group("HTTP")
+_grpc = _group("gRPC")
+_metrics = _group("Metrics")
+_running = _group("Queues and threads")
+_logging = _group("Logging")
+
+
+class Settings(BaseModel):
+    """All options with their values; the order is that of `tercet serve --help`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    model_repository: Paths = _models((), "folder of models; repeat it to serve several")
+    model_control_mode: Literal["none", "poll", "explicit"] = _models(
+        "none",
+        "none: load all models once; poll: follow the folders, as `serve REPO` does; explicit: load by call",
+    )
+    repository_poll_secs: float = _models(
+        15, "in mode poll, between two scans; file events come on top", gt=0
+    )
+    repository_settle_secs: float = _models(1.0, "how long files must lie still before they are loaded", ge=0)
+    load_model: Names = _models((), "in mode explicit, a model to load at the start; repeat it, or * for all")
+    model_config_name: str = _models("", "read configs/NAME.pbtxt of a model in place of its config.pbtxt")
+    disable_auto_complete_config: bool = _models(False, "fill in nothing that a config.pbtxt leaves out")
+    model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)
+
+    id: str = _process("tercet", "the server's name in its metadata")
+    strict_readiness: bool = _process(True, "ready only while every model is; false: once the server answers")
+    exit_on_error: bool = _process(False, "go if a model fails at the start (Triton's default is true)")
+    drain_grace_secs: float = _process(0, "on SIGTERM, how long to serve on while not ready any more", ge=0)
+    exit_timeout_secs: float = _process(30, "after the grace, how long to wait for requests in flight", ge=0)
+    state_dir: FilePath = _process(None, "the one folder to write to; without it less is remembered")
+
+    allow_http: bool = _http(True, "answer over HTTP")
+    http_address: str = _http("0.0.0.0", "address to listen on", min_length=1)
+    http_port: Port = _http(8000, "port to listen on; 0 takes a free one")
+    http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
+    http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
+    http_keep_alive_secs: float = _http(75, "how long a connection may idle between requests", gt=0)
+    json_max_depth: int = _http(64, "nesting in a request's JSON", ge=4, le=250)
+    docs: bool = _http(True, "show the API of the served models at /docs")
+
+    allow_grpc: bool = _grpc(True, "answer over gRPC")
+    grpc_address: str = _grpc("0.0.0.0", "address to listen on", min_length=1)
+    grpc_port: Port = _grpc(8001, "port to listen on; 0 takes a free one")
+    grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
+    allow_client_shm: bool = _grpc(False, "let clients register shared memory (Triton's default is true)")
+
+    allow_metrics: bool = _metrics(True, "show Prometheus metrics")
+    metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")
+    metrics_port: Port = _metrics(8002, "port to listen on; 0 takes a free one")
+
+    max_queue_size: int = _running(1024, "requests that may wait for a model whose config has no limit", ge=1)
+    overload_status: Literal["tercet", "triton"] = _running(
+        "tercet", "a full queue answers 429 / RESOURCE_EXHAUSTED, or Triton's 503 / UNAVAILABLE"
+    )
+    stage_threads: int = _running(4, "threads that run pre- and post-processing code", ge=1, le=1024)
+    stage_queue_size: int = _running(1024, "requests that may wait for one of them", ge=1)
+    cpu_threads: int = _running(0, "threads that compute, for all models; 0: as the cgroup allows", ge=0)
+
+    log_verbose: int = _logging(0, "1 and above add debug lines", ge=0)
+    log_info: bool = _logging(True, "write lines of level info")
+    log_warning: bool = _logging(True, "write lines of level warning")
+    log_error: bool = _logging(True, "write lines of level error")
+    log_format: Literal["default", "ISO8601", "json"] = _logging("default", "lines for people, or of JSON")
+    log_file: FilePath = _logging(None, "append the log to this file; without it, stderr")
+    access_log: bool = _logging(True, "write a line for each request")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        faults = [*self._shared_ports(), *self._startup_models()]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _shared_ports(self) -> Iterable[str]:
+        doors = (
+            ("--http-port", self.allow_http, self.http_port),
+            ("--grpc-port", self.allow_grpc, self.grpc_port),
+            ("--metrics-port", self.allow_metrics, self.metrics_port),
+        )
+        taken: dict[int, str] = {}
+        for name, is_open, port in doors:
+            if is_open and port:
+                if port in taken:
+                    yield f"{taken[port]} and {name} are both {port}: each door needs a port of its own"
+                taken.setdefault(port, name)
+
+    def _startup_models(self) -> Iterable[str]:
+        if self.load_model and self.model_control_mode != "explicit":
+            yield f"--load-model needs --model-control-mode=explicit, which is {self.model_control_mode}"
+        if "*" in self.load_model and len(self.load_model) > 1:
+            yield "--load-model=* loads every model, so it cannot stand beside another --load-model"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How one field looks to an operator.
+
+    default   as it would be written; empty for none
+    allowed   what its value may be, in words
+    """
+
+    field: str
+    group: str
+    help: str
+    default: str
+    allowed: str
+    is_flag: bool
+    is_list: bool
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.field.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "TERCET_" + self.field.upper()
+
+
+@cache
+def options() -> Mapping[str, Option]:
+    """Every option, by the name of its field, in the order of the help."""
+    schemas = Settings.model_json_schema()["properties"]
+    return {field: _option(field, schema) for field, schema in schemas.items()}
+
+
+def _option(field: str, schema: Mapping[str, Any]) -> Option:
+    return Option(
+        field=field,
+        group=schema["group"],
+        help=schema["description"],
+        default=_written(schema["default"]),
+        allowed=_allowed(schema),
+        is_flag=schema.get("type") == "boolean",
+        is_list=schema.get("type") == "array",
+    )
+
+
+def _written(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if default in (None, "", []) else str(default)
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(schema["enum"])
+    if schema.get("type") == "boolean":
+        return "true or false"
+    if schema.get("type") not in ("integer", "number"):
+        return "text, not empty" if "minLength" in schema else "text"
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    if "exclusiveMinimum" in schema:
+        return f"{kind} above {schema['exclusiveMinimum']:g}"
+    if "maximum" in schema:
+        return f"{kind} from {schema['minimum']} to {schema['maximum']}"
+    return f"{kind}, at least {schema['minimum']}"
+
+
+def nearest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint for the end of a sentence: the known word that was probably meant."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def read(
+    command_line: Mapping[str, object],
+    environment: Mapping[str, str],
+    fallback: Mapping[str, object] | None = None,
+) -> Settings:
+    """Join the sources, the first that names a field deciding it.
+
+    `command_line` and `fallback` go by field name; `settings` on the command line, else TERCET_SETTINGS,
+    is the path of the settings file. `fallback` is weaker than every source but the defaults.
+    """
+    options_given = {name: value for name, value in command_line.items() if name != "settings"}
+    file = str(command_line.get("settings") or environment.get("TERCET_SETTINGS", ""))
+    sources = (
+        _Source(options_given, lambda name, value: f"{options()[name].flag}={value}"),
+        _Source(_variables(environment), lambda name, value: f"{options()[name].variable}={value}"),
+        _Source(_settings_file(file) if file else {}, lambda name, value: f"{name} = {value!r} in {file}"),
+        _Source(fallback or {}, lambda name, value: f"{name}={value}"),
+    )
+    given: dict[str, object] = {}
+    for source in reversed(sources):
+        given.update(source.values)
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsInvalid([_fault(dict(fault), sources) for fault in error.errors()]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """`written` gives a field and its value back as the operator of this source writes it."""
+
+    values: Mapping[str, object]
+    written: Callable[[str, object], str]
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, object]:
+    """The variables that are ours. An empty one counts as unset.
+
+    For a Service named tercet-http, Kubernetes itself sets TERCET_HTTP_PORT=tcp://…: nobody's option.
+    """
+    found = {field: environment.get(option.variable, "") for field, option in options().items()}
+    return {field: value for field, value in found.items() if value and not value.startswith("tcp://")}
+
+
+def _settings_file(path: str) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsInvalid([f"the settings file {path} cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsInvalid([f"the settings file {path} is not TOML: {error}"]) from None
+
+
+def _fault(fault: Mapping[str, Any], sources: Sequence[_Source]) -> str:
+    if not fault["loc"]:
+        return str(fault["ctx"]["error"])  # written by Settings itself, as whole sentences
+    name = str(fault["loc"][0])
+    written = next(source.written for source in sources if name in source.values)
+    if fault["type"] == "extra_forbidden":
+        return f"{written(name, fault['input'])}: there is no such setting{nearest(name, options())}"
+    return f"{written(name, fault['input'])}: must be {options()[name].allowed}"

@@ -1,0 +1,196 @@
+"""The way of one request: resolved once, at the door, then pre-process, predict, post-process.
+
+A version without code of its own has one stage, and its request goes straight to the batcher. A
+request is pinned to the version that it found, for its whole way.
+"""
+
+import asyncio
+from time import monotonic
+from uuid import uuid4
+
+import structlog
+
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    QueueFull,
+    RequestCancelled,
+    ServingError,
+    StageFailed,
+)
+from server.domain.request import FOREVER, InferRequest, InferResponse
+from server.domain.signature import Signature
+from server.domain.tensors import Array, Tensors
+from server.lifecycle.part import Part, StageName
+from server.lifecycle.table import Table
+from server.lifecycle.version import ServedVersion
+from server.scheduling.ticket import Lane, Ticket
+from server.stages.pool import Pool
+
+log = structlog.get_logger(__name__)
+
+
+class Route:
+    """Takes requests from every door. Holds no request itself: each is its caller's to await or cancel."""
+
+    def __init__(self, table: Table, pool: Pool) -> None:
+        self._table = table
+        self._pool = pool
+
+    def find(self, model: str, version: str) -> ServedVersion:
+        """The version that a request is pinned to from here on.
+
+        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        """
+        return self._table.find(model, version)
+
+    async def infer(self, served: ServedVersion, request: InferRequest) -> InferResponse:
+        """Answer one request. Raises a `ServingError`; cancelling it takes queued work along.
+
+        Call it in the same turn of the loop as `find`, or with a lease on what was found.
+        """
+        if served.staged:
+            with served.lease():
+                return await self._through_stages(served, request)
+        served.predicts.check_outputs(request.outputs)
+        rows = served.predicts.rows(request.inputs)
+        ticket = await self._predict(served, request, request.inputs, rows)
+        assert ticket.outputs is not None
+        response = _respond(served, request, served.predicts, ticket, ticket.outputs)
+        _count_success(served, request.arrived)
+        return response
+
+    async def _predict(
+        self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
+    ) -> Ticket:
+        """Queue, batch, run. Counts a failure here; a success is counted when the whole way is done."""
+        answered = asyncio.get_running_loop().create_future()
+
+        def told(_: Ticket) -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        ticket = Ticket(
+            inputs,
+            rows,
+            told,
+            lane=_lane(served.predicts, inputs),
+            deadline=_deadline(served, request),
+        )
+        try:
+            served.batcher.submit(ticket)
+        except QueueFull as error:
+            _count_failure(served, error, request.arrived)
+            raise
+        try:
+            await answered
+        except asyncio.CancelledError:
+            served.batcher.leave(ticket, RequestCancelled(request.model))
+            _count_failure(served, RequestCancelled(request.model), request.arrived)
+            raise
+        if ticket.error is not None:
+            _count_failure(served, ticket.error, request.arrived)
+            raise ticket.error
+        return ticket
+
+    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> InferResponse:
+        """Pre-process, predict, post-process, within the request's deadline."""
+        seen = served.facts.signature
+        seen.check_outputs(request.outputs)
+        rows = seen.rows(request.inputs)
+        request_id = request.id or uuid4().hex
+        left = None if request.deadline == FOREVER else request.deadline - monotonic()
+        try:
+            async with asyncio.timeout(left):
+                inputs: Tensors = request.inputs
+                if served.pre is not None:
+                    inputs = await self._stage(served, "pre", served.pre, inputs, request_id)
+                    rows = _rows_for_model(served, inputs, request_id)
+                ticket = await self._predict(served, request, inputs, rows)
+                assert ticket.outputs is not None
+                outputs = ticket.outputs
+                if served.post is not None:
+                    outputs = await self._stage(served, "post", served.post, outputs, request_id)
+        except TimeoutError:
+            raise DeadlineExceeded(request.model) from None
+        missing = [name for name in request.outputs or seen.output_names if name not in outputs]
+        if missing:
+            log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
+            raise StageFailed(request.model, served.facts.version, "post", request_id)
+        response = _respond(served, request, seen, ticket, outputs)
+        _count_success(served, request.arrived)
+        return response
+
+    async def _stage(
+        self, served: ServedVersion, name: StageName, part: Part, tensors: Tensors, request_id: str
+    ) -> dict[str, Array]:
+        began = monotonic()
+        done = await self._pool.run(served.facts.model, lambda: part.run(tensors, request_id))
+        served.facts.tally.stage(name).add(monotonic() - began)
+        return done
+
+
+def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> int:
+    """Hold what pre-processing made against the model; a misfit is the code's fault, not the caller's."""
+    try:
+        return served.predicts.rows(inputs)
+    except InvalidRequest as misfit:
+        facts = served.facts
+        log.error(
+            "pre_output_misfit",
+            model=facts.model,
+            version=facts.version,
+            reason=str(misfit),
+            request_id=request_id,
+        )
+        raise StageFailed(facts.model, facts.version, "pre", request_id) from None
+
+
+def _lane(signature: Signature, inputs: Tensors) -> Lane:
+    if not signature.shapes_vary:
+        return None
+    return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
+
+
+def _deadline(served: ServedVersion, request: InferRequest) -> float:
+    """The request's own deadline, and the queue policy's where that applies."""
+    limit = served.queue_timeout_s
+    if limit is None or (served.timeout_override and request.deadline != FOREVER):
+        return request.deadline
+    return min(request.deadline, request.arrived + limit)
+
+
+def _respond(
+    served: ServedVersion, request: InferRequest, signature: Signature, ticket: Ticket, outputs: Tensors
+) -> InferResponse:
+    names = request.outputs or [spec.name for spec in signature.outputs]
+    return InferResponse(
+        model=served.facts.model,
+        version=str(served.facts.version),
+        outputs={name: outputs[name] for name in names},
+        id=request.id,
+        batch_rows=ticket.batch_rows,
+        queue_ns=ticket.started - ticket.queued,
+        compute_ns=ticket.computed - ticket.inferred,
+    )
+
+
+def _count_success(served: ServedVersion, arrived: float) -> None:
+    tally = served.facts.tally
+    took = monotonic() - arrived
+    tally.success.add(1, int(took * 1e9))
+    tally.request_s.add(took)
+
+
+def _count_failure(served: ServedVersion, error: ServingError, arrived: float) -> None:
+    match error:
+        case QueueFull() | DeadlineExceeded():
+            reason = "REJECTED"
+        case RequestCancelled():
+            reason = "CANCELED"
+        case InferenceFailed():
+            reason = "BACKEND"
+        case _:
+            reason = "OTHER"
+    served.facts.tally.failed(reason, int((monotonic() - arrived) * 1e9))

@@ -1,0 +1,95 @@
+"""What each error is called on the wire: the one table of HTTP statuses and gRPC codes.
+
+Plain numbers, so that no protocol library is needed to read it. Every door translates here and
+nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from server.domain.errors import (
+    ControlRefused,
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    LoadFailed,
+    LoadUnknown,
+    MethodNotAllowed,
+    ModelNotFound,
+    ModelNotReady,
+    NotSupported,
+    QueueFull,
+    RequestCancelled,
+    RequestTooLarge,
+    RouteNotFound,
+    ServerStopping,
+    ServingError,
+    StageFailed,
+    StatisticsUnknown,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The HTTP status and the number of the gRPC status code."""
+
+    http: int
+    grpc: int
+
+
+_INVALID_ARGUMENT = Codes(http=400, grpc=3)
+_UNAVAILABLE = Codes(http=503, grpc=14)
+_INTERNAL = Codes(http=500, grpc=13)
+
+CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
+    {
+        InvalidRequest: _INVALID_ARGUMENT,
+        RequestTooLarge: Codes(
+            http=413, grpc=8
+        ),  # RESOURCE_EXHAUSTED, as gRPC itself says of a large message
+        ModelNotFound: Codes(http=404, grpc=5),  # NOT_FOUND
+        StatisticsUnknown: _INVALID_ARGUMENT,
+        ModelNotReady: _UNAVAILABLE,
+        RouteNotFound: Codes(http=404, grpc=12),  # UNIMPLEMENTED
+        MethodNotAllowed: Codes(http=405, grpc=12),
+        NotSupported: Codes(http=501, grpc=12),
+        QueueFull: Codes(http=429, grpc=8),
+        DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
+        RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
+        ServerStopping: _UNAVAILABLE,
+        ControlRefused: _UNAVAILABLE,
+        LoadUnknown: _INTERNAL,
+        LoadFailed: _INVALID_ARGUMENT,
+        InferenceFailed: _INTERNAL,
+        StageFailed: _INTERNAL,
+    }
+)
+"""Triton's codes, but for overload and lateness: a caller that is told UNAVAILABLE retries at once."""
+
+TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
+    {**CODES, QueueFull: _UNAVAILABLE, DeadlineExceeded: _UNAVAILABLE}
+)
+"""Triton's codes throughout, for `--overload-status=triton`."""
+
+INTERNAL_SENTENCE = "internal error; the server's log has the details"
+
+
+def codes_of(error: Exception, table: Mapping[type[ServingError], Codes] = CODES) -> Codes:
+    """The codes of any exception; one that is not of the family is our own fault."""
+    for kind in type(error).__mro__:
+        if kind in table:
+            return table[kind]
+    return _INTERNAL
+
+
+def sentence_of(error: Exception) -> str:
+    """What the caller may read; of an exception that is not of the family, nothing internal."""
+    return str(error) if isinstance(error, ServingError) else INTERNAL_SENTENCE
+
+
+def error_body(sentence: str) -> bytes:
+    """The one JSON shape of every error over HTTP."""
+    return orjson.dumps({"error": sentence.encode("utf-8", "replace").decode()})

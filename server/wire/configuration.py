@@ -1,0 +1,121 @@
+"""A model's configuration as clients read it: the operator's own, with what was filled in laid over it."""
+
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+
+from protos import inference_pb2 as pb
+from protos import model_config_pb2 as config_pb
+from server.domain.configuration import (
+    ALL_VERSIONS,
+    DynamicBatching,
+    ModelConfig,
+    TensorConfig,
+    VersionPolicy,
+)
+
+_LONG = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
+
+
+def model_config_message(config: ModelConfig) -> config_pb.ModelConfig:
+    """The whole configuration in force."""
+    message = json_format.ParseDict(dict(config.declared), config_pb.ModelConfig())
+    message.name = config.name
+    message.backend = config.backend
+    message.max_batch_size = config.max_batch_size or 0
+    message.default_model_filename = config.default_model_filename
+    if config.platform is not None:
+        message.platform = config.platform.value
+    for tensor in config.inputs:
+        _lay_tensor(message.input, tensor)
+        _named(message.input, tensor.name).optional = tensor.optional
+    for tensor in config.outputs:
+        _lay_tensor(message.output, tensor)
+        _named(message.output, tensor.name).label_filename = tensor.label_filename
+    _lay_version_policy(message.version_policy, config.version_policy)
+    if config.dynamic_batching is not None:
+        _lay_dynamic_batching(message.dynamic_batching, config.dynamic_batching)
+    if not message.instance_group:
+        for group in config.instance_groups:
+            message.instance_group.add(kind=group.kind.value, count=group.count, gpus=group.gpus)
+    for key, value in config.metric_tags.items():
+        message.metric_tags[key] = value
+    for key, value in config.parameters.items():
+        message.parameters[key].string_value = value
+    return message
+
+
+def model_config_response(config: ModelConfig) -> pb.ModelConfigResponse:
+    return pb.ModelConfigResponse(config=model_config_message(config))
+
+
+def model_config(config: ModelConfig) -> dict[str, Any]:
+    """As JSON values: the names of the .proto, every scalar, list and map with its default too, enums
+    by name, 64-bit integers as numbers."""
+    return _values(model_config_message(config))
+
+
+def _named(tensors: Any, name: str) -> Any:
+    """The tensor of that name, added if the operator did not declare it."""
+    return next((tensor for tensor in tensors if tensor.name == name), None) or tensors.add(name=name)
+
+
+def _lay_tensor(tensors: Any, config: TensorConfig) -> None:
+    tensor = _named(tensors, config.name)
+    tensor.data_type = "TYPE_STRING" if config.datatype == "BYTES" else f"TYPE_{config.datatype}"
+    tensor.dims[:] = config.dims
+    if config.reshape is not None:
+        tensor.reshape.SetInParent()
+        tensor.reshape.shape[:] = config.reshape
+
+
+def _lay_version_policy(message: Any, policy: VersionPolicy) -> None:
+    if policy.specific is not None:
+        message.specific.versions[:] = sorted(policy.specific)
+    elif policy == ALL_VERSIONS:
+        message.all.SetInParent()
+    else:
+        message.latest.num_versions = policy.latest
+
+
+def _lay_dynamic_batching(message: Any, batching: DynamicBatching) -> None:
+    message.SetInParent()
+    message.preferred_batch_size[:] = batching.preferred_batch_size
+    message.max_queue_delay_microseconds = batching.max_queue_delay_microseconds
+    message.preserve_ordering = batching.preserve_ordering
+    policy = batching.default_queue_policy
+    if policy != type(policy)() or message.HasField("default_queue_policy"):
+        message.default_queue_policy.timeout_action = policy.timeout_action.value
+        message.default_queue_policy.default_timeout_microseconds = policy.default_timeout_microseconds
+        message.default_queue_policy.allow_timeout_override = policy.allow_timeout_override
+        message.default_queue_policy.max_queue_size = policy.max_queue_size
+
+
+def _values(message: Any) -> dict[str, Any]:
+    written = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return _numbered(written, message.DESCRIPTOR)
+
+
+def _numbered(written: dict[str, Any], descriptor: Any) -> dict[str, Any]:
+    """The same, with the 64-bit integers that protobuf's JSON writes as strings turned into numbers."""
+    values: dict[str, Any] = {}
+    for name, value in written.items():
+        field = descriptor.fields_by_name[name]
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
+            of = entry.fields_by_name["value"]
+            values[name] = {key: _number(item, of) for key, item in value.items()}
+        elif isinstance(value, list):
+            values[name] = [_number(item, field) for item in value]
+        else:
+            values[name] = _number(value, field)
+    return values
+
+
+def _number(value: Any, field: Any) -> Any:
+    if field.message_type is not None:
+        return _numbered(value, field.message_type)
+    return int(value) if field.cpp_type in _LONG else value

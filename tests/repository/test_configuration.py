@@ -1,0 +1,307 @@
+"""From config.pbtxt or JSON to the frozen configuration, or to a sentence with its place."""
+
+import json
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protos import model_config_pb2 as pb
+from server.domain.configuration import (
+    ALL_VERSIONS,
+    DynamicBatching,
+    InstanceGroup,
+    InstanceKind,
+    Platform,
+    QueuePolicy,
+    TensorConfig,
+    TimeoutAction,
+    VersionPolicy,
+)
+from server.repository.configuration import read_json, read_nothing, read_text
+from server.repository.invalid import ConfigInvalid
+
+FULL = """
+name: "m"
+backend: "onnxruntime"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_STRING dims: [ -1, 3 ] optional: true reshape { shape: [ 3, -1 ] } } ]
+output { name: "y" data_type: TYPE_FP32 dims: 2 label_filename: "labels.txt" }
+version_policy: { specific { versions: [ 1, 3 ] } }
+instance_group [ { kind: KIND_GPU count: 2 gpus: [ 0, 1 ] } ]
+dynamic_batching {
+  preferred_batch_size: [ 4, 8 ]
+  max_queue_delay_microseconds: 100
+  default_queue_policy { timeout_action: DELAY max_queue_size: 16 }
+}
+metric_tags { key: "team" value: "vision" }
+parameters { key: "threads" value: { string_value: "2" } }
+"""
+
+
+def test_what_is_written_is_what_is_configured():
+    config = read_text(FULL.encode(), "m", "m/config.pbtxt").config
+    assert (config.platform, config.backend, config.max_batch_size) == (Platform.ONNX, "onnxruntime", 8)
+    assert config.inputs == (
+        TensorConfig(name="x", datatype="BYTES", dims=(-1, 3), reshape=(3, -1), optional=True),
+    )
+    assert config.outputs == (
+        TensorConfig(name="y", datatype="FP32", dims=(2,), label_filename="labels.txt"),
+    )
+    assert config.version_policy == VersionPolicy(latest=None, specific=frozenset({1, 3}))
+    assert config.instance_groups == (InstanceGroup(kind=InstanceKind.GPU, count=2, gpus=(0, 1)),)
+    assert config.dynamic_batching == DynamicBatching(
+        preferred_batch_size=(4, 8),
+        max_queue_delay_microseconds=100,
+        default_queue_policy=QueuePolicy(timeout_action=TimeoutAction.DELAY, max_queue_size=16),
+    )
+    assert config.metric_tags == {"team": "vision"}
+    assert config.parameters == {"threads": "2"}
+
+
+def test_the_text_and_the_json_of_one_configuration_read_the_same():
+    from_text = read_text(FULL.encode(), "m", "m/config.pbtxt")
+    from_json = read_json(json.dumps(dict(from_text.config.declared)), "m")
+    assert from_json.config == from_text.config
+    assert from_json.fingerprint == from_text.fingerprint
+
+
+def test_declared_shows_every_scalar_enums_by_name_and_long_integers_as_numbers():
+    declared = read_text(FULL.encode(), "m", "m/config.pbtxt").config.declared
+    assert declared["runtime"] == ""
+    assert declared["input"][0]["dims"] == [-1, 3]
+    assert declared["input"][0]["format"] == "FORMAT_NONE"
+    assert declared["dynamic_batching"]["max_queue_delay_microseconds"] == 100
+    assert declared["dynamic_batching"]["default_queue_policy"]["default_timeout_microseconds"] == 0
+    assert declared["parameters"] == {"threads": {"string_value": "2"}}
+    assert "sequence_batching" not in declared
+
+
+def test_a_batch_size_that_nobody_wrote_is_left_to_the_model_file_and_a_written_0_is_not():
+    assert read_nothing("m").config.max_batch_size is None
+    assert read_text(b"", "m", "f").config.max_batch_size is None
+    assert read_text(b"max_batch_size: 0", "m", "f").config.max_batch_size == 0
+    assert read_json('{"max_batch_size": 0}', "m").config.max_batch_size == 0
+    assert read_json('{"name": "m"}', "m").config.max_batch_size is None
+
+
+def test_the_version_policies_are_latest_all_and_specific():
+    assert read_text(b"", "m", "f").config.version_policy == VersionPolicy(latest=1)
+    assert read_text(b"version_policy { all {} }", "m", "f").config.version_policy == ALL_VERSIONS
+    latest = read_text(b"version_policy { latest { num_versions: 2 } }", "m", "f").config.version_policy
+    assert latest == VersionPolicy(latest=2)
+
+
+def test_comments_and_spaces_do_not_change_the_fingerprint_and_values_do():
+    plain = read_text(b"max_batch_size: 8", "m", "f").fingerprint
+    assert read_text(b"# more\n\n max_batch_size :  8 ", "m", "f").fingerprint == plain
+    assert read_text(b"max_batch_size: 9", "m", "f").fingerprint != plain
+    assert read_text(b"max_batch_size: 0", "m", "f").fingerprint != read_nothing("m").fingerprint
+
+
+def test_fields_that_nothing_acts_on_are_listed_by_name():
+    text = b"""
+    input { name: "x" data_type: TYPE_FP32 dims: 1 allow_ragged_batch: true }
+    dynamic_batching { priority_levels: 2 default_priority_level: 1 }
+    model_warmup { name: "w" }
+    optimization { cuda { graphs: true } }
+    response_cache { enable: true }
+    """
+    assert read_text(text, "m", "f").unread == (
+        "dynamic_batching.default_priority_level",
+        "dynamic_batching.priority_levels",
+        "input.allow_ragged_batch",
+        "model_warmup",
+        "optimization",
+        "response_cache",
+    )
+    assert read_text(FULL.encode(), "m", "f").unread == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('platform: "ensemble" ensemble_scheduling { step { model_name: "a" } }', "ensembles"),
+        ("sequence_batching { }", "sequence_batching"),
+        ("model_transaction_policy { decoupled: true }", "decoupled"),
+    ],
+)
+def test_kinds_that_are_not_served_yet_are_read_and_say_so(text: str, why: str):
+    assert why in read_text(text.encode(), "m", "f").not_served
+
+
+X = 'input { name: "x" data_type: TYPE_FP32 dims: [ 3, 4 ] '
+BAD = [
+    # text, line, column, field, a part of the sentence
+    ("max_batch_sise: 8", 1, 1, "max_batch_sise", "did you mean 'max_batch_size'"),
+    ('name: "m"\ninput [\n  { nmae: "x" }\n]', 3, 5, "input[0].nmae", "did you mean 'name'"),
+    ("frobnicate { a { b: 1 } }", 1, 1, "frobnicate", "there is no field"),
+    ('name: "m"\ninput {\n  name: "x"\n', 3, 9, "input[0].name", 'Expected "}"'),
+    ('name "m"', 1, 6, "name", 'Expected ":"'),
+    ('name: "m', 1, 7, "name", "missing ending quote"),
+    ('name: "m"\n}', 2, 1, "name", "got }"),
+    ('name: "m" name: "m"', 1, 17, "name", "multiple"),
+    ("max_batch_size: many", 1, 17, "max_batch_size", "many"),
+    ('max_batch_size: "8"', 1, 17, "max_batch_size", "integer"),
+    ("max_batch_size: 99999999999", 1, 17, "max_batch_size", "out of range"),
+    ("input: 3", 1, 8, "input[0]", 'Expected "{"'),
+    ('input { name: "x"\n data_type: FP32 }', 2, 13, "input[0].data_type", "did you mean 'TYPE_FP32'"),
+    ("\ninstance_group { kind: KIND_TPU }", 2, 24, "instance_group[0].kind", "did you mean 'KIND_GPU'"),
+    ("dynamic_batching { }\nsequence_batching { }", 2, 1, "sequence_batching", "beside dynamic_batching"),
+    ("max_batch_size: 1 $", 1, 19, "max_batch_size", "got $"),
+    ('\nname: "n"', 2, 1, "name", "folder is named 'm'"),
+    ('platform: "tensorflow"', 1, 1, "platform", "onnxruntime_onnx, pytorch_libtorch, python, ensemble"),
+    ('backend: "tensorrt"', 1, 1, "backend", "onnxruntime, pytorch, python, ensemble"),
+    ('platform: "onnxruntime_onnx"\nbackend: "pytorch"', 2, 1, "backend", "but platform is 'onnxruntime_onnx'"),
+    ('platform: "ensemble"', 1, 1, "platform", "no ensemble_scheduling"),
+    ('backend: "python"\nensemble_scheduling { }', 2, 1, "ensemble_scheduling", "not for python"),
+    ("max_batch_size: -1", 1, 1, "max_batch_size", "is -1, must be 0"),
+    ("input {\n data_type: TYPE_FP32 dims: 1 }", 1, 1, "input[0].name", "missing"),
+    ('input { name: "x" dims: 1 }', 1, 1, "input[0].data_type", "missing"),
+    ('input { name: "x" data_type: 99 dims: 1 }', 1, 19, "input[0].data_type", "no data type"),
+    ('output { name: "x"\n data_type: TYPE_FP32 }', 1, 1, "output[0].dims", "missing"),
+    ('input { name: "x" data_type: TYPE_FP32\n dims: [ 3, 0 ] }', 2, 13, "input[0].dims[1]", "is 0"),
+    ('input { name: "x" data_type: TYPE_FP32 dims: -2 }', 1, 40, "input[0].dims[0]", "is -2"),
+    (X + "}\n" + X + "}", 2, 9, "input[1].name", "another input"),
+    (X + "format: FORMAT_NHWC }", 1, 55, "input[0].format", "3 dims"),
+    (X + "reshape { shape: [ 5 ] } }", 1, 55, "input[0].reshape", "[5]"),
+    (X + "reshape { shape: [ -1 ] } }", 1, 55, "input[0].reshape", "[-1]"),
+    (X + "reshape { shape: [ 0 ] } }", 1, 74, "input[0].reshape.shape[0]", "is 0"),
+    (
+        'max_batch_size: 0\ninput { name: "x" data_type: TYPE_FP32 dims: 1 reshape { shape: [ ] } }',
+        2,
+        48,
+        "input[0].reshape",
+        "needs max_batch_size above 0",
+    ),
+    ("version_policy { latest { num_versions: 0 } }", 1, 27, "version_policy.latest.num_versions", "at least 1"),
+    ("version_policy { specific { } }", 1, 18, "version_policy.specific.versions", "missing"),
+    (
+        "version_policy { specific { versions: [ 1, 0 ] } }",
+        1,
+        44,
+        "version_policy.specific.versions[1]",
+        "begin at 1",
+    ),
+    ("instance_group { kind: KIND_GPU\n count: -1 }", 2, 2, "instance_group[0].count", "is -1"),
+    ("instance_group { kind: KIND_MODEL }", 1, 18, "instance_group[0].kind", "not supported"),
+    ("instance_group { kind: 9 }", 1, 18, "instance_group[0].kind", "no kind"),
+    ("instance_group { kind: KIND_CPU gpus: 0 }", 1, 33, "instance_group[0].gpus", "KIND_CPU"),
+    ("instance_group { gpus: [ 0, -1 ] }", 1, 29, "instance_group[0].gpus[1]", "numbered from 0"),
+    (
+        "max_batch_size: 4\ndynamic_batching { preferred_batch_size: [ 4, 8 ] }",
+        2,
+        47,
+        "dynamic_batching.preferred_batch_size[1]",
+        "is 8, but max_batch_size is 4",
+    ),
+    (
+        "dynamic_batching { preferred_batch_size: 0 }",
+        1,
+        20,
+        "dynamic_batching.preferred_batch_size[0]",
+        "at least 1",
+    ),
+    (
+        "dynamic_batching { priority_levels: 2 }",
+        1,
+        1,
+        "dynamic_batching.default_priority_level",
+        "from 1 to 2",
+    ),
+    ('default_model_filename: "../x.onnx"', 1, 1, "default_model_filename", "beneath the model's own folder"),
+    ('default_model_filename: "/x.onnx"', 1, 1, "default_model_filename", "beneath"),
+    ('output { label_filename: "a/../b" name: "y" data_type: TYPE_FP32 dims: 1 }', 1, 10,
+     "output[0].label_filename", "beneath"),
+    ('metric_tags { key: "a b" value: "c" }', 1, 1, "metric_tags", "'a b'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "column", "field", "part"), BAD, ids=[bad[0][:40] for bad in BAD])
+def test_every_refusal_names_file_line_and_field(text: str, line: int, column: int, field: str, part: str):
+    with pytest.raises(ConfigInvalid) as refused:
+        read_text(text.encode(), "m", "m/config.pbtxt")
+    error = refused.value
+    assert (error.file, error.line, error.column, error.field) == ("m/config.pbtxt", line, column, field)
+    assert part in error.sentence
+    assert str(error) == f"m/config.pbtxt:{line}:{column}: {field}: {error.sentence}"
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line():
+    with pytest.raises(ConfigInvalid, match=r"m/config\.pbtxt:2: is not UTF-8 text"):
+        read_text(b'name: "m"\n\xff\xfe', "m", "m/config.pbtxt")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", r"config of the load request:1:2: is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "is not a JSON object"),
+        ('{"max_batch_sise": 1}', "max_batch_sise: there is no field .* did you mean 'max_batch_size'"),
+        ('{"input": [{"dtype": 1}]}', r"input\[0\]\.dtype: there is no field"),
+        ('{"input": [{"data_type": "FP32"}]}', r"input\[0\]\.data_type: 'FP32' .* did you mean 'TYPE_FP32'"),
+        ('{"input": {}}', "input: repeated field input must be in"),
+        ('{"max_batch_size": 1.5}', "max_batch_size: Couldn't parse integer: 1.5"),
+        ('{"parameters": {"a": "b"}}', r"parameters"),
+        ('{"dynamic_batching": {}, "sequence_batching": {}}', "scheduling_choice: .* choose one"),
+        ('{"max_batch_size": -1}', "max_batch_size: is -1"),
+        (
+            '{"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["0"]}]}',
+            r"input\[0\]\.dims\[0\]: is 0",
+        ),
+    ],
+)
+def test_json_is_refused_by_the_same_rules_with_its_field(text: str, said: str):
+    with pytest.raises(ConfigInvalid, match=said):
+        read_json(text, "m")
+
+
+def test_long_integers_of_json_may_be_strings():
+    text = '{"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1", 3]}]}'
+    assert read_json(text, "m").config.inputs[0].dims == (-1, 3)
+
+
+WORDS = st.text(alphabet="abcXYZ_0189 \"'\\\n{}#é", min_size=1, max_size=12)
+SIZES = st.lists(st.one_of(st.just(-1), st.integers(1, 2**40)), min_size=1, max_size=4)
+LONG = st.integers(0, 2**64 - 1)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> pb.ModelConfig:
+    config = pb.ModelConfig(name="m", max_batch_size=draw(st.integers(0, 2**31 - 1)))
+    config.platform = draw(st.sampled_from(["", "onnxruntime_onnx", "pytorch_libtorch", "python"]))
+    for name in draw(st.lists(WORDS, unique=True, max_size=3)):
+        config.input.add(
+            name=name,
+            data_type=draw(st.sampled_from(pb.DataType.values()[1:])),
+            dims=draw(SIZES),
+            optional=draw(st.booleans()),
+        )
+    for name in draw(st.lists(WORDS, unique=True, max_size=3)):
+        output = config.output.add(name=name, data_type=pb.TYPE_FP32, dims=draw(SIZES))
+        if draw(st.booleans()):
+            output.reshape.shape[:] = list(reversed(output.dims))
+    if draw(st.booleans()):
+        config.dynamic_batching.max_queue_delay_microseconds = draw(LONG)
+        config.dynamic_batching.priority_queue_policy[draw(LONG)].max_queue_size = draw(
+            st.integers(0, 2**32 - 1)
+        )
+    for key, value in draw(st.dictionaries(WORDS, WORDS, max_size=3)).items():
+        config.parameters[key].string_value = value
+    return config
+
+
+@given(configurations(), st.booleans())
+def test_a_configuration_survives_being_written_and_read(config: pb.ModelConfig, one_line: bool):
+    text = text_format.MessageToString(config, as_one_line=one_line, as_utf8=True)
+    reading = read_text(text.encode(), "m", "f")
+    again = read_json(json.dumps(dict(reading.config.declared)), "m")
+    assert again.config.declared == reading.config.declared
+    assert [tuple(tensor.dims) for tensor in config.input] == [
+        tensor.dims for tensor in reading.config.inputs
+    ]
+    assert {key: value.string_value for key, value in config.parameters.items()} == reading.config.parameters
+    expected = config.max_batch_size if reading.places.wrote("max_batch_size") else None
+    assert reading.config.max_batch_size == expected

@@ -1,0 +1,315 @@
+"""The batcher as its callers know it: what goes together, who is told what, and what never happens."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    QueueFull,
+    RequestCancelled,
+    ServerStopping,
+)
+from server.observe.tally import Tally
+from server.scheduling.batcher import Batcher
+from server.scheduling.rule import BatchRule
+from server.scheduling.ticket import Ticket
+
+
+class DoublingSlot:
+    """A model that doubles its input, holds until told, and remembers its batches."""
+
+    def __init__(self, hold: bool = False) -> None:
+        self.batches: list[list[float]] = []
+        self.gate = threading.Event()
+        if not hold:
+            self.gate.set()
+
+    def run(self, inputs):
+        self.batches.append(inputs["X"][:, 0].tolist())
+        if (inputs["X"] < 0).any():
+            raise RuntimeError("negative numbers upset this model")
+        return {"Y": inputs["X"] * 2}
+
+    def start(self, work, done):
+        loop = asyncio.get_running_loop()
+
+        def run():
+            self.gate.wait(10)
+            work()
+            loop.call_soon_threadsafe(done)
+
+        threading.Thread(target=run).start()
+
+
+class Caller:
+    def __init__(self, batcher: Batcher, values: list[float], **facts) -> None:
+        self._told = asyncio.get_running_loop().create_future()
+        rows = np.array(values, np.float32).reshape(-1, 1)
+        if "width" in facts:
+            rows = np.repeat(rows, facts.pop("width"), axis=1)
+        self.times_told = 0
+        self.ticket = Ticket({"X": rows}, len(values), self._hear, **facts)
+        self._batcher = batcher
+        batcher.submit(self.ticket)
+
+    def _hear(self, ticket: Ticket) -> None:
+        self.times_told += 1
+        self._told.set_result(ticket)
+
+    def leave(self) -> None:
+        self._batcher.leave(self.ticket, RequestCancelled("m"))
+
+    async def answer(self) -> list[float]:
+        ticket = await asyncio.wait_for(asyncio.shield(self._told), 5)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.outputs["Y"][:, 0].tolist()
+
+
+def make_batcher(slot, *, slots=1, rule: BatchRule | None = BatchRule(max_batch_size=8), max_queue_size=100):
+    return Batcher(
+        model="m",
+        version=1,
+        batches=True,
+        rule=rule,
+        slots=[slot] * slots,
+        max_queue_size=max_queue_size,
+        tally=Tally(),
+    )
+
+
+async def test_requests_of_one_turn_leave_together_and_each_gets_its_own_rows():
+    slot = DoublingSlot()
+    batcher = make_batcher(slot)
+    callers = [Caller(batcher, [1, 2]), Caller(batcher, [3]), Caller(batcher, [4, 5, 6])]
+    assert [await caller.answer() for caller in callers] == [[2, 4], [6], [8, 10, 12]]
+    assert slot.batches == [[1, 2, 3, 4, 5, 6]]
+
+
+async def test_while_one_batch_runs_the_next_one_forms():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    later = [Caller(batcher, [value]) for value in (2, 3, 4)]
+    await asyncio.sleep(0.01)
+    slot.gate.set()
+    assert [await caller.answer() for caller in [first, *later]] == [[2], [4], [6], [8]]
+    assert slot.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_caller_who_leaves_does_not_harm_its_batch():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    await_first = Caller(batcher, [0])
+    await asyncio.sleep(0.01)
+    one, leaver, two = Caller(batcher, [1]), Caller(batcher, [2]), Caller(batcher, [3])
+    leaver.leave()
+    slot.gate.set()
+    assert await await_first.answer() == [0]
+    assert [await one.answer(), await two.answer()] == [[2], [6]]
+    with pytest.raises(RequestCancelled):
+        await leaver.answer()
+    assert slot.batches == [[0], [1, 3]], "the work of a caller who left in time is not done"
+
+
+async def test_a_caller_who_leaves_in_mid_run_does_not_harm_its_batch():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    one, leaver, two = Caller(batcher, [1]), Caller(batcher, [2]), Caller(batcher, [3])
+    await asyncio.sleep(0.01)
+    leaver.leave()
+    slot.gate.set()
+    assert [await one.answer(), await two.answer()] == [[2], [6]]
+    assert leaver.times_told == 1
+
+
+async def test_one_poisonous_request_fails_alone():
+    batcher = make_batcher(DoublingSlot())
+    good, bad, fine = Caller(batcher, [1]), Caller(batcher, [-1]), Caller(batcher, [3])
+    assert [await good.answer(), await fine.answer()] == [[2], [6]]
+    with pytest.raises(InferenceFailed, match="negative numbers"):
+        await bad.answer()
+    assert await Caller(batcher, [5]).answer() == [10], "the loop goes on"
+
+
+async def test_requests_of_different_shapes_go_into_different_runs():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    block = Caller(batcher, [0])
+    await asyncio.sleep(0.01)
+    narrow = [Caller(batcher, [value], lane=(("X", (1,)),)) for value in (1, 2)]
+    wide = [Caller(batcher, [value], lane=(("X", (2,)),), width=2) for value in (3, 4)]
+    more = Caller(batcher, [5], lane=(("X", (1,)),))
+    slot.gate.set()
+    for caller in [block, *narrow, *wide, more]:
+        await caller.answer()
+    assert slot.batches == [[0], [1, 2, 5], [3, 4]]
+
+
+async def test_a_full_queue_refuses_and_says_how_many_wait():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, max_queue_size=2)
+    running = Caller(batcher, [0])
+    await asyncio.sleep(0.01)
+    waiting = [Caller(batcher, [1]), Caller(batcher, [2])]
+    with pytest.raises(QueueFull, match=r"Exceeds maximum queue size.*2 requests"):
+        Caller(batcher, [3])
+    waiting[0].leave()
+    late = Caller(batcher, [4])
+    slot.gate.set()
+    assert [await c.answer() for c in (running, waiting[1], late)] == [[0], [4], [8]]
+
+
+async def test_expired_work_is_never_run_and_its_caller_hears_in_time():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    running = Caller(batcher, [0])
+    await asyncio.sleep(0.01)
+    doomed = Caller(batcher, [1], deadline=time.monotonic() + 0.05)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await doomed.answer()
+    assert time.monotonic() - began < 1.0
+    slot.gate.set()
+    await running.answer()
+    assert slot.batches == [[0]]
+
+
+async def test_a_deadline_that_passes_in_mid_run_is_told_at_once():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    caller = Caller(batcher, [0], deadline=time.monotonic() + 0.05)
+    with pytest.raises(DeadlineExceeded):
+        await caller.answer()
+    slot.gate.set()
+
+
+async def test_the_delay_gathers_company_and_then_ends():
+    slot = DoublingSlot()
+    batcher = make_batcher(slot, rule=BatchRule(max_batch_size=8, max_queue_delay_us=50_000))
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    second = Caller(batcher, [2])
+    assert [await first.answer(), await second.answer()] == [[2], [4]]
+    assert slot.batches == [[1, 2]]
+
+
+async def test_without_dynamic_batching_each_request_runs_alone():
+    slot = DoublingSlot()
+    batcher = make_batcher(slot, rule=None)
+    callers = [Caller(batcher, [1, 2]), Caller(batcher, [3])]
+    assert [await caller.answer() for caller in callers] == [[2, 4], [6]]
+    assert slot.batches == [[1, 2], [3]]
+
+
+async def test_a_model_that_loses_rows_is_said_to():
+    class Losing(DoublingSlot):
+        def run(self, inputs):
+            return {"Y": inputs["X"][:1]}
+
+    batcher = make_batcher(Losing())
+    with pytest.raises(InferenceFailed, match="for a batch of 2 rows"):
+        await Caller(batcher, [1, 2]).answer()
+
+
+async def test_closing_answers_what_is_queued_and_takes_nothing_new():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    running, queued = Caller(batcher, [1]), None
+    await asyncio.sleep(0.01)
+    queued = Caller(batcher, [2])
+    closing = asyncio.create_task(batcher.close(5))
+    await asyncio.sleep(0.01)
+    with pytest.raises(ServerStopping):
+        Caller(batcher, [3])
+    slot.gate.set()
+    await closing
+    assert [await running.answer(), await queued.answer()] == [[2], [4]]
+
+
+async def test_closing_in_haste_leaves_nobody_waiting():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot)
+    running = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    queued = Caller(batcher, [2])
+    await batcher.close(0.01)
+    for caller in (running, queued):
+        with pytest.raises(ServerStopping):
+            await caller.answer()
+    slot.gate.set()
+
+
+async def test_the_counts_add_up():
+    tally = Tally()
+    slot = DoublingSlot()
+    batcher = Batcher(
+        model="m",
+        version=1,
+        batches=True,
+        rule=BatchRule(max_batch_size=8),
+        slots=[slot],
+        max_queue_size=100,
+        tally=tally,
+    )
+    for caller in [Caller(batcher, [1, 2]), Caller(batcher, [3])]:
+        await caller.answer()
+    assert (tally.inference_count, tally.execution_count, tally.pending) == (3, 1, 0)
+    assert tally.queue.count == tally.compute_infer.count == 2
+    assert tally.batches[3].compute_infer.count == 1
+    assert sum(tally.rows.counts) == 1
+    assert sum(tally.queue_s.counts) == 2
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.integers(1, 4), st.integers(1, 2)),
+        st.tuples(st.just("leave"), st.integers(0, 30), st.just(0)),
+        st.tuples(st.just("turn"), st.just(0), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(actions, st.integers(1, 6).map(lambda size: max(size, 4)), st.integers(1, 3))
+def test_whatever_happens_each_caller_is_told_once_and_gets_its_own_rows(script, max_batch_size, slots):
+    async def play() -> None:
+        slot = DoublingSlot()
+        batcher = make_batcher(slot, slots=slots, rule=BatchRule(max_batch_size=max_batch_size))
+        callers: list[tuple[Caller, list[float]]] = []
+        left: set[int] = set()
+        value = 0.0
+        for what, number, width in script:
+            if what == "join":
+                values = [value + offset for offset in range(number)]
+                value += number
+                callers.append((Caller(batcher, values, lane=(width,), width=width), values))
+            elif what == "leave" and number < len(callers):
+                left.add(number)
+                callers[number][0].leave()
+            else:
+                await asyncio.sleep(0)
+        for number, (caller, values) in enumerate(callers):
+            if number in left:
+                with suppress(RequestCancelled):  # it may have been answered before it left
+                    assert await caller.answer() == [2 * x for x in values]
+            else:
+                assert await caller.answer() == [2 * x for x in values]
+            assert caller.times_told == 1
+        ran = Counter(row for batch in slot.batches for row in batch)
+        assert all(times == 1 for times in ran.values())
+        assert all(len(batch) <= max_batch_size for batch in slot.batches)
+        await batcher.close(5)
+
+    asyncio.run(play())

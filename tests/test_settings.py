@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.settings import Settings, SettingsInvalid, nearest, options, read
+
+
+def faults(command_line=None, environment=None, fallback=None) -> tuple[str, ...]:
+    with pytest.raises(SettingsInvalid) as caught:
+        read(command_line or {}, environment or {}, fallback)
+    return caught.value.faults
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    def write(text: str) -> str:
+        path = tmp_path / "tercet.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_without_any_source_every_option_has_its_default():
+    assert read({}, {}) == Settings()
+    assert (Settings().http_port, Settings().grpc_port, Settings().metrics_port) == (8000, 8001, 8002)
+
+
+def test_the_command_line_goes_before_the_environment_before_the_file_before_the_fallback(settings_file):
+    file = settings_file("http_port = 3\ngrpc_port = 3\nmetrics_port = 3")
+    environment = {"TERCET_HTTP_PORT": "2", "TERCET_GRPC_PORT": "2", "TERCET_SETTINGS": file}
+    fallback = dict.fromkeys(["http_port", "grpc_port", "metrics_port", "cpu_threads"], 4)
+    settings = read({"http_port": "1"}, environment, fallback)
+    assert (settings.http_port, settings.grpc_port, settings.metrics_port, settings.cpu_threads) == (
+        1,
+        2,
+        3,
+        4,
+    )
+
+
+def test_a_settings_file_named_on_the_command_line_goes_before_one_of_the_environment(settings_file):
+    named = settings_file("id = 'this'")
+    assert read({"settings": named}, {"TERCET_SETTINGS": "no such file"}).id == "this"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        Settings().http_port = 1
+
+
+def test_a_variable_holds_several_values_between_commas():
+    settings = read({}, {"TERCET_MODEL_REPOSITORY": "one, /two,"})
+    assert settings.model_repository == (Path("one"), Path("/two"))
+
+
+def test_a_comma_on_the_command_line_is_part_of_the_path():
+    assert read({"model_repository": ["a,b"]}, {}).model_repository == (Path("a,b"),)
+
+
+def test_an_empty_value_of_a_script_names_no_folder():
+    settings = read({"model_repository": [""], "state_dir": "", "log_file": ""}, {"TERCET_LOAD_MODEL": ""})
+    assert (settings.model_repository, settings.load_model) == ((), ())
+    assert (settings.state_dir, settings.log_file) == (None, None)
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_an_option():
+    assert read({}, {"TERCET_HTTP_PORT": "tcp://10.0.0.1:80", "TERCET_PORT": "x"}).http_port == 8000
+
+
+def test_a_fault_names_the_option_as_its_source_writes_it(settings_file):
+    file = settings_file("stage_threads = 0")
+    assert faults({"http_port": "70000"}, {"TERCET_GRPC_PORT": "x", "TERCET_SETTINGS": file}) == (
+        "--http-port=70000: must be a whole number from 0 to 65535",
+        "TERCET_GRPC_PORT=x: must be a whole number from 0 to 65535",
+        f"stage_threads = 0 in {file}: must be a whole number from 1 to 1024",
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("log_info", "maybe", "true or false"),
+        ("model_control_mode", "pol", "one of none, poll, explicit"),
+        ("repository_poll_secs", "0", "a number above 0"),
+        ("exit_timeout_secs", "inf", "a number, at least 0"),
+        ("max_queue_size", "0", "a whole number, at least 1"),
+        ("http_address", "", "text, not empty"),
+    ],
+)
+def test_a_fault_says_what_is_allowed(field, value, allowed):
+    assert faults({field: value}) == (f"{options()[field].flag}={value}: must be {allowed}",)
+
+
+def test_an_unknown_setting_in_a_file_is_refused_with_the_nearest(settings_file):
+    file = settings_file("htp_port = 1")
+    assert faults({"settings": file}) == (
+        f"htp_port = 1 in {file}: there is no such setting; did you mean http_port?",
+    )
+
+
+def test_a_settings_file_that_cannot_be_read_is_named(settings_file, tmp_path):
+    missing = str(tmp_path / "missing.toml")
+    assert faults({"settings": missing}) == (
+        f"the settings file {missing} cannot be read: No such file or directory",
+    )
+    broken = settings_file("http_port = ")
+    assert faults({"settings": broken})[0].startswith(f"the settings file {broken} is not TOML: ")
+
+
+def test_two_doors_cannot_share_a_port():
+    assert faults({"metrics_port": "8000"}) == (
+        "--http-port and --metrics-port are both 8000: each door needs a port of its own",
+    )
+
+
+def test_a_port_is_not_shared_with_a_closed_door_nor_by_two_free_choices():
+    assert read({"metrics_port": "8000", "allow_http": "false"}, {}).metrics_port == 8000
+    assert read({"metrics_port": "0", "http_port": "0"}, {}).metrics_port == 0
+
+
+def test_a_star_loads_every_model_and_stands_alone():
+    explicit = {"model_control_mode": "explicit"}
+    assert read({"load_model": ["*"], **explicit}, {}).load_model == ("*",)
+    assert faults({"load_model": ["*", "iris"], **explicit}) == (
+        "--load-model=* loads every model, so it cannot stand beside another --load-model",
+    )
+
+
+def test_models_are_named_for_the_start_in_mode_explicit_only():
+    assert faults({"load_model": ["iris"]}) == (
+        "--load-model needs --model-control-mode=explicit, which is none",
+    )
+
+
+def test_every_option_has_a_help_a_group_and_bounds_that_its_default_keeps():
+    assert list(options()) == list(Settings.model_fields)
+    assert all(option.help and option.group and option.allowed for option in options().values())
+    assert Settings.model_validate(Settings().model_dump()) == Settings()
+
+
+def test_the_nearest_word_is_offered_unless_none_is_near():
+    assert nearest("htp_port", ["http_port", "docs"]) == "; did you mean http_port?"
+    assert nearest("qqqq", ["http_port", "docs"]) == ""
