@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from protos.generate import generate  # noqa: E402
+from protos.generate import generate
 
 
 class BuildPy(build_py):

@@ -5,23 +5,24 @@ which the median drops, and not all the runs of one. Needs nothing of a server b
 others can be measured beside ours.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import bare
 from benchmarks.ask import Refused, ask, check
-from benchmarks.bare import Bare
+from benchmarks.bare import Bare, BareRate
 from benchmarks.call import Call, Door
 from benchmarks.codec import encode
 from benchmarks.load import load
 from benchmarks.models import Model, version_folder
 from benchmarks.report import Figures, Line, Point, Report
 from benchmarks.sample import LoadFailed
-from benchmarks.server_under_test import ServerUnderTest
+from benchmarks.server_under_test import Batches, ServerUnderTest
 
 WARM_UP_S = 1
+LIMIT_SHARE = 1.6
+"""Of the timed seconds, what the bare session takes with its start and its search for a batch size."""
 
 Say = Callable[[str], None]
 """Prints one line of progress."""
@@ -41,20 +42,20 @@ class Plan:
     seconds: int
     repeats: int
 
-    def points(self, server: str) -> list[tuple[Model, Point]]:
-        return [
-            (model, Point(server, model.name, door, clients))
-            for model in self.models
-            for door in self.doors
-            for clients in self.clients or model.clients
-        ]
+    def clients_of(self, model: Model) -> Sequence[int]:
+        return self.clients or model.clients
+
+    def seconds_of(self, model: Model) -> int:
+        return self.seconds * model.patience
 
     @property
     def expected_s(self) -> float:
-        """How long one server will take, without starting and checking."""
-        each = sum(self.seconds * model.patience for model, _ in self.points(""))
-        limits = sum(self.seconds * model.patience * 1.6 for model in self.models)  # the scan of sizes, a start
-        return self.repeats * (each + limits) + WARM_UP_S * len(self.models) * len(self.doors)
+        """How long one server will take, without starting."""
+        timed = sum(
+            self.seconds_of(model) * (LIMIT_SHARE + len(self.doors) * len(self.clients_of(model)))
+            for model in self.models
+        )
+        return self.repeats * timed + WARM_UP_S * len(self.models) * len(self.doors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +70,83 @@ class _Target:
 
 
 def measure(servers: Sequence[ServerUnderTest], repository: Path, plan: Plan, say: Say) -> Report:
-    """Raises `ServerFailed` if a server goes away in mid-run. Any other fault costs its own line only."""
+    """Every server serves `repository`; the first says how large the batches of the bare session may be.
+
+    Raises `ServerFailed` if a server goes away in mid-run. Any other fault costs its own lines only.
+    """
     targets = [target for server in servers for target in _targets(server, repository, plan, say)]
-    report = Report([target.line for target in targets], {model.name: [] for model in plan.models})
+    limits: dict[str, list[BareRate]] = {model.name: [] for model in plan.models}
     for repeat in range(1, plan.repeats + 1):
         for model in plan.models:
-            _time_limit(servers[0], model, repository, plan, report, say)
+            say(f"run {repeat} of {plan.repeats}: {model.name}")
+            limit = bare.rate(
+                repository,
+                model.name,
+                max_batch_size=servers[0].max_batch_size(model.name),
+                seconds=plan.seconds_of(model),
+            )
+            limits[model.name].append(limit)
+            say(f"  bare session     {limit.rows_per_s:>10,.1f}/s in batches of {limit.batch_size}")
             for target in targets:
                 if target.model is model and not target.line.refusal:
-                    _time(target, plan.seconds * model.patience, f"run {repeat} of {plan.repeats}", say)
-    return report
+                    say("  " + _time(target, plan.seconds_of(model)))
+    return Report([target.line for target in targets], limits)
 
 
-def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) -> list[_Target]:
-    targets = []
-    checked: dict[tuple[str, Door], tuple[Call, int, str]] = {}
-    for model, point in plan.points(server.name):
-        key = (model.name, point.door)
-        if key not in checked:
-            checked[key] = _checked(server, model, point.door, repository, say)
-        call, reply_bytes, refusal = checked[key]
-        targets.append(_Target(server, model, Line(point, refusal=refusal), call, reply_bytes))
-    return targets
+def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) -> Iterator[_Target]:
+    """Every line of one server, its door checked and warm."""
+    for model in plan.models:
+        row = model.row()
+        truth = Bare(version_folder(repository, model.name)).answer(row)
+        for door in plan.doors:
+            call = encode(door, model.name, row, http_port=server.http_port, grpc_port=server.grpc_port)
+            reply_bytes, refusal = 0, ""
+            try:
+                reply = ask(call)
+                check(reply.outputs, truth)
+                reply_bytes = reply.body_bytes
+                most = max(plan.clients_of(model))
+                load(call, clients=most, seconds=WARM_UP_S, reply_bytes=reply_bytes)
+            except (Refused, LoadFailed) as fault:
+                refusal = str(fault)
+            say(f"{server.name}: {model.name} over {door}: {refusal or 'answers rightly'}")
+            for clients in plan.clients_of(model):
+                point = Point(server.name, model.name, door, clients)
+                yield _Target(server, model, Line(point, refusal=refusal), call, reply_bytes)
+
+
+def _time(target: _Target, seconds: int) -> str:
+    """Add one run to the target's line, or the reason why there is none; what to say of it."""
+    server, point = target.server, target.line.point
+    title = f"{point.server} {point.door} {point.clients}".ljust(17)
+    batches_before, cpu_before = server.batches(point.model), server.cpu_s()
+    try:
+        sample = load(target.call, clients=point.clients, seconds=seconds, reply_bytes=target.reply_bytes)
+    except LoadFailed as fault:
+        target.line.refusal = str(fault)
+        return f"{title}{fault}"
+    finally:
+        server.forget_log()
+    cpu_s, batches = server.cpu_s() - cpu_before, server.batches(point.model)
+    figures = Figures(
+        requests_per_s=sample.requests_per_s,
+        p50_ms=sample.p50_ms,
+        p99_ms=sample.p99_ms,
+        cpu_us=cpu_s / sample.requests * 1e6,
+        mean_batch=mean_batch(batches_before, batches),
+        errors=sample.errors,
+        generator=sample.generator,
+    )
+    target.line.runs.append(figures)
+    failed = f", {figures.errors} ERRORS" if figures.errors else ""
+    return (
+        f"{title}{figures.requests_per_s:>10,.1f}/s, p50 {figures.p50_ms:.2f} ms, "
+        f"CPU {figures.cpu_us:,.0f} us a request{failed}"
+    )
+
+
+def mean_batch(before: Batches | None, after: Batches | None) -> float | None:
+    """Rows in a run between two readings; None if the server does not tell, or ran nothing."""
+    if before is None or after is None or after.runs == before.runs:
+        return None
+    return (after.rows - before.rows) / (after.runs - before.runs)

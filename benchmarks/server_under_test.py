@@ -34,6 +34,10 @@ class ServerFailed(Exception):
     """It did not come up, went away, or will not stop; the sentence ends in the last lines of its log."""
 
 
+class NotTold(Exception):
+    """The server answers, but not this question: the sentence has what it said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batches:
     """Rows run, and runs, since the model was loaded."""
@@ -71,10 +75,15 @@ class ServerUnderTest:
         return sum(_cpu_s(process) for process in (root, *root.children(recursive=True)))
 
     def max_batch_size(self, model: str) -> int:
+        """As configured, or filled in where no configuration says. Raises `NotTold`."""
         return int(self._get(f"/v2/models/{quote(model)}/config")["max_batch_size"])
 
-    def batches(self, model: str) -> Batches:
-        stats = self._get(f"/v2/models/{quote(model)}/versions/1/stats")["model_stats"][0]
+    def batches(self, model: str) -> Batches | None:
+        """None from a server that keeps no such counts."""
+        try:
+            stats = self._get(f"/v2/models/{quote(model)}/versions/1/stats")["model_stats"][0]
+        except NotTold:
+            return None
         return Batches(rows=stats["inference_count"], runs=stats["execution_count"])
 
     def forget_log(self) -> None:
@@ -95,7 +104,7 @@ class ServerUnderTest:
     def _is_ready(self) -> bool:
         try:
             self._get("/v2/health/ready")
-        except (OSError, http.client.HTTPException, ValueError):  # nobody there, not ready, or not yet JSON
+        except (OSError, http.client.HTTPException, NotTold):  # nobody there yet, or not ready
             return False
         return True
 
@@ -105,8 +114,9 @@ class ServerUnderTest:
             response = connection.getresponse()
             body = response.read()
         if response.status != 200:
-            raise ValueError(f"{path} answered {response.status}: {body[:200].decode(errors='replace')}")
-        return json.loads(body or b"{}")
+            said = body[:200].decode(errors="replace")
+            raise NotTold(f"{self.name} answered {path} with status {response.status}: {said}")
+        return json.loads(body) if body else None
 
     def _must_run(self) -> None:
         code = self._process.poll()

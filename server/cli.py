@@ -17,7 +17,6 @@ import json
 import mimetypes
 import os
 import sys
-import textwrap
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import Any
 from urllib.parse import quote
 
@@ -57,8 +57,9 @@ Settings file:
       a TOML file; its keys are the names below as in http_port = 8000
 """
 TRITON_USAGE = """\
-Triton's other options are accepted without effect, with one warning. Refused, because they would close
-a door that then stays open: """
+Triton's other options are accepted without effect, with one warning. These are refused, because a door
+would stay open that they are meant to close:
+"""
 
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
@@ -86,7 +87,7 @@ IDLE_VALUES = frozenset(
 LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
 LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
 
-INDENT = " " * 6
+INDENTED = TextWrapper(width=100, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
 ALIASES = {"model-store": "model-repository"}
 YES, NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sentence in str(error).splitlines():
             print(f"tercet: {sentence}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(words: list[str]) -> int:
@@ -121,9 +124,8 @@ def _run(words: list[str]) -> int:
             return commands[command](rest)
         case [option, *_] if option.startswith("-"):
             return serve(words)
-        case [word, *_]:
-            raise UsageError(f"there is no command {word!r}: serve, models and infer are known")
-    raise AssertionError(words)
+        case _:
+            raise UsageError(f"there is no command {words[0]!r}: serve, models and infer are known")
 
 
 def _version() -> str:
@@ -243,18 +245,11 @@ def _serve_help() -> str:
             default = f" [{option.default}]" if option.default else ""
             allowed = "" if option.is_flag or option.allowed == "text" else f" ({option.allowed})"
             lines.append(f"  {option.flag}, {option.variable}{default}")
-            lines.append(
-                textwrap.fill(
-                    option.help + allowed,
-                    100,
-                    break_on_hyphens=False,
-                    initial_indent=INDENT,
-                    subsequent_indent=INDENT,
-                )
-            )
+            lines.append(INDENTED.fill(option.help + allowed))
         lines.append("")
-    locks = ", ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))
-    return "\n".join([*lines, f"{TRITON_USAGE}{locks}."])
+    lines.append(TRITON_USAGE)
+    lines.append(INDENTED.fill(" ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))))
+    return "\n".join(lines)
 
 
 # models

@@ -41,10 +41,9 @@ TRITON_OPTIONS = """
 def served(monkeypatch):
     """The settings that the server was started with, one for each start; the server itself is not started."""
     starts: list[Settings] = []
-    app = ModuleType("server.app")
-    app.serve = lambda settings: starts.append(settings) or 0
-    monkeypatch.setitem(sys.modules, "server.app", app)
-    monkeypatch.setattr("server.app", app, raising=False)
+    process = ModuleType("server.app.process")
+    process.serve = lambda settings: starts.append(settings) or 0
+    monkeypatch.setitem(sys.modules, "server.app.process", process)
     return starts
 
 

@@ -59,7 +59,7 @@ def unpack(body: bytes, encoding: bytes, limit: int) -> bytes:
     return unpacked
 
 
-def pack(body: bytes, accepted: bytes) -> tuple[bytes, bytes]:
+def pack(body: bytes | memoryview, accepted: bytes) -> tuple[bytes | memoryview, bytes]:
     """Compress an answer as `Accept-Encoding` asks; with it the encoding's name, empty for none."""
     for choice in accepted.lower().split(b","):
         name, _, quality = choice.strip().partition(b";")

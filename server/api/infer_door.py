@@ -5,6 +5,7 @@ a plain JSON object or a file. Everything else over HTTP is the business of `ser
 """
 
 import asyncio
+from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +28,9 @@ from server.wire.classification import Labels
 from server.wire.form import ReplyForm
 
 PREFIX = "/v2/models/"
+WORTH_PACKING = 512
+"""Bytes of an answer from which on compression gains something."""
+
 CLIENT_GONE = 499
 """What the access line says of a request whose client left: nobody reads this status."""
 
@@ -101,7 +105,7 @@ class InferDoor:
                 own, pieces = _infer_reply(response, form, served.facts.labels)
             else:
                 own, pieces = [JSON], [plain.encode(response, many, signature.max_batch_size > 0)]
-            await _send(send, 200, own, pieces, headers.get(b"accept-encoding"))
+            await _send(send, own, pieces, headers.get(b"accept-encoding"))
         except RequestCancelled:
             status = CLIENT_GONE
         except Exception as error:
@@ -180,20 +184,18 @@ def _infer_reply(
     ], pieces
 
 
-async def _send(
-    send: Any, status: int, headers: Headers, pieces: list[infer_http.Chunk], accepted: bytes | None
-) -> None:
+async def _send(send: Any, headers: Headers, pieces: list[infer_http.Chunk], accepted: bytes | None) -> None:
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    if accepted is not None and accepted != b"identity":
+    if accepted is not None and len(body) >= WORTH_PACKING:
         body, encoding = pack(body, accepted)
         if encoding:
             headers.append((b"content-encoding", encoding))
     headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def _unless_gone(receive: Any, work: Any, model: str) -> InferResponse:
+async def _unless_gone(receive: Any, work: Coroutine[Any, Any, InferResponse], model: str) -> InferResponse:
     """Await the work, but drop it when the client closes its connection."""
     running = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(receive())

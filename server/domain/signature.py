@@ -94,7 +94,8 @@ class Signature:
             return 1
         if rows > self.max_batch_size:
             raise InvalidRequest(
-                f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}', got {rows}"
+                f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}', "
+                f"got {rows}"
             )
         if rows < 1:
             raise InvalidRequest(

@@ -61,7 +61,8 @@ def _tensors(
             )
         if spec.datatype != tensor.datatype:
             raise ConfigContradicts(
-                f"{what} '{tensor.name}' is configured as {tensor.datatype}, but the model has {spec.datatype}"
+                f"{what} '{tensor.name}' is configured as {tensor.datatype}, "
+                f"but the model has {spec.datatype}"
             )
         wanted = tensor.dims if tensor.reshape is None else tensor.reshape
         full = (VARIABLE, *wanted) if batches else wanted

@@ -63,7 +63,8 @@ class Loader:
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
 
-        Blocks. Raises a `RuntimeFault`, a `ServingError` or `ConfigContradicts`: whose sentence says why not."""
+        Blocks. Raises a `RuntimeFault`, a `ServingError` or `ConfigContradicts`: its sentence says why not.
+        """
         began = monotonic()
         assert offer.config is not None
         config = offer.config

@@ -79,10 +79,7 @@ INTERNAL_SENTENCE = "internal error; the server's log has the details"
 
 def codes_of(error: Exception, table: Mapping[type[ServingError], Codes] = CODES) -> Codes:
     """The codes of any exception; one that is not of the family is our own fault."""
-    for kind in type(error).__mro__:
-        if kind in table:
-            return table[kind]
-    return _INTERNAL
+    return table[type(error)] if isinstance(error, ServingError) else _INTERNAL
 
 
 def sentence_of(error: Exception) -> str:

@@ -66,7 +66,7 @@ def decode(
         raise InvalidRequest(f"the request must be a JSON object, but is {kind_of(document)}")
     model = signature.model
     inputs: dict[str, Array] = {}
-    for tensor in _list(document, "inputs", required=True):
+    for tensor in _list(document, "inputs"):
         name, array, at = read_input(tensor, body, at, model)
         if name in inputs:
             raise InvalidRequest(f"input '{name}' for model '{model}' is there more than once")
@@ -82,19 +82,18 @@ def decode(
     if given:
         request.deadline, request.priority, request.parameters = parameters.read(given, now)
         binary = given.get("binary_data_output", False)
-    wanted = document.get("outputs")
-    if not wanted and (wanted is None or type(wanted) is list):
+    if document.get("outputs") is None:
         return request, AS_BYTES if binary else AS_JSON
-    asked = [_wanted(output, binary, model) for output in _list(document, "outputs")]
-    request.outputs, form = form_of(asked, model, binary, signature.max_batch_size > 0)
+    wanted = [_wanted(output, binary, model) for output in _list(document, "outputs")]
+    request.outputs, form = form_of(wanted, model, binary, signature.max_batch_size > 0)
     return request, form
 
 
-def _list(document: dict[str, Any], key: str, required: bool = False) -> list[Any]:
+def _list(document: dict[str, Any], key: str) -> list[Any]:
     found = document.get(key)
     if type(found) is list:
         return found
-    if found is None and required:
+    if found is None:
         raise InvalidRequest(f"the request has no '{key}'")
     raise InvalidRequest(f"'{key}' must be a list, but is {kind_of(found)}")
 

@@ -27,7 +27,8 @@ def test_every_source_becomes_a_module_and_its_types(folder: Path):
 def test_the_messages_go_to_our_pool_and_siblings_are_imported_by_their_full_name(folder: Path):
     generate(folder)
     module = (folder / "line_pb2.py").read_text()
-    assert "_POOL.AddSerializedFile" in module and "from protos.pool import POOL" in module
+    assert "_POOL.AddSerializedFile" in module
+    assert "from protos.pool import POOL" in module
     assert "from protos import word_pb2 as" in module
     assert "from protos import word_pb2 as" in (folder / "line_pb2.pyi").read_text()
 

@@ -153,7 +153,7 @@ BAD = [
     ('\nname: "n"', 2, 1, "name", "folder is named 'm'"),
     ('platform: "tensorflow"', 1, 1, "platform", "onnxruntime_onnx, pytorch_libtorch, python, ensemble"),
     ('backend: "tensorrt"', 1, 1, "backend", "onnxruntime, pytorch, python, ensemble"),
-    ('platform: "onnxruntime_onnx"\nbackend: "pytorch"', 2, 1, "backend", "but platform is 'onnxruntime_onnx'"),
+    ('platform: "onnxruntime_onnx"\nbackend: "pytorch"', 2, 1, "backend", "but platform is"),
     ('platform: "ensemble"', 1, 1, "platform", "no ensemble_scheduling"),
     ('backend: "python"\nensemble_scheduling { }', 2, 1, "ensemble_scheduling", "not for python"),
     ("max_batch_size: -1", 1, 1, "max_batch_size", "is -1, must be 0"),
@@ -175,7 +175,7 @@ BAD = [
         "input[0].reshape",
         "needs max_batch_size above 0",
     ),
-    ("version_policy { latest { num_versions: 0 } }", 1, 27, "version_policy.latest.num_versions", "at least 1"),
+    ("version_policy { latest { num_versions: 0 } }", 1, 27, "version_policy.latest.num_versions", "least 1"),
     ("version_policy { specific { } }", 1, 18, "version_policy.specific.versions", "missing"),
     (
         "version_policy { specific { versions: [ 1, 0 ] } }",

@@ -162,9 +162,7 @@ async def test_the_event_loop_goes_on_while_a_scan_takes_its_time(scanner, monke
 
     monkeypatch.setattr(scanner, "scan", slow_scan)
     first = asyncio.ensure_future(anext(watch(scanner, 60.0)))
-    async with asyncio.timeout(PATIENCE_S):
-        while not scanning.is_set():
-            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(scanning.wait, PATIENCE_S)
     go_on.set()
     assert await first == {}
 

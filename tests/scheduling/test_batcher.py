@@ -75,7 +75,10 @@ class Caller:
         return ticket.outputs["Y"][:, 0].tolist()
 
 
-def make_batcher(slot, *, slots=1, rule: BatchRule | None = BatchRule(max_batch_size=8), max_queue_size=100):
+EIGHT_ROWS = BatchRule(max_batch_size=8)
+
+
+def make_batcher(slot, *, slots=1, rule: BatchRule | None = EIGHT_ROWS, max_queue_size=100):
     return Batcher(
         model="m",
         version=1,

@@ -1,0 +1,130 @@
+"""A real server in a process of its own, as an operator would start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "model_repository"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, found by binding them all at once."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Server:
+    """What a test knows of a running server.
+
+    http, grpc    addresses as clients take them, without a scheme
+    log           what it has written so far
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], ports: Sequence[int], log_file: Path) -> None:
+        self._process = process
+        self.http, self.grpc, self.metrics = (f"127.0.0.1:{port}" for port in ports)
+        self._log_file = log_file
+        self.client = httpx.Client(base_url=f"http://{self.http}", timeout=30)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text(errors="replace")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    def rss_bytes(self) -> int:
+        return psutil.Process(self.pid).memory_info().rss
+
+    def ready(self) -> bool:
+        try:
+            return self.client.get("/v2/health/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def index(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """(model, version) -> (state, reason)."""
+        lines = self.client.post("/v2/repository/index").json()
+        return {
+            (line["name"], line.get("version", "")): (line.get("state", ""), line.get("reason", ""))
+            for line in lines
+        }
+
+    def until(self, holds, within_s: float = 30.0, every_s: float = 0.05) -> None:
+        """Wait until `holds()`; fail with the log if it does not in time or the server is gone."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if self.returncode is not None:
+                raise AssertionError(f"the server ended with {self.returncode}:\n{self.log[-4000:]}")
+            if holds():
+                return
+            time.sleep(every_s)
+        raise AssertionError(f"not so within {within_s} s; the log:\n{self.log[-4000:]}")
+
+    def terminate(self) -> None:
+        """SIGTERM, and no wait."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, within_s: float = 30.0) -> int:
+        """The exit code, once it is gone."""
+        return self._process.wait(within_s)
+
+    def stop(self) -> int:
+        if self.returncode is None:
+            self.terminate()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.log[-4000:]}") from None
+        finally:
+            self.client.close()
+
+
+@contextmanager
+def running(
+    log_file: Path,
+    *repositories: Path,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    wait: bool = True,
+) -> Iterator[Server]:
+    """Serve these repositories until the block is left; with `wait`, from when it is ready."""
+    ports = free_ports(3)
+    command = [
+        *(sys.executable, "-m", "server.cli", "serve"),
+        *map(str, repositories),
+        *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"),
+        *(f"--http-port={ports[0]}", f"--grpc-port={ports[1]}", f"--metrics-port={ports[2]}"),
+        *options,
+    ]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **(environment or {})}
+        )
+    server = Server(process, ports, log_file)
+    try:
+        if wait:
+            server.until(server.ready)
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,45 @@
+"""Golden examples."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from server.domain.errors import InvalidRequest
+from server.wire import golden
+
+INPUT = {"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [[1, 2.5]]}
+OUTPUT = {"name": "Y", "shape": [1], "datatype": "BYTES", "data": ["cat"]}
+GOOD = {"request": {"inputs": [INPUT]}, "response": {"outputs": [OUTPUT]}, "tolerance": 0.01}
+
+
+def test_an_example_is_a_request_its_answer_and_a_tolerance():
+    example = golden.read(orjson.dumps(GOOD), "one")
+    assert example.name == "one"
+    assert example.inputs["X"].tolist() == [[1, 2.5]]
+    assert example.inputs["X"].dtype == np.float32
+    assert example.outputs["Y"].tolist() == [b"cat"]
+    assert example.tolerance == 0.01
+
+
+def test_half_floats_may_be_written_as_numbers():
+    tensor = {"name": "X", "shape": [2], "datatype": "FP16", "data": [1, 0.5]}
+    example = golden.read(orjson.dumps({**GOOD, "request": {"inputs": [tensor]}}), "half")
+    assert example.inputs["X"].dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "'request' must be an object with a list of 'inputs'"),
+        ({**GOOD, "request": {}}, "'request' must be an object with a list of 'inputs'"),
+        ({**GOOD, "response": {"outputs": []}}, "'response' must be an object with a list of 'outputs'"),
+        ({**GOOD, "response": {"outputs": [{**OUTPUT, "data": [5]}]}}, "output 'Y' is BYTES"),
+        ({**GOOD, "tolerance": "tight"}, "'tolerance' must be a number"),
+        ({**GOOD, "tolerance": -1}, "'tolerance' must be a number"),
+    ],
+)
+def test_a_wrong_example_is_named(document: Any, says: str):
+    with pytest.raises(InvalidRequest, match=f"golden example 'one': .*{says}"):
+        golden.read(orjson.dumps(document), "one")
