@@ -91,7 +91,9 @@ def _step(code: Path, name: str) -> Callable[[Tensors], Tensors]:
 
 
 def _rate(bare: Bare, row: Tensors, max_batch_size: int, seconds: float) -> BareRate:
-    tried = {size: _run_s(bare.runner(row, size), seconds * SCAN_SHARE) for size in batch_sizes(max_batch_size)}
+    tried = {
+        size: _run_s(bare.runner(row, size), seconds * SCAN_SHARE) for size in batch_sizes(max_batch_size)
+    }
     best = max(tried, key=lambda size: size / tried[size])
     cpu_before = time.process_time()
     started = time.perf_counter()

@@ -43,7 +43,9 @@ def encode(door: Door, model: str, row: Tensors, *, http_port: int, grpc_port: i
 
 def decode_http(headers: Mapping[str, str], body: bytes) -> Tensors:
     json_size = next((value for name, value in headers.items() if name.lower() == JSON_SIZE.lower()), None)
-    result = tritonclient.http.InferResult.from_response_body(body, header_length=json_size and int(json_size))
+    result = tritonclient.http.InferResult.from_response_body(
+        body, header_length=json_size and int(json_size)
+    )
     return {tensor["name"]: result.as_numpy(tensor["name"]) for tensor in result.get_response()["outputs"]}
 
 

@@ -40,8 +40,8 @@ def latencies_us(log: Path) -> list[float]:
     """The third column of h2load's log: microseconds until the end of the reply, in ascending order."""
     if not log.stat().st_size:
         return []
-    column = np.loadtxt(log, dtype=np.int64, usecols=2, ndmin=1)
-    return np.sort(column).tolist()
+    column: list[float] = np.loadtxt(log, dtype=np.int64, usecols=2, ndmin=1).tolist()
+    return sorted(column)
 
 
 def parse(printed: str, ascending_us: list[float], *, reply_bytes: int) -> Sample:

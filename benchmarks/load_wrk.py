@@ -1,4 +1,4 @@
-"""Load over HTTP by wrk, one thread; the script beside this file gives it the request and prints the result."""
+"""Load over HTTP by wrk, one thread; the script beside this file makes its request and prints the result."""
 
 import json
 import subprocess

@@ -31,19 +31,14 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    clients    at once, for every model; empty for each model's own
     seconds    of one timed run, before a model's patience
     repeats    timed runs of each point
     """
 
     models: Sequence[Model]
     doors: Sequence[Door]
-    clients: Sequence[int]
     seconds: int
     repeats: int
-
-    def clients_of(self, model: Model) -> Sequence[int]:
-        return self.clients or model.clients
 
     def seconds_of(self, model: Model) -> int:
         return self.seconds * model.patience
@@ -52,7 +47,7 @@ class Plan:
     def expected_s(self) -> float:
         """How long one server will take, without starting."""
         timed = sum(
-            self.seconds_of(model) * (LIMIT_SHARE + len(self.doors) * len(self.clients_of(model)))
+            self.seconds_of(model) * (LIMIT_SHARE + len(self.doors) * len(model.clients))
             for model in self.models
         )
         return self.repeats * timed + WARM_UP_S * len(self.models) * len(self.doors)
@@ -86,7 +81,7 @@ def measure(servers: Sequence[ServerUnderTest], repository: Path, plan: Plan, sa
                 seconds=plan.seconds_of(model),
             )
             limits[model.name].append(limit)
-            say(f"  bare session     {limit.rows_per_s:>10,.1f}/s in batches of {limit.batch_size}")
+            say(f"  {'bare session':<20}{limit.rows_per_s:>10,.1f}/s in batches of {limit.batch_size}")
             for target in targets:
                 if target.model is model and not target.line.refusal:
                     say("  " + _time(target, plan.seconds_of(model)))
@@ -105,12 +100,11 @@ def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) ->
                 reply = ask(call)
                 check(reply.outputs, truth)
                 reply_bytes = reply.body_bytes
-                most = max(plan.clients_of(model))
-                load(call, clients=most, seconds=WARM_UP_S, reply_bytes=reply_bytes)
+                load(call, clients=max(model.clients), seconds=WARM_UP_S, reply_bytes=reply_bytes)
             except (Refused, LoadFailed) as fault:
                 refusal = str(fault)
             say(f"{server.name}: {model.name} over {door}: {refusal or 'answers rightly'}")
-            for clients in plan.clients_of(model):
+            for clients in model.clients:
                 point = Point(server.name, model.name, door, clients)
                 yield _Target(server, model, Line(point, refusal=refusal), call, reply_bytes)
 
@@ -118,7 +112,7 @@ def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) ->
 def _time(target: _Target, seconds: int) -> str:
     """Add one run to the target's line, or the reason why there is none; what to say of it."""
     server, point = target.server, target.line.point
-    title = f"{point.server} {point.door} {point.clients}".ljust(17)
+    title = f"{point.server} {point.door} {point.clients}".ljust(20)
     batches_before, cpu_before = server.batches(point.model), server.cpu_s()
     try:
         sample = load(target.call, clients=point.clients, seconds=seconds, reply_bytes=target.reply_bytes)

@@ -7,7 +7,7 @@ and the one request that it is asked again and again: always one row, so a reque
 import base64
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Model:
     patience: int = 1
 
 
-def lay(models: list[Model], repository: Path) -> None:
+def lay(models: Sequence[Model], repository: Path) -> None:
     """Make `repository` hold these models and nothing else."""
     repository.mkdir()
     for model in models:

@@ -1,8 +1,8 @@
 """What we promise of speed, each promise with its aim, and whether a report keeps it.
 
-The aims are those of the issues that brought them: "Serve the repository" (batches form) and "Speed" (all else).
-Aims in microseconds hold for the machine on which Triton's C++ server spent 41 us on the same request over HTTP
-and 57 over gRPC; on another, only servers measured side by side can be compared.
+The aims are those of the issues that brought them: "Serve the repository" (that batches form) and "Speed"
+(all else). Aims in microseconds hold for the machine on which Triton's C++ server spent 41 us on the same
+request over HTTP and 57 over gRPC; on another, only servers measured side by side can be compared.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ class Promise:
         """One line: name, figure, aim, met or falls short."""
         bound, aim = ("at most", self.at_most) if self.at_most is not None else ("at least", self.at_least)
         outcome = "met" if self.is_met(figure) else "falls short"
-        return f"{self.name:<52} {figure:>10{self.form}}   {bound} {aim:{self.form}}   {outcome}"
+        return f"{self.name:<58} {figure:>10{self.form}}   {bound} {aim:{self.form}}   {outcome}"
 
 
 def verdicts(report: Report) -> Iterator[str]:
@@ -51,7 +51,7 @@ def verdicts(report: Report) -> Iterator[str]:
 def _cpu_us(door: Door) -> Callable[[Report], float | None]:
     def figure(report: Report) -> float | None:
         measured = report.find(SERVER, "tiny", door, clients=64)
-        return measured and measured.cpu_us
+        return measured.cpu_us if measured else None
 
     return figure
 
@@ -59,7 +59,7 @@ def _cpu_us(door: Door) -> Callable[[Report], float | None]:
 def _share_of_large(door: Door) -> Callable[[Report], float | None]:
     def figure(report: Report) -> float | None:
         measured = report.find(SERVER, "large", door, clients=8)
-        return measured and report.share(measured, "large")
+        return report.share(measured, "large") if measured else None
 
     return figure
 
@@ -77,7 +77,7 @@ def _added_to_large(door: Door) -> Callable[[Report], float | None]:
 def _mean_batch(door: Door) -> Callable[[Report], float | None]:
     def figure(report: Report) -> float | None:
         measured = report.find(SERVER, "tiny", door, clients=32)
-        return measured and measured.mean_batch
+        return measured.mean_batch if measured else None
 
     return figure
 
@@ -89,7 +89,9 @@ COMPANY = 1.1
 
 PROMISES = (
     *(
-        Promise(name=f"tiny, {door}, 64 clients: CPU us/request", figure=_cpu_us(door), form=".1f", at_most=aim)
+        Promise(
+            name=f"tiny, {door}, 64 clients: CPU us/request", figure=_cpu_us(door), form=".1f", at_most=aim
+        )
         for door, aim in ((Door.JSON, HTTP_US), (Door.BINARY, HTTP_US), (Door.GRPC, GRPC_US))
     ),
     *(

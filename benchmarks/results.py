@@ -1,4 +1,4 @@
-"""The report as a file: every run, the medians and the verdicts, with the day, the machine and the versions."""
+"""The report as a file: every run, the medians and the verdicts, with the day, machine and versions."""
 
 import json
 from collections.abc import Mapping

@@ -10,13 +10,13 @@ COLUMNS = (
     "requests/s",
     "p50 ms",
     "p99 ms",
-    "CPU us/request",
-    "mean batch",
-    "of the limit",
+    "server CPU\nus/request",
+    "mean\nbatch",
+    "share of\nbare best",
 )
 CAPTION = (
-    "Medians over the runs. A request is one row. The bare session is ONNX Runtime alone with one thread, at its "
-    "best batch size: its p50 is a whole run, its CPU is for a row; pre- and post-processing is not in it."
+    "Medians over the runs. A request is one row. The bare session is ONNX Runtime alone with one thread, at "
+    "its best batch size: its p50 is a whole run, its CPU is for a row; there is no pre- or post-processing."
 )
 
 
@@ -47,8 +47,8 @@ def cells(report: Report, line: Line) -> Sequence[str]:
     share = report.share(figures, line.point.model)
     return (
         _count(figures.requests_per_s),
-        f"{figures.p50_ms:.2f}",
-        f"{figures.p99_ms:.2f}",
+        _ms(figures.p50_ms),
+        _ms(figures.p99_ms),
         _count(figures.cpu_us),
         f"{figures.mean_batch:.1f}" if figures.mean_batch is not None else "",
         f"{share:.1%}" if share is not None else "",
@@ -63,12 +63,16 @@ def _limit(report: Report, model: str) -> Sequence[str]:
         "bare session",
         "",
         _count(limit.rows_per_s),
-        f"{limit.run_ms:.2f}",
+        _ms(limit.run_ms),
         "",
         _count(limit.cpu_us_per_row),
         str(limit.batch_size),
         "100%",
     )
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def _count(value: float) -> str:

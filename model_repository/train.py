@@ -40,7 +40,8 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 HERE = Path(__file__).resolve().parent
-TRAINED = ("model.onnx", "model.pt", "examples")
+TRAINED = ("model.onnx", "model.pt", "examples", "*.png")
+TO_TRY = 8  # the digit whose image lies beside the model, for people to send
 
 
 def iris(folder: Path) -> str:
@@ -104,6 +105,8 @@ def digits(folder: Path) -> str:
     for version in (1, 2):
         write_torchscript(digit_network(version), torch.zeros(2, 1, 8, 8), folder / str(version))
         right.append(f"version {version}: {examine_digits(folder / str(version), run_torchscript):.1%}")
+    to_try = next(digit for digit in held_out(side=64) if digit.label == TO_TRY)
+    (folder / f"{TO_TRY}.png").write_bytes(to_try.png)
     return f"{', '.join(right)} of {len(held_out())} held-out images"
 
 

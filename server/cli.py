@@ -64,7 +64,7 @@ would stay open that they are meant to close:
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
     """
-    allow-cpu-metrics allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
+    allow-client-shm allow-cpu-metrics allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
     grpc-keepalive-permit-without-calls model-namespacing reuse-grpc-port reuse-http-port strict-model-config
     """.split()  # noqa: SIM905
 )

@@ -83,7 +83,6 @@ class Settings(BaseModel):
     exit_on_error: bool = _process(False, "go if a model fails at the start (Triton's default is true)")
     drain_grace_secs: float = _process(0, "on SIGTERM, how long to serve on while not ready any more", ge=0)
     exit_timeout_secs: float = _process(30, "after the grace, how long to wait for requests in flight", ge=0)
-    state_dir: FilePath = _process(None, "the one folder to write to; without it less is remembered")
 
     allow_http: bool = _http(True, "answer over HTTP")
     http_address: str = _http("0.0.0.0", "address to listen on", min_length=1)
@@ -91,14 +90,12 @@ class Settings(BaseModel):
     http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
     http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
     http_keep_alive_secs: float = _http(75, "how long a connection may idle between requests", gt=0)
-    json_max_depth: int = _http(64, "nesting in a request's JSON", ge=4, le=250)
     docs: bool = _http(True, "show the API of the served models at /docs")
 
     allow_grpc: bool = _grpc(True, "answer over gRPC")
     grpc_address: str = _grpc("0.0.0.0", "address to listen on", min_length=1)
     grpc_port: Port = _grpc(8001, "port to listen on; 0 takes a free one")
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
-    allow_client_shm: bool = _grpc(False, "let clients register shared memory (Triton's default is true)")
 
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")

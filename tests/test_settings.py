@@ -60,9 +60,9 @@ def test_a_comma_on_the_command_line_is_part_of_the_path():
 
 
 def test_an_empty_value_of_a_script_names_no_folder():
-    settings = read({"model_repository": [""], "state_dir": "", "log_file": ""}, {"TERCET_LOAD_MODEL": ""})
+    settings = read({"model_repository": [""], "log_file": ""}, {"TERCET_LOAD_MODEL": ""})
     assert (settings.model_repository, settings.load_model) == ((), ())
-    assert (settings.state_dir, settings.log_file) == (None, None)
+    assert settings.log_file is None
 
 
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_an_option():

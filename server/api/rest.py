@@ -64,8 +64,8 @@ def rest_app(
     app = FastAPI(title="Tercet", version=version, openapi_url=None, docs_url=None, redoc_url=None)
     _speak_one_language(app, codes)
     _add_health(app, catalogue, health)
+    _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
     _add_metadata(app, catalogue, name, version, extensions)
-    _add_statistics(app, catalogue)
     _add_control(app, catalogue, control_, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)

@@ -36,7 +36,8 @@ class VersionOffer:
 class ModelOffer:
     """One model of a repository.
 
-    config        None where it could not be read: then `problem` says why, with file and line
+    config        None where it could not be read: then `problem` says why, with file and line, and
+                  what serves already serves on as it was
     versions      those whose files are at rest, chosen by the version policy
     unsettled     those chosen that are still being written: leave them as they are
     broken        version -> why it cannot be offered, such as a folder without a model file

@@ -73,13 +73,14 @@ def _tensors(
                 f"{what} '{tensor.name}' is configured with shape {list(full)}, "
                 f"but the model has {list(spec.shape)}"
             )
-    rest = [spec for spec in found if spec.name not in {tensor.name for tensor in declared}]
-    return (
-        *declared,
-        *(
-            TensorConfig(
-                name=spec.name, datatype=spec.datatype, dims=spec.shape[1:] if batches else spec.shape
-            )
-            for spec in rest
-        ),
-    )
+    known = {tensor.name for tensor in declared}
+    return (*declared, *(_as_found(spec, batches) for spec in found if spec.name not in known))
+
+
+def _as_found(spec: TensorSpec, batches: bool) -> TensorConfig:
+    """A tensor as the file has it. One value a row is shown to clients as a row of one, as Triton does."""
+    if not batches:
+        return TensorConfig(name=spec.name, datatype=spec.datatype, dims=spec.shape)
+    if spec.shape[1:] == ():
+        return TensorConfig(name=spec.name, datatype=spec.datatype, dims=(1,), reshape=())
+    return TensorConfig(name=spec.name, datatype=spec.datatype, dims=spec.shape[1:])

@@ -5,8 +5,10 @@ Pure: facts in, text out. Whoever starts the server gathers the facts and prints
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -73,7 +75,8 @@ def banner(
 
 
 def curl_json(http_url: str, question: Question) -> str:
-    body = json.dumps({"inputs": list(question.inputs)}, separators=(",", ":"))
+    inputs = [{**tensor, "data": _shortest(tensor)} for tensor in question.inputs]
+    body = json.dumps({"inputs": inputs}, separators=(",", ":"))
     return f"curl -s {http_url}/v2/models/{quote(question.model, safe='')}/infer -d {shlex.quote(body)}"
 
 
@@ -96,7 +99,7 @@ def python_client(grpc_url: str, question: Question) -> str:
         dtype = datatype.lower().replace("fp", "float")
         lines += [
             f"inputs.append(triton.InferInput({name!r}, {shape}, {datatype!r}))",
-            f"inputs[-1].set_data_from_numpy(np.array({list(tensor['data'])}, {dtype!r}).reshape({shape}))",
+            f"inputs[-1].set_data_from_numpy(np.array({_shortest(tensor)}, {dtype!r}).reshape({shape}))",
         ]
     lines += [
         f"answer = triton.InferenceServerClient({grpc_url!r}).infer({question.model!r}, inputs)",
@@ -104,6 +107,21 @@ def python_client(grpc_url: str, question: Question) -> str:
         "END",
     ]
     return "\n".join(lines)
+
+
+def _shortest(tensor: Mapping[str, Any]) -> list[Any]:
+    """The data, with an FP32 in as few digits as tell it from its neighbours: 5.1, not 5.099999904632568."""
+    if tensor["datatype"] != "FP32":
+        return list(tensor["data"])
+    return [next(filter(partial(_same_fp32, value), _roundings(value))) for value in tensor["data"]]
+
+
+def _roundings(value: float) -> Iterator[float]:
+    return (float(f"{value:.{digits}g}") for digits in range(6, 18))
+
+
+def _same_fp32(one: float, other: float) -> bool:
+    return struct.pack("f", one) == struct.pack("f", other)
 
 
 def _table(rows: Sequence[Row]) -> str:

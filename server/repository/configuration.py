@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from google.protobuf import json_format, text_format
+from google.protobuf.descriptor import Descriptor
 
 from protos import model_config_pb2 as pb
+from protos.json_values import json_values
 from protos.pool import POOL
 from server.domain.configuration import (
     ALL_VERSIONS,
@@ -27,12 +29,13 @@ from server.domain.configuration import (
     TimeoutAction,
     VersionPolicy,
 )
-from server.repository.declared import MODEL_CONFIG, declared, unread_fields
 from server.repository.invalid import ConfigInvalid
 from server.repository.places import NOWHERE, Place, Places, places_of
-from server.repository.rules import BACKENDS, faults, platform_of
+from server.repository.rules import BACKEND_OF, faults, platform_of
+from server.repository.unread import unread_fields
 
-_BACKEND_OF = {platform: backend for backend, platform in BACKENDS.items()}
+MODEL_CONFIG: Descriptor = POOL.FindMessageTypeByName("inference.ModelConfig")
+
 _PARSER_PLACE = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r'Message type "inference\.([\w.]+)" has no field named "(\w+)"')
 _UNKNOWN_NAME = re.compile(r'Enum type "inference\.(?P<kind>[\w.]+)" has no value named (?P<word>\w+)')
@@ -140,7 +143,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
     return ModelConfig(
         name=message.name,
         platform=platform,
-        backend=_BACKEND_OF[platform] if platform else "",
+        backend=BACKEND_OF[platform] if platform else "",
         max_batch_size=message.max_batch_size if batches_known else None,
         inputs=tuple(_tensor(tensor) for tensor in message.input),
         outputs=tuple(_tensor(tensor) for tensor in message.output),
@@ -157,7 +160,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         dynamic_batching=batching,
         metric_tags=MappingProxyType(dict(message.metric_tags)),
         parameters=MappingProxyType({key: value.string_value for key, value in message.parameters.items()}),
-        declared=MappingProxyType(declared(message)),
+        declared=MappingProxyType(json_values(message)),
     )
 
 

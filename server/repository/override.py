@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from server.domain.offer import ModelOffer
-from server.repository.candidate import Candidate, Moment
+from server.repository.candidate import Candidate
 from server.repository.configuration import read_json
 from server.repository.rules import is_inside
+from server.repository.settling import Moment
 from server.repository.snapshot import is_ignored, version_of
 
 

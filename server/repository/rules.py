@@ -20,6 +20,8 @@ BACKENDS: Mapping[str, Platform] = {
 }
 """Our backends and the one platform that each runs."""
 
+BACKEND_OF: Mapping[Platform, str] = {platform: backend for backend, platform in BACKENDS.items()}
+
 _METRIC_TAG = re.compile(r"[a-zA-Z0-9_]+")
 
 

@@ -14,8 +14,10 @@ from types import MappingProxyType
 
 import structlog
 
+from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, Offers
-from server.repository.candidate import Candidate, Look, Moment
+from server.repository.candidate import Candidate, Look
+from server.repository.settling import Moment
 from server.repository.snapshot import model_folders
 
 log = structlog.get_logger()
@@ -135,5 +137,8 @@ def _only(name: str, found: list[tuple[Path, Look]]) -> ModelOffer | None:
         return found[0][1].offer
     folders = " and ".join(str(directory) for directory, _ in found)
     return ModelOffer(
-        name=name, directory=found[0][0], config=None, problem=f"is in more than one repository: {folders}"
+        name=name,
+        directory=found[0][0],
+        config=ModelConfig(name=name),
+        problem=f"is in more than one repository: {folders}",
     )

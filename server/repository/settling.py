@@ -13,6 +13,17 @@ BROKEN_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """When a look is taken: by our monotonic clock, and by the clock that file times are written in."""
+
+    monotonic_s: float
+    epoch_s: float
+
+    def age_s(self, changed_ns: int) -> float:
+        return self.epoch_s - changed_ns / 1e9
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """What was seen, and since when it has looked the same (seconds of the monotonic clock)."""
 

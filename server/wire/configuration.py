@@ -3,10 +3,10 @@
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 
 from protos import inference_pb2 as pb
 from protos import model_config_pb2 as config_pb
+from protos.json_values import json_values
 from server.domain.configuration import (
     ALL_VERSIONS,
     DynamicBatching,
@@ -14,8 +14,6 @@ from server.domain.configuration import (
     TensorConfig,
     VersionPolicy,
 )
-
-_LONG = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
 
 def model_config_message(config: ModelConfig) -> config_pb.ModelConfig:
@@ -53,7 +51,7 @@ def model_config_response(config: ModelConfig) -> pb.ModelConfigResponse:
 def model_config(config: ModelConfig) -> dict[str, Any]:
     """As JSON values: the names of the .proto, every scalar, list and map with its default too, enums
     by name, 64-bit integers as numbers."""
-    return _values(model_config_message(config))
+    return json_values(model_config_message(config))
 
 
 def _named(tensors: Any, name: str) -> Any:
@@ -90,32 +88,3 @@ def _lay_dynamic_batching(message: Any, batching: DynamicBatching) -> None:
         message.default_queue_policy.default_timeout_microseconds = policy.default_timeout_microseconds
         message.default_queue_policy.allow_timeout_override = policy.allow_timeout_override
         message.default_queue_policy.max_queue_size = policy.max_queue_size
-
-
-def _values(message: Any) -> dict[str, Any]:
-    written = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return _numbered(written, message.DESCRIPTOR)
-
-
-def _numbered(written: dict[str, Any], descriptor: Any) -> dict[str, Any]:
-    """The same, with the 64-bit integers that protobuf's JSON writes as strings turned into numbers."""
-    values: dict[str, Any] = {}
-    for name, value in written.items():
-        field = descriptor.fields_by_name[name]
-        entry = field.message_type
-        if entry is not None and entry.GetOptions().map_entry:
-            of = entry.fields_by_name["value"]
-            values[name] = {key: _number(item, of) for key, item in value.items()}
-        elif isinstance(value, list):
-            values[name] = [_number(item, field) for item in value]
-        else:
-            values[name] = _number(value, field)
-    return values
-
-
-def _number(value: Any, field: Any) -> Any:
-    if field.message_type is not None:
-        return _numbered(value, field.message_type)
-    return int(value) if field.cpp_type in _LONG else value

@@ -215,7 +215,12 @@ def _text(element: Any) -> Any:
 def _bare(row: Any) -> Any:
     """A row's value: a scalar where there is one element in at most one dimension."""
     if not isinstance(row, np.ndarray):
-        return row
+        return _scalar(row)
     if row.size == 1 and row.ndim <= 1:
-        return row.reshape(-1)[0]
+        return _scalar(row.reshape(-1)[0])
     return row.tolist() if row.dtype.hasobject else row
+
+
+def _scalar(value: Any) -> Any:
+    """What orjson can write: NumPy's floats, with their short digits, but not each of its integers."""
+    return value if isinstance(value, np.floating) or not isinstance(value, np.generic) else value.item()

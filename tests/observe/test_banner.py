@@ -5,7 +5,8 @@ from server.observe.banner import FileQuestion, Question, Row, banner
 READY = Row(model="iris", version=1, state="READY", runtime="onnx", device="cpu", load_seconds=0.042)
 BROKEN = Row(model="broken", version=None, state="UNAVAILABLE", reason="model.onnx is\n no ONNX file")
 QUESTION = Question(
-    model="iris", inputs=[{"name": "it's", "shape": [1, 2], "datatype": "FP32", "data": [5.1, 3.5]}]
+    model="iris",
+    inputs=[{"name": "it's", "shape": [1, 2], "datatype": "FP32", "data": [5.099999904632568, 3.5]}],
 )
 FILE = FileQuestion(model="digits", path="a folder/seven.png", media_type="image/png")
 
@@ -21,6 +22,7 @@ def test_a_shell_reads_the_curl_commands_as_they_are_meant():
     json_words, file_words = (shlex.split(line) for line in shown if line.startswith("curl"))
     assert json_words[2:4] == ["http://h:1/v2/models/iris/infer", "-d"]
     assert '"name":"it\'s"' in json_words[4]
+    assert '"data":[5.1,3.5]' in json_words[4]
     assert file_words[2] == "http://h:1/v2/models/digits/predict"
     assert file_words[-2:] == ["--data-binary", "@a folder/seven.png"]
 

@@ -1,13 +1,17 @@
 """A repository on a real file system, and clocks that the test sets."""
 
 import os
+import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper
 
 from server.repository.scanner import Scanner
+
+NOBODY = 65534
 
 
 def onnx_bytes(constant: float = 1.0, elements: int = 4) -> bytes:
@@ -89,6 +93,18 @@ def large_bytes() -> bytes:
 
 
 @pytest.fixture
-def _unprivileged() -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
+def _unprivileged(tmp_path: Path) -> Iterator[None]:
+    """A user to whom file modes mean something: root puts its rights down for the test."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & stat.S_IXOTH:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

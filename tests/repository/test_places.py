@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.repository.declared import MODEL_CONFIG
+from server.repository.configuration import MODEL_CONFIG
 from server.repository.places import Place, places_of
 
 TEXT = """# a comment with name: "no"

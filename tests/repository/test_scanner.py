@@ -104,7 +104,7 @@ def test_the_versions_of_a_model_have_one_platform(repository, scanner):
     (repository.path / "m/1/model.py").write_text("")
     offer = only(scanner)
     assert set(offer.versions) == {2}
-    assert offer.broken == {1: "model.py is for another platform than model.onnx of version 2"}
+    assert offer.broken == {1: "model.py is not for onnxruntime_onnx, the platform of the highest version"}
 
 
 @pytest.mark.parametrize("config", ["sequence_batching {}", "model_transaction_policy { decoupled: true }"])

@@ -168,3 +168,8 @@ def test_what_json_has_no_word_for_is_still_answered():
         "nothing": None,
         "gaps": 0,
     }
+
+
+def test_integers_of_every_c_type_are_written():
+    answer = InferResponse("m", "1", {"label": np.array([[7]], np.longlong)})
+    assert plain.encode(answer, False, batched=True) == b'{"label":7}'
