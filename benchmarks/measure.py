@@ -119,9 +119,8 @@ def _time(target: _Target, seconds: int) -> str:
     except LoadFailed as fault:
         target.line.refusal = str(fault)
         return f"{title}{fault}"
-    finally:
-        server.forget_log()
     cpu_s, batches = server.cpu_s() - cpu_before, server.batches(point.model)
+    server.forget_log()
     figures = Figures(
         requests_per_s=sample.requests_per_s,
         p50_ms=sample.p50_ms,
