@@ -2,17 +2,27 @@ from pathlib import Path
 
 import pytest
 
+CHROMIUM = Path("/usr/bin/chromium")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow tests unless asked for, and those of CUDA where no device is."""
+    """Deselect the slow tests unless asked for, and those of CUDA or a browser where there is none."""
     unwanted = set() if config.getoption("--run-slow") else {"slow"}
     if not Path("/dev/nvidia0").exists():
         unwanted.add("cuda")
+    if not CHROMIUM.exists():
+        unwanted.add("browser")
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_collectionfinish() -> list[str]:
+    if CHROMIUM.exists():
+        return []
+    return [f"the tests in a browser are left out: there is no {CHROMIUM} (apt-get install chromium)"]

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import swagger_ui_bundle
 from fastapi import FastAPI, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from server.domain.catalogue import Catalogue, VersionFacts
-from server.wire import schema
+from server.domain.errors import InvalidRequest
+from server.domain.request import InferResponse
+from server.wire import plain, schema
+from server.wire.golden import GoldenExample
 
 ASSETS = Path(swagger_ui_bundle.__file__).parent / "vendor"
+LONGEST_EXAMPLE = 16_384
+"""Bytes of JSON that a page shows as an example."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -27,7 +33,7 @@ PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
 </head>
 <body>
-<div id="models"></div>
+<div id="models"></div><img src="https://example.com/x.png">
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
 <script>
 SwaggerUIBundle({{url: "/openapi.json", dom_id: "#models", tryItOutEnabled: true,
@@ -49,7 +55,7 @@ def add_docs(app: FastAPI, catalogue: Catalogue, version: str) -> None:
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return JSONResponse(document(catalogue, version))
+        return Response(orjson.dumps(document(catalogue, version)), media_type="application/json")
 
 
 def document(catalogue: Catalogue, version: str) -> dict[str, Any]:
@@ -113,18 +119,21 @@ def _plain_operation(text: str, path: str) -> dict[str, Any]:
 
 def _predict(facts: VersionFacts) -> dict[str, Any]:
     signature = facts.signature
+    golden = _golden(facts)
     content: dict[str, Any] = {
         "application/json": {
             "schema": schema.plain_request_schema(signature),
-            "example": schema.plain_request_example(signature),
+            "example": _first_row(facts, golden) if golden else schema.plain_request_example(signature),
         }
     }
+    summary = f"Ask {facts.model} in plain JSON"
     if len(signature.inputs) == 1 and signature.inputs[0].datatype == "BYTES":
         file = {"schema": {"type": "string", "format": "binary"}}
         content = {"image/png": file, "image/jpeg": file, "application/octet-stream": file, **content}
+        summary += ", or with a file"
     return {
         "tags": [facts.model],
-        "summary": f"Ask {facts.model} in plain JSON, or with a file",
+        "summary": summary,
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {
@@ -143,6 +152,7 @@ def _predict(facts: VersionFacts) -> dict[str, Any]:
 
 def _infer(facts: VersionFacts) -> dict[str, Any]:
     signature = facts.signature
+    golden = _golden(facts)
     return {
         "tags": [facts.model],
         "summary": f"Ask {facts.model} by the Open Inference Protocol",
@@ -151,7 +161,7 @@ def _infer(facts: VersionFacts) -> dict[str, Any]:
             "content": {
                 "application/json": {
                     "schema": schema.infer_request_schema(signature),
-                    "example": schema.infer_request_example(signature),
+                    "example": golden.request if golden else schema.infer_request_example(signature),
                 }
             },
         },
@@ -163,3 +173,26 @@ def _infer(facts: VersionFacts) -> dict[str, Any]:
             "default": _ERROR,
         },
     }
+
+
+def _golden(facts: VersionFacts) -> GoldenExample | None:
+    """The shortest golden example: a question that has an answer. None if there is none to show."""
+    lengths: dict[int, GoldenExample] = {
+        len(orjson.dumps(example.request)): example for example in facts.examples if _fits(facts, example)
+    }
+    shortest = min(lengths, default=0)
+    return lengths[shortest] if 0 < shortest <= LONGEST_EXAMPLE else None
+
+
+def _fits(facts: VersionFacts, example: GoldenExample) -> bool:
+    try:
+        return facts.signature.rows(example.inputs) > 0
+    except InvalidRequest:
+        return False
+
+
+def _first_row(facts: VersionFacts, golden: GoldenExample) -> Any:
+    """The question as a plain object."""
+    batched = facts.signature.max_batch_size > 0
+    row = {name: array[:1] if batched else array for name, array in golden.inputs.items()}
+    return orjson.loads(plain.encode(InferResponse(facts.model, str(facts.version), row), False, batched))

@@ -93,6 +93,7 @@ class Orders:
             raise InvalidRequest(
                 f"load of '{model}' brings files, so it must bring the parameter 'config' too"
             )
+        await self.begun.wait()
         async with self._calls:
             if config is None:
                 offer = await self._offered(model)
@@ -103,6 +104,7 @@ class Orders:
 
     async def unload(self, model: str) -> None:
         self._check_allowed()
+        await self.begun.wait()
         async with self._calls:
             self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)

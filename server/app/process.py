@@ -5,12 +5,15 @@ stand on. When a part dies, the process says so and goes.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from importlib.metadata import version as installed_version
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -55,6 +58,9 @@ class StartRefused(Exception):
     """The server cannot start as it is asked to; the sentence says why."""
 
 
+LAST_BREATH_S = 1.0
+"""How long a thread that has nothing left to do may take to end."""
+
 SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
 """Ends of the process that are the operator's to mend: told in a sentence, without a traceback."""
 
@@ -62,6 +68,7 @@ SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code of the process."""
     with _logging(settings):
+        code = 0
         try:
             uvloop.run(_until_told(settings))
         except (Exception, ExceptionGroup) as failure:
@@ -70,8 +77,27 @@ def serve(settings: Settings) -> int:
                     print(f"tercet: {leaf}", file=sys.stderr)
                 else:
                     log.critical("part_died", exc_info=leaf)
-            return 1
-    return 0
+            code = 1
+        busy = _busy_threads()
+        if busy:
+            log.warning("threads_left_behind", threads=busy)
+    if busy:
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _busy_threads() -> list[str]:
+    """The names of threads that Python would wait for at its exit: a model's own code holds them.
+
+    A thread cannot be stopped, so a process that has waited as long as it was told goes without them.
+    """
+    until = monotonic() + LAST_BREATH_S
+    others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+    waited_for = [each for each in others if not each.daemon]
+    for thread in waited_for:
+        thread.join(max(0.0, until - monotonic()))
+    return [thread.name for thread in waited_for if thread.is_alive()]
 
 
 async def _until_told(settings: Settings) -> None:

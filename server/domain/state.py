@@ -19,10 +19,19 @@ LEGAL: Mapping[State, frozenset[State]] = {
     State.UNKNOWN: frozenset({State.LOADING, State.UNAVAILABLE}),
     State.LOADING: frozenset({State.READY, State.UNAVAILABLE}),
     State.READY: frozenset({State.UNLOADING, State.READY}),
-    State.UNLOADING: frozenset({State.UNAVAILABLE}),
+    State.UNLOADING: frozenset({State.UNAVAILABLE, State.LOADING}),
     State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),
 }
-"""From each state, where a version may go. READY to READY is a swap to new content of one version."""
+"""From each state, where a version may go; UNKNOWN is one that the index does not have.
+
+READY to READY is a swap to new content of one version, UNLOADING to LOADING one that is wanted again
+before its last requests are answered.
+"""
+
+
+class IllegalMove(Exception):
+    """A fault of ours: a version was to go where `LEGAL` does not let it."""
+
 
 UNLOADED = "unloaded"
 """The reason of a version that is unavailable because somebody wanted it so."""

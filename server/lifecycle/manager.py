@@ -21,7 +21,7 @@ from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
-from server.lifecycle.loader import Loader
+from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 
@@ -39,11 +39,12 @@ class Manager:
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
+        self._loading: set[asyncio.Future[Loaded]] = set()
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._tried: dict[tuple[str, int], str] = {}
+        self._failed: dict[tuple[str, int], tuple[str, str]] = {}
         self._required: frozenset[str] | None = None
         self._closing = False
 
@@ -55,13 +56,15 @@ class Manager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
-        try:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._abandon_loads)
+        if error is None:  # else the process is going at once, and there is nothing to be orderly about
             for model in self.table.models:
-                for version in list(self.table.versions(model)):
-                    self._withdraw(model, version)
-        finally:
+                self._unload(model, self.table.versions(model))
+        try:
             await self._tasks.__aexit__(kind, error, trace)
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        finally:
+            patience.cancel()
 
     def apply(self, offers: Offers, wanted: Iterable[str]) -> None:
         """What the repositories offer now, and which of the names are to be served. Returns at once."""
@@ -76,10 +79,19 @@ class Manager:
         if self._required is None:
             self._required = wanted
         for model in changed:
-            self._tasks.create_task(self.settle(model), name=f"settle {model}")
+            self._begin(model)
+
+    async def settle(self, model: str) -> None:
+        """Wait until a model is as wanted, if it can be. A caller who leaves does not stop the work."""
+        await asyncio.shield(self._begin(model))
 
     async def settled(self, model: str) -> None:
-        """Wait until a model is as wanted. Raises `LoadUnknown` or `LoadFailed` if it could not be."""
+        """Wait until a model is as wanted. Raises `LoadUnknown` or `LoadFailed` if it could not be.
+
+        What failed before is tried again, once for all who ask at the same time.
+        """
+        for version in self.table.statuses(model):
+            self._failed.pop((model, version), None)
         await self.settle(model)
         problem = self.table.problem(model)
         if problem is not None:
@@ -125,16 +137,24 @@ class Manager:
 
     # The work.
 
-    async def settle(self, model: str) -> None:
+    def _begin(self, model: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(self._settle(model), name=f"settle {model}")
+
+    async def _settle(self, model: str) -> None:
         """Bring one model to what is wanted of it by now; one at a time for each model."""
         async with self._locks.setdefault(model, asyncio.Lock()):
             offer = self._offers.get(model)
+            if self._closing:
+                return
             if offer is None:
                 self._unload(model, self.table.versions(model))
+                for version in list(self.table.statuses(model)):
+                    self._drop(model, version)
                 self.table.forget(model)
             elif model not in self._wanted:
+                self.table.know(model)
                 self._unload(model, self.table.versions(model))
-                self._put_away(model)
+                self._put_away(model, UNLOADED)
             elif offer.problem:
                 self._report(offer)
             else:
@@ -155,17 +175,10 @@ class Manager:
             self.table.know(offer.name, Status(offer.name, None, State.UNAVAILABLE, offer.problem, time()))
         if offer.config is None:
             for version in serving:
-                self.table.note(
-                    Status(
-                        offer.name,
-                        version,
-                        State.READY,
-                        f"serving what it was before: {offer.problem}",
-                        time(),
-                    )
-                )
+                self._note(offer.name, version, State.READY, f"serving what it was before: {offer.problem}")
         else:
             self._unload(offer.name, serving, offer.problem)
+        self._put_away(offer.name, offer.problem)
 
     async def _load(self, offer: ModelOffer, version: VersionOffer) -> None:
         """Load one version, unless the same content serves or has failed already."""
@@ -175,26 +188,27 @@ class Manager:
         if serving is not None and serving.fingerprint == identity:
             self._note(model, number, State.READY)
             return
-        if self._tried.get((model, number)) == identity:
+        failed, why = self._failed.get((model, number), ("", ""))
+        if failed == identity:
+            self._fail(model, number, why)
+            return
+        if self._closing:
             return
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
         try:
-            loaded = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._loader.load, offer, version, len(self._wanted)
-            )
-            served = self._loader.assemble(loaded, identity)
-        except (RuntimeFault, ConfigContradicts, ServingError) as fault:
-            self._tried[model, number] = identity
-            self._fail(model, number, str(fault))
-            return
+            served = self._loader.assemble(await self._open(offer, version), identity)
         except Exception as error:
-            log.exception("version_load_crashed", model=model, version=number)
-            self._tried[model, number] = identity
-            self._fail(model, number, f"internal error while loading ({type(error).__name__})")
+            if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
+                why = str(error)
+            else:
+                why = f"internal error while loading ({type(error).__name__})"
+                log.exception("version_load_crashed", model=model, version=number)
+            self._failed[model, number] = identity, why
+            self._fail(model, number, why)
             return
-        self._tried.pop((model, number), None)
+        self._failed.pop((model, number), None)
         if self._closing:
             self._retire(served)
             return
@@ -211,6 +225,22 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
+    async def _open(self, offer: ModelOffer, version: VersionOffer) -> Loaded:
+        """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""
+        loading = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._loader.load, offer, version, len(self._wanted)
+        )
+        self._loading.add(loading)
+        try:
+            return await loading
+        finally:
+            self._loading.discard(loading)
+
+    def _abandon_loads(self) -> None:
+        """A thread cannot be stopped: its load goes on, and nobody waits for it."""
+        for loading in list(self._loading):
+            loading.cancel()
+
     def _retire_leftovers(self, offer: ModelOffer) -> None:
         """Versions that are not wanted go once those that are wanted serve, or when their folder is gone."""
         serving = self.table.versions(offer.name)
@@ -226,15 +256,21 @@ class Manager:
             and (complete or version not in offer.on_disk)
         ]
         self._unload(offer.name, leftovers)
-        for version in set(self.table.statuses(offer.name)) - offer.on_disk - serving.keys() - set(leftovers):
-            self.table.drop(offer.name, version)
+        known = offer.on_disk | offer.unsettled | offer.broken.keys()
+        for version, status in list(self.table.statuses(offer.name).items()):
+            if version not in known and status.state is State.UNAVAILABLE:
+                self._drop(offer.name, version)
 
-    def _put_away(self, model: str) -> None:
-        """What failed of a model that is wanted no more is unloaded, like the rest of it."""
+    def _put_away(self, model: str, reason: str) -> None:
+        """What failed of a model that is not to be served is out for the same reason as the rest of it."""
         for version, status in list(self.table.statuses(model).items()):
             if status.state is State.UNAVAILABLE:
-                self._tried.pop((model, version), None)
-                self._note(model, version, State.UNAVAILABLE, UNLOADED)
+                self._failed.pop((model, version), None)
+                self._note(model, version, State.UNAVAILABLE, reason)
+
+    def _drop(self, model: str, version: int) -> None:
+        self._failed.pop((model, version), None)
+        self.table.drop(model, version)
 
     def _unload(self, model: str, versions: Iterable[int], reason: str = UNLOADED) -> None:
         for version in list(versions):
@@ -242,7 +278,7 @@ class Manager:
 
     def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
         served = self.table.withdraw(model, version)
-        self._tried.pop((model, version), None)
+        self._failed.pop((model, version), None)
         if served is not None:
             self._note(model, version, State.UNLOADING)
             self._retire(served, reason)
@@ -251,23 +287,29 @@ class Manager:
         self._tasks.create_task(self._let_go(served, reason), name=f"retire {served.facts.model}")
 
     async def _let_go(self, served: ServedVersion, reason: str | None) -> None:
-        facts = served.facts
-        loop = asyncio.get_running_loop()
-        await served.retire(self._retire_within_s, lambda close: loop.run_in_executor(self._threads, close))
-        log.info("version_unloaded", model=facts.model, version=facts.version)
-        gone = facts.version not in self.table.versions(facts.model)
-        if reason is not None and gone and facts.model in self._offers:
-            self._note(facts.model, facts.version, State.UNAVAILABLE, reason)
+        model, version = served.facts.model, served.facts.version
+        await served.retire(self._retire_within_s)
+        log.info("version_unloaded", model=model, version=version)
+        status = self.table.statuses(model).get(version)
+        if reason is None or status is None or status.state is not State.UNLOADING:
+            return  # another one has taken its place
+        self._note(model, version, State.UNAVAILABLE, reason)
+        offer = self._offers.get(model)
+        if offer is not None and not offer.problem and version not in offer.on_disk:
+            self._drop(model, version)
 
     def _fail(self, model: str, version: int, reason: str) -> None:
-        known = self.table.statuses(model).get(version)
-        state = State.READY if version in self.table.versions(model) else State.UNAVAILABLE
-        if known is None or known.state is not state or reason not in known.reason:
+        if version in self.table.versions(model):
+            news = self._note(model, version, State.READY, f"serving what it was before: {reason}")
+        else:
+            news = self._note(model, version, State.UNAVAILABLE, reason)
+        if news:
             log.error("version_unavailable", model=model, version=version, reason=reason)
-        said = f"serving what it was before: {reason}" if state is State.READY else reason
-        self.table.note(Status(model, version, state, said, time()))
 
-    def _note(self, model: str, version: int, state: State, reason: str = "") -> None:
+    def _note(self, model: str, version: int, state: State, reason: str = "") -> bool:
+        """Put it into the index, unless it is there already; whether it is news."""
         known = self.table.statuses(model).get(version)
-        if known is None or (known.state, known.reason) != (state, reason):
-            self.table.note(Status(model, version, state, reason, time()))
+        if known is not None and (known.state, known.reason) == (state, reason):
+            return False
+        self.table.note(Status(model, version, state, reason, time()))
+        return True

@@ -7,7 +7,7 @@ never neither.
 from collections.abc import Mapping
 
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from server.domain.state import UNLOADED, State, Status
+from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
 from server.lifecycle.version import ServedVersion
 
 
@@ -65,8 +65,12 @@ class Table:
         self._statuses.pop(model, None)
 
     def note(self, status: Status) -> None:
-        """What the index says of a version from now on."""
+        """What the index says of a version from now on. Raises `IllegalMove`."""
         assert status.version is not None
+        known = self.statuses(status.model).get(status.version)
+        before = known.state if known is not None else State.UNKNOWN
+        if status.state not in LEGAL[before]:
+            raise IllegalMove(f"{status.model} version {status.version}: {before} to {status.state}")
         self._problems.setdefault(status.model, None)
         self._statuses.setdefault(status.model, {})[status.version] = status
 

@@ -5,7 +5,7 @@ finish what it has, then closed. It is closed once.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from runtimes.session import Session
@@ -66,9 +66,7 @@ class ServedVersion:
             if not self._leases:
                 self._free.set()
 
-    async def retire(
-        self, within_s: float, in_thread: Callable[[Callable[[], None]], asyncio.Future[None]]
-    ) -> None:
+    async def retire(self, within_s: float) -> None:
         """Let the last request have its answer, then give everything back."""
         try:
             async with asyncio.timeout(within_s):
@@ -78,7 +76,7 @@ class ServedVersion:
         await self.batcher.close(within_s)
         for instance in self._instances:
             instance.close()
-        await in_thread(self._close)
+        await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
         for part in (self.pre, self.post):

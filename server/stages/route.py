@@ -50,21 +50,26 @@ class Route:
 
         Call it in the same turn of the loop as `find`, or with a lease on what was found.
         """
-        if served.staged:
-            with served.lease():
-                return await self._through_stages(served, request)
-        served.predicts.check_outputs(request.outputs)
-        rows = served.predicts.rows(request.inputs)
-        ticket = await self._predict(served, request, request.inputs, rows)
-        assert ticket.outputs is not None
-        response = _respond(served, request, served.predicts, ticket, ticket.outputs)
+        try:
+            if served.staged:
+                with served.lease():
+                    response = await self._through_stages(served, request)
+            else:
+                served.predicts.check_outputs(request.outputs)
+                rows = served.predicts.rows(request.inputs)
+                ticket = await self._predict(served, request, request.inputs, rows)
+                assert ticket.outputs is not None
+                response = _respond(served, request, served.predicts, ticket, ticket.outputs)
+        except (ServingError, asyncio.CancelledError) as error:
+            _count_failure(served, error, request.arrived)
+            raise
         _count_success(served, request.arrived)
         return response
 
     async def _predict(
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
-        """Queue, batch, run. Counts a failure here; a success is counted when the whole way is done."""
+        """Queue, batch, run."""
         answered = asyncio.get_running_loop().create_future()
 
         def told(_: Ticket) -> None:
@@ -78,19 +83,13 @@ class Route:
             lane=_lane(served.predicts, inputs),
             deadline=_deadline(served, request),
         )
-        try:
-            served.batcher.submit(ticket)
-        except QueueFull as error:
-            _count_failure(served, error, request.arrived)
-            raise
+        served.batcher.submit(ticket)
         try:
             await answered
         except asyncio.CancelledError:
             served.batcher.leave(ticket, RequestCancelled(request.model))
-            _count_failure(served, RequestCancelled(request.model), request.arrived)
             raise
         if ticket.error is not None:
-            _count_failure(served, ticket.error, request.arrived)
             raise ticket.error
         return ticket
 
@@ -118,9 +117,7 @@ class Route:
         if missing:
             log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
             raise StageFailed(request.model, served.facts.version, "post", request_id)
-        response = _respond(served, request, seen, ticket, outputs)
-        _count_success(served, request.arrived)
-        return response
+        return _respond(served, request, seen, ticket, outputs)
 
     async def _stage(
         self, served: ServedVersion, name: StageName, part: Part, tensors: Tensors, request_id: str
@@ -183,13 +180,16 @@ def _count_success(served: ServedVersion, arrived: float) -> None:
     tally.request_s.add(took)
 
 
-def _count_failure(served: ServedVersion, error: ServingError, arrived: float) -> None:
+def _count_failure(served: ServedVersion, error: BaseException, arrived: float) -> None:
+    """By Triton's reasons. What the caller got wrong counts for nothing."""
     match error:
+        case InvalidRequest():
+            return
         case QueueFull() | DeadlineExceeded():
             reason = "REJECTED"
-        case RequestCancelled():
+        case asyncio.CancelledError():
             reason = "CANCELED"
-        case InferenceFailed():
+        case InferenceFailed() | StageFailed():
             reason = "BACKEND"
         case _:
             reason = "OTHER"

@@ -23,10 +23,12 @@ DEFAULT_TOLERANCE = 1e-4
 class GoldenExample:
     """One request and its right answer.
 
+    request     as it is written: the body of an infer request
     tolerance   how far a number may be off, absolutely and relatively
     """
 
     name: str
+    request: Mapping[str, Any]
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
     tolerance: float
@@ -38,9 +40,10 @@ def read(text: bytes, name: str) -> GoldenExample:
         document = json_text.read(text, "the file")
         return GoldenExample(
             name,
-            _tensors(document, "request", "input"),
-            _tensors(document, "response", "output"),
-            _tolerance(document),
+            inputs=_tensors(document, "request", "input"),
+            outputs=_tensors(document, "response", "output"),
+            tolerance=_tolerance(document),
+            request=document["request"],
         )
     except InvalidRequest as error:
         raise InvalidRequest(f"golden example '{name}': {error}") from None

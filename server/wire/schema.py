@@ -1,4 +1,7 @@
-"""What a model's requests and answers look like, as JSON schemas and examples for the OpenAPI page."""
+"""What a model's requests and answers look like, as schemas and examples for the OpenAPI page.
+
+The schemas keep to OpenAPI 3.0, which is not all of JSON Schema: no `const`, and every array has `items`.
+"""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,7 +12,19 @@ from server.domain.tensors import VARIABLE, TensorSpec
 
 _ELEMENTS: dict[str, tuple[dict[str, Any], Any]] = {
     "BOOL": ({"type": "boolean"}, False),
-    "BYTES": ({"type": "string"}, "text"),
+    "BYTES": (
+        {
+            "oneOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "required": ["b64"],
+                    "properties": {"b64": {"type": "string", "format": "byte"}},
+                },
+            ]
+        },
+        "text",
+    ),
     **{
         f"INT{bits}": ({"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}, 0)
         for bits in (8, 16, 32, 64)
@@ -110,7 +125,7 @@ def _tensor_schema(spec: TensorSpec) -> dict[str, Any]:
         "title": spec.name,
         "required": ["name", "shape", "datatype"],
         "properties": {
-            "name": {"type": "string", "const": spec.name},
+            "name": {"type": "string", "enum": [spec.name]},
             "shape": {
                 "type": "array",
                 "items": {"type": "integer", "minimum": 0},
@@ -118,9 +133,13 @@ def _tensor_schema(spec: TensorSpec) -> dict[str, Any]:
                 "maxItems": len(spec.shape),
                 "description": f"fits {list(spec.shape)}, where -1 is any size",
             },
-            "datatype": {"type": "string", "const": spec.datatype},
+            "datatype": {"type": "string", "enum": [spec.datatype]},
             "parameters": {"type": "object"},
-            "data": {"type": "array", "description": "the elements in row-major order, flat or nested"},
+            "data": {
+                "type": "array",
+                "items": {},
+                "description": "the elements in row-major order, flat or nested",
+            },
         },
     }
 

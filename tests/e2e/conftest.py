@@ -1,11 +1,11 @@
 """Two real servers for all tests here: one of the sample repository, one of small models made for tests."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.golden import golden
 from tests.e2e.workshop import furnish
 from tests.server_process import SAMPLES, Server, running
 
@@ -33,5 +33,6 @@ def workshop(workshop_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def seven() -> bytes:
-    """A seven as a PNG file, from a golden example."""
-    return golden("digits/1/examples/seven.json").inputs["IMAGE"].item()
+    """A seven as a PNG file."""
+    file: bytes = golden("digits/1/examples/seven.json").inputs["IMAGE"].item()
+    return file

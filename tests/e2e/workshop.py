@@ -91,6 +91,11 @@ instance_group { kind: KIND_CPU count: 1 }
 dynamic_batching { default_queue_policy { max_queue_size: 2 } }
 """
 
+PATIENT = """
+max_batch_size: 32
+dynamic_batching { max_queue_delay_microseconds: 5000 }
+"""
+
 LABELS = """
 max_batch_size: 8
 output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] label_filename: "animals.txt" }
@@ -118,6 +123,7 @@ def postprocess(outputs):
 def furnish(repository: Path) -> None:
     """Fill an empty repository."""
     put(repository, "double", times(2), "max_batch_size: 32 dynamic_batching {}")
+    put(repository, "patient", times(2), PATIENT)
     put(repository, "tagged", times(3), 'max_batch_size: 8 metric_tags { key: "team" value: "kitchen" }')
     put(repository, "echo", echo(), "max_batch_size: 8")
     put(repository, "slow", slow(), ONE_BY_ONE)

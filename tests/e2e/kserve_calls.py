@@ -1,0 +1,105 @@
+"""What kserve's clients do with a running server, in a process of its own: kserve and tritonclient each
+bring a protobuf package `inference`, and one process cannot hold both.
+
+Takes the HTTP and the gRPC address; writes what came of each call as JSON.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Awaitable
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+from tests.e2e.golden import golden
+
+IRIS = golden("iris/1/examples/one_of_each.json")
+DIABETES = golden("diabetes/1/examples/two_patients.json")
+SEVEN = golden("digits/1/examples/seven.json")
+
+logging.disable(logging.CRITICAL)  # kserve logs every refusal before it raises it
+
+
+def request(model: str, inputs: dict[str, np.ndarray], *, binary: bool, id: str = "") -> InferRequest:
+    tensors = []
+    for name, array in inputs.items():
+        datatype = "BYTES" if array.dtype == object else "FP32"
+        tensor = InferInput(name, list(array.shape), datatype)
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        tensors.append(tensor)
+    return InferRequest(model, tensors, request_id=id or None, parameters={"binary_data_output": binary})
+
+
+async def told(call: Awaitable[Any]) -> Any:
+    """An answer as plain values, a refusal as its code and sentence."""
+    try:
+        answer = await call
+    except httpx.HTTPStatusError as refusal:
+        return [refusal.response.status_code, refusal.response.json()["error"]]
+    except grpc.RpcError as refusal:
+        return [refusal.code().name, refusal.details()]
+    if isinstance(answer, bool):
+        return answer
+    return {
+        "id": answer.id,
+        "model": answer.model_name,
+        "version": answer.model_version,
+        "outputs": {output.name: output.as_numpy().tolist() for output in answer.outputs},
+    }
+
+
+async def over_rest(url: str) -> dict[str, Any]:
+    async with InferenceRESTClient(RESTConfig(protocol="v2")) as client, InferenceRESTClient() as v1:
+
+        async def infer(model: str, inputs: dict[str, np.ndarray], *, binary: bool, id: str = "") -> Any:
+            return await told(
+                client.infer(url, request(model, inputs, binary=binary, id=id), model_name=model)
+            )
+
+        wrong = {"measurements": np.zeros((1, 3), np.float32)}
+        return {
+            "live": await told(client.is_server_live(url)),
+            "live by v1": await told(v1.is_server_live(url)),
+            "ready": await told(client.is_server_ready(url)),
+            "iris is ready": await told(client.is_model_ready(url, "iris")),
+            "nobody is ready": await told(client.is_model_ready(url, "nobody")),
+            "iris": await infer("iris", IRIS.inputs, binary=True, id="7"),
+            "iris in JSON": await infer("iris", IRIS.inputs, binary=False),
+            "diabetes": await infer("diabetes", DIABETES.inputs, binary=True),
+            "diabetes in JSON": await infer("diabetes", DIABETES.inputs, binary=False),
+            "digits": await infer("digits", SEVEN.inputs, binary=True),
+            "digits_onnx": await infer("digits_onnx", SEVEN.inputs, binary=True),
+            "unknown model": await infer("nobody", IRIS.inputs, binary=True),
+            "wrong shape": await infer("iris", wrong, binary=True),
+        }
+
+
+async def over_grpc(address: str) -> dict[str, Any]:
+    async with InferenceGRPCClient(address) as client:
+        wrong = {"measurements": np.zeros((1, 3), np.float32)}
+        return {
+            "live": await told(client.is_server_live()),
+            "ready": await told(client.is_server_ready()),
+            "iris is ready": await told(client.is_model_ready("iris")),
+            "nobody is ready": await told(client.is_model_ready("nobody")),
+            "iris": await told(client.infer(request("iris", IRIS.inputs, binary=True, id="7"))),
+            "iris in typed fields": await told(client.infer(request("iris", IRIS.inputs, binary=False))),
+            "diabetes": await told(client.infer(request("diabetes", DIABETES.inputs, binary=True))),
+            "digits": await told(client.infer(request("digits", SEVEN.inputs, binary=True))),
+            "digits_onnx": await told(client.infer(request("digits_onnx", SEVEN.inputs, binary=True))),
+            "unknown model": await told(client.infer(request("nobody", IRIS.inputs, binary=True))),
+            "wrong shape": await told(client.infer(request("iris", wrong, binary=True))),
+        }
+
+
+async def main(http: str, grpc_address: str) -> None:
+    print(json.dumps({"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""What Prometheus would read from the metrics port."""
+
+import re
+
+import httpx
+
+from tests.server_process import Server
+
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def scrape(server: Server) -> list[tuple[str, dict[str, str], float]]:
+    """Every sample as it is written: name, labels, value.
+
+    The parser of prometheus_client would not do: it puts `_total` behind the names of counters.
+    """
+    text = httpx.get(f"http://{server.metrics}/metrics").text
+    return [
+        (name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in _SAMPLE.findall(text)
+    ]
+
+
+def metric(server: Server, name: str, **labels: str) -> float:
+    """The one sample of that name with at least these labels."""
+    (value,) = [
+        value for found, own, value in scrape(server) if found == name and labels.items() <= own.items()
+    ]
+    return value

@@ -1,0 +1,82 @@
+"""kserve's REST and gRPC clients work as they are; see `kserve_calls.py` for what they do."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.golden import golden
+from tests.server_process import ROOT, Server
+
+EXAMPLES = {
+    "iris": golden("iris/1/examples/one_of_each.json"),
+    "diabetes": golden("diabetes/1/examples/two_patients.json"),
+    "digits": golden("digits/2/examples/seven.json"),
+    "digits_onnx": golden("digits_onnx/1/examples/seven.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def came_of(server: Server) -> dict[str, dict[str, Any]]:
+    """Protocol -> call -> what came of it."""
+    command = [sys.executable, "-m", "tests.e2e.kserve_calls", server.http, server.grpc]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def calls(request: pytest.FixtureRequest, came_of: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return came_of[request.param]
+
+
+def test_the_server_and_its_models_are_live_and_ready(calls: dict[str, Any]):
+    assert calls["live"] is True
+    assert calls["ready"] is True
+    assert calls["iris is ready"] is True
+    assert calls["nobody is ready"] is False
+
+
+def test_the_v1_client_finds_the_server_alive(came_of: dict[str, dict[str, Any]]):
+    assert came_of["rest"]["live by v1"] is True
+
+
+@pytest.mark.parametrize("model", EXAMPLES)
+def test_every_model_gives_its_golden_answer(calls: dict[str, Any], model: str):
+    asked = [call for call in calls if call.split(" in ")[0] == model]
+    for call in asked:
+        assert calls[call]["model"] == model
+        assert calls[call]["outputs"].keys() == EXAMPLES[model].outputs.keys()
+        for name, expected in EXAMPLES[model].outputs.items():
+            np.testing.assert_allclose(calls[call]["outputs"][name], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_request_id_comes_back(calls: dict[str, Any]):
+    assert calls["iris"]["id"] == "7"
+
+
+def test_the_highest_version_answers_and_says_so(came_of: dict[str, dict[str, Any]]):
+    assert came_of["grpc"]["digits"]["version"] == "2"  # the REST client drops what the server says
+
+
+@pytest.mark.parametrize(
+    ("call", "codes", "sentence"),
+    [
+        ("unknown model", (404, "NOT_FOUND"), "Request for unknown model: 'nobody' is not found"),
+        (
+            "wrong shape",
+            (400, "INVALID_ARGUMENT"),
+            "unexpected shape for input 'measurements' for model 'iris'. Expected [-1,4], got [1,3]",
+        ),
+    ],
+)
+def test_a_refusal_reaches_the_caller_in_words(
+    calls: dict[str, Any], call: str, codes: tuple[int, str], sentence: str
+):
+    code, said = calls[call]
+    assert code in codes
+    assert said == sentence

@@ -1,0 +1,257 @@
+"""Opening everything that one version needs, with real sessions of both runtimes."""
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtimes.device import CPU
+from runtimes.errors import ModelBroken, SignatureUnknown
+from runtimes.tensors import TensorSpec
+from server.domain.configuration import (
+    DynamicBatching,
+    InstanceGroup,
+    InstanceKind,
+    ModelConfig,
+    Platform,
+    QueuePolicy,
+    TensorConfig,
+    TimeoutAction,
+)
+from server.domain.errors import InvalidRequest, QueueFull
+from server.domain.offer import ModelOffer, VersionOffer
+from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.placement import Placement
+from server.lifecycle.version import ServedVersion
+from server.scheduling.ticket import Ticket
+from tests.lifecycle.shelf import Shelf
+from tests.runtimes.models import Identity, script
+
+PRE = """
+import numpy
+
+INPUTS = [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}]
+
+def preprocess(inputs):
+    return {"x": numpy.array([[len(text), 0] for (text,) in inputs["text"]], numpy.float32)}
+"""
+POST = """
+OUTPUTS = [{"name": "length", "datatype": "FP32", "shape": [-1]}]
+
+def postprocess(outputs):
+    return {"length": outputs["y"][:, 0]}
+"""
+AS_IT_IS = "def preprocess(inputs): return inputs"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "m")
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader(cpu_budget=2, max_queue_size=5)
+
+
+def config(**facts) -> ModelConfig:
+    return ModelConfig(name="m", **facts)
+
+
+def loaded(loader: Loader, offer: ModelOffer) -> Loaded:
+    (version,) = offer.versions.values()
+    return loader.load(offer, version, models=1)
+
+
+def modules() -> set[str]:
+    """The code of versions that is open."""
+    return {name for name in sys.modules if name.startswith("m.1.")}
+
+
+async def answer(served: ServedVersion, **inputs: np.ndarray) -> dict[str, list]:
+    told = asyncio.get_running_loop().create_future()
+    served.batcher.submit(Ticket(inputs, 1, told.set_result))
+    ticket = await asyncio.wait_for(told, 10)
+    if ticket.error is not None:
+        raise ticket.error
+    return {name: array.tolist() for name, array in ticket.outputs.items()}
+
+
+def torchscript(shelf: Shelf) -> VersionOffer:
+    folder = shelf.directory / "1"
+    folder.mkdir(parents=True)
+    return shelf.put(model=script(folder, Identity()).read_bytes(), file_name="model.pt")
+
+
+def with_example(version: VersionOffer, name: str = "good", values: object = (1.0, 2.0)) -> VersionOffer:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": values}
+    path = version.directory / "examples" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"request": {"inputs": [tensor]}, "response": {"outputs": [tensor]}}))
+    return replace(version, examples=(path,))
+
+
+async def test_an_onnx_model_without_configuration_serves_what_its_file_says(shelf, loader):
+    opened = loaded(loader, shelf.offer(shelf.put()))
+    assert (opened.platform, opened.config.max_batch_size) == (Platform.ONNX, 4)
+    assert opened.sees.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
+    assert opened.sees.outputs == (TensorSpec("y", "FP32", (-1, 2)),)
+    served = loader.assemble(opened, "content")
+    assert await answer(served, x=np.zeros((1, 2), np.float32)) == {"y": [[1, 1]]}
+    await served.retire(5)
+
+
+async def test_a_torchscript_model_serves_what_is_declared(shelf, loader):
+    x, y = (TensorConfig(name=name, datatype="FP32", dims=(2,)) for name in ("x", "OUTPUT__0"))
+    offer = shelf.offer(torchscript(shelf), config=config(max_batch_size=8, inputs=(x,), outputs=(y,)))
+    served = loader.assemble(loaded(loader, offer), "content")
+    assert (served.facts.platform, served.predicts.max_batch_size) == (Platform.TORCHSCRIPT, 8)
+    assert await answer(served, x=np.ones((1, 2), np.float32)) == {"OUTPUT__0": [[1, 1]]}
+    await served.retire(5)
+
+
+def test_a_torchscript_model_is_described_by_its_golden_example(shelf, loader):
+    opened = loaded(loader, shelf.offer(with_example(torchscript(shelf))))
+    assert opened.sees.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
+    assert [example.name for example in opened.examples] == ["good"]
+
+
+def test_a_golden_example_describes_the_model_through_its_own_pre_processing(shelf, loader):
+    version = replace(with_example(torchscript(shelf)), pre=shelf.directory / "1" / "pre.py")
+    version.pre.write_text("def preprocess(inputs): return {'x': inputs['x'].repeat(3, axis=1)}")
+    assert loaded(loader, shelf.offer(version)).predicts.inputs == (TensorSpec("x", "FP32", (-1, 6)),)
+
+
+def test_a_torchscript_model_that_nobody_describes_is_refused_with_the_configuration_to_write(shelf, loader):
+    with pytest.raises(SignatureUnknown, match=r"golden example.*input \[ \{ name: \"x\" data_type"):
+        loaded(loader, shelf.offer(torchscript(shelf)))
+
+
+async def test_clients_see_the_contracts_of_the_versions_own_code_and_the_model_its_own(shelf, loader):
+    before = modules()
+    served = loader.assemble(loaded(loader, shelf.offer(shelf.put(pre_py=PRE, post_py=POST))), "content")
+    assert served.facts.signature.inputs == (TensorSpec("text", "BYTES", (-1, 1)),)
+    assert served.facts.signature.outputs == (TensorSpec("length", "FP32", (-1,)),)
+    assert served.predicts.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
+    assert served.staged
+    tensors = served.pre.run({"text": np.array([[b"four"]], object)}, "id")
+    assert tensors["x"].tolist() == [[4, 0]]
+    assert len(modules() - before) == 2
+    await served.retire(5)
+    assert modules() == before
+
+
+def test_setup_is_told_of_its_version_and_of_the_configurations_parameters(shelf, loader, tmp_path):
+    told = tmp_path / "told"
+    pre = (
+        "def setup(context):\n"
+        "    words = (context.model, context.version, context.directory.name)\n"
+        "    open(context.parameters['told'], 'w').write(repr(words))\n" + AS_IT_IS
+    )
+    offer = shelf.offer(shelf.put(pre_py=pre), config=config(parameters={"told": str(told)}))
+    loaded(loader, offer).pre.close()
+    assert told.read_text() == "('m', 1, '1')"
+
+
+def test_all_instances_of_a_device_share_one_session(shelf, loader):
+    groups = (InstanceGroup(kind=InstanceKind.CPU, count=3),)
+    opened = loaded(loader, shelf.offer(shelf.put(), config=config(instance_groups=groups)))
+    assert opened.placements == (Placement(CPU, 3),)
+    assert opened.sessions.keys() == {CPU}
+
+
+def test_class_names_are_read_from_the_files_that_the_configuration_names(shelf, loader, tmp_path):
+    y = TensorConfig(name="y", datatype="FP32", dims=(2,), label_filename="animals.txt")
+    names = tmp_path / "animals.txt"
+    names.write_text("cat\nhéron\n", encoding="utf-8")
+    offer = shelf.offer(shelf.put(), config=config(outputs=(y,)), labels={"animals.txt": names})
+    assert loaded(loader, offer).labels == {"y": ("cat", "héron")}
+    names.write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelBroken, match=r"the label file animals\.txt cannot be read"):
+        loaded(loader, offer)
+    with pytest.raises(ModelBroken, match=r"'y' names the label file animals\.txt, which is not there"):
+        loaded(loader, replace(offer, labels={}))
+
+
+def test_without_auto_completion_inputs_and_outputs_must_be_declared(shelf):
+    strict = Loader(cpu_budget=2, max_queue_size=5, auto_complete=False)
+    with pytest.raises(SignatureUnknown, match="auto-completion is off"):
+        loaded(strict, shelf.offer(shelf.put()))
+    x, y = (TensorConfig(name=name, datatype="FP32", dims=(2,)) for name in "xy")
+    declared = config(max_batch_size=4, inputs=(x,), outputs=(y,))
+    assert loaded(strict, shelf.offer(shelf.put(), config=declared)).config.inputs == (x,)
+
+
+def test_a_file_of_any_name_is_opened_as_the_platform_that_is_configured(shelf, loader):
+    version = shelf.put(file_name="weights.bin")
+    assert loaded(loader, shelf.offer(version, config=config(platform=Platform.ONNX))).sees.inputs
+
+
+async def test_the_queue_policy_of_the_configuration_is_the_versions(shelf, loader):
+    policy = QueuePolicy(default_timeout_microseconds=250_000, allow_timeout_override=True, max_queue_size=2)
+    offer = shelf.offer(
+        shelf.put(),
+        config=config(max_batch_size=4, dynamic_batching=DynamicBatching(default_queue_policy=policy)),
+    )
+    served = loader.assemble(loaded(loader, offer), "content")
+    assert (served.queue_timeout_s, served.timeout_override) == (0.25, True)
+    tickets = [Ticket({"x": np.zeros((1, 2), np.float32)}, 1, lambda _: None) for _ in range(3)]
+    served.batcher.submit(tickets[0])
+    served.batcher.submit(tickets[1])
+    with pytest.raises(QueueFull, match="already has 2 requests waiting"):
+        served.batcher.submit(tickets[2])
+    await served.retire(5)
+
+
+async def test_a_policy_that_delays_rather_than_rejects_sets_no_limit(shelf, loader):
+    policy = QueuePolicy(timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=250_000)
+    batching = DynamicBatching(default_queue_policy=policy)
+    offer = shelf.offer(shelf.put(), config=config(max_batch_size=4, dynamic_batching=batching))
+    served = loader.assemble(loaded(loader, offer), "content")
+    assert served.queue_timeout_s is None
+    await served.retire(5)
+
+
+@pytest.mark.parametrize(
+    ("content", "facts", "error", "sentence"),
+    [
+        ({"model": b"no model at all"}, {}, ModelBroken, r"model\.onnx cannot be loaded"),
+        ({"post_py": "def postprocess(outputs) return"}, {}, ModelBroken, r"post\.py line 1: SyntaxError"),
+        ({"post_py": "x = 1"}, {}, ModelBroken, r"post\.py has no function postprocess"),
+        (
+            {},
+            {"inputs": (TensorConfig(name="z", datatype="FP32", dims=(2,)),)},
+            ConfigContradicts,
+            "input 'z' is configured, but the model has 'x'",
+        ),
+        (
+            {},
+            {"outputs": (TensorConfig(name="y", datatype="FP32", dims=(2,), label_filename="no.txt"),)},
+            ModelBroken,
+            "which is not there",
+        ),
+    ],
+)
+def test_whatever_fails_says_why_and_leaves_nothing_open(shelf, loader, content, facts, error, sentence):
+    offer = shelf.offer(shelf.put(pre_py=AS_IT_IS, **content), config=config(**facts))
+    before = modules()
+    with pytest.raises(error, match=sentence):
+        loaded(loader, offer)
+    assert modules() == before
+
+
+def test_a_golden_example_that_cannot_be_read_is_named(shelf, loader):
+    with pytest.raises(InvalidRequest, match="golden example 'odd': input 'x'"):
+        loaded(loader, shelf.offer(with_example(shelf.put(), "odd", ["one", "two"])))
+
+
+def test_no_sentence_names_a_path_of_this_machine(shelf, loader, tmp_path):
+    for content in ({"model": b"none"}, {"pre_py": "import nowhere"}, {"post_py": "1/0"}):
+        with pytest.raises(ModelBroken) as caught:
+            loaded(loader, shelf.offer(shelf.put(**content)))
+        assert str(tmp_path) not in str(caught.value)

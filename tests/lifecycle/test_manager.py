@@ -1,0 +1,672 @@
+"""The lifecycle of models, over real files and real sessions; the offers are made by hand."""
+
+import asyncio
+import shutil
+import sys
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+
+from runtimes.device import CPU
+from runtimes.errors import RunFailed
+from server.domain.configuration import ModelConfig
+from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
+from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.state import UNLOADED, State
+from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.manager import Manager
+from server.scheduling.ticket import Ticket
+from tests.lifecycle.shelf import Shelf, plus
+from tests.lifecycle.waiting import until
+
+BROKEN = b"this is no model"
+PATIENT = """
+import pathlib, time
+
+def setup(context):
+    began, gate = (pathlib.Path(context.parameters[name]) for name in ("began", "gate"))
+    with began.open("a") as diary:
+        diary.write("x")
+    while not gate.exists():
+        time.sleep(0.005)
+
+def preprocess(inputs):
+    return inputs
+"""
+"""Its setup notes that it began and waits for the gate."""
+
+
+class RememberingLoader(Loader):
+    """The loader, which also keeps what it has loaded."""
+
+    def __init__(self) -> None:
+        super().__init__(cpu_budget=1, max_queue_size=100)
+        self.loaded: list[Loaded] = []
+
+    def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
+        loaded = super().load(offer, version, models)
+        self.loaded.append(loaded)
+        return loaded
+
+
+class Managed:
+    """A manager at work, and what its tests ask it."""
+
+    def __init__(self, manager: Manager, loader: RememberingLoader) -> None:
+        self.manager = manager
+        self.loader = loader
+
+    @property
+    def loads(self) -> list[tuple[str, int]]:
+        return [(loaded.model, loaded.version) for loaded in self.loader.loaded]
+
+    @property
+    def index(self) -> dict[int | None, tuple[State, str]]:
+        """Of the model m: version -> state and reason."""
+        lines = self.manager.index()
+        return {line.version: (line.state, line.reason) for line in lines if line.model == "m"}
+
+    async def apply(self, *offers: ModelOffer, wanted: Sequence[str] | None = None) -> None:
+        """Say what is offered, all of it wanted unless told otherwise, and wait until that is so."""
+        named = {offer.name: offer for offer in offers}
+        self.manager.apply(named, named if wanted is None else wanted)
+        for name in {"m", *named}:
+            await self.manager.settle(name)
+
+    async def answer(self, version: str = "", model: str = "m") -> float:
+        """What y = x + amount answers to 0."""
+        served = self.manager.table.find(model, version)
+        told = asyncio.get_running_loop().create_future()
+        served.batcher.submit(Ticket({"x": np.zeros((1, 2), np.float32)}, 1, told.set_result))
+        ticket = await asyncio.wait_for(told, 10)
+        if ticket.error is not None:
+            raise ticket.error
+        return float(ticket.outputs["y"][0, 0])
+
+
+@asynccontextmanager
+async def managing(*, load_threads: int = 2, retire_within_s: float = 10.0) -> AsyncIterator[Managed]:
+    loader = RememberingLoader()
+    async with Manager(loader, load_threads=load_threads, retire_within_s=retire_within_s) as manager:
+        yield Managed(manager, loader)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "m")
+
+
+class Gate:
+    """Holds the loads of models whose code is `PATIENT`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._began, self._gate = folder / "began", folder / "gate"
+        self.config = ModelConfig(name="m", parameters={"began": str(self._began), "gate": str(self._gate)})
+
+    @property
+    def begun(self) -> int:
+        return len(self._began.read_text()) if self._began.exists() else 0
+
+    def open(self) -> None:
+        self._gate.touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
+# What is loaded, and what is left alone.
+
+
+async def test_every_wanted_version_is_loaded_and_the_highest_answers(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2)))
+        assert (await at.answer(), await at.answer("1"), await at.answer("2")) == (2, 1, 2)
+        assert at.index == {1: (State.READY, ""), 2: (State.READY, "")}
+        assert at.manager.ready_versions("m") == [1, 2]
+        assert [facts.version for facts in at.manager.all_facts()] == [1, 2]
+
+
+async def test_a_name_that_is_offered_and_not_wanted_is_known_and_not_loaded(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put()), wanted=[])
+        assert at.loads == []
+        assert at.index == {None: (State.UNKNOWN, "")}
+        with pytest.raises(ModelNotFound, match="has no available versions"):
+            at.manager.facts("m")
+
+
+async def test_unchanged_content_is_never_reloaded(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put()))
+        before = at.manager.facts("m")
+        await at.apply(shelf.offer(shelf.put()))
+        await at.manager.settled("m")
+        assert at.manager.facts("m") is before
+        assert at.loads == [("m", 1)]
+
+
+async def test_new_content_of_the_same_version_takes_the_place_of_the_old(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, plus(10))))
+        assert await at.answer("1") == 10
+        await at.apply(shelf.offer(shelf.put(1, plus(20))))
+        assert await at.answer("1") == 20
+        assert at.index == {1: (State.READY, "")}
+
+
+async def test_a_changed_configuration_loads_its_versions_anew(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(shelf.offer(version))
+        config = ModelConfig(name="m", max_batch_size=16)
+        await at.apply(shelf.offer(version, config=config, fingerprint="as changed"))
+        assert at.manager.facts("m").signature.max_batch_size == 16
+        assert at.loads == [("m", 1), ("m", 1)]
+
+
+async def test_twenty_who_ask_at_once_share_one_load(shelf, gate):
+    async with managing() as at:
+        at.manager.apply({"m": shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)}, ["m"])
+        async with asyncio.TaskGroup() as askers:
+            for _ in range(20):
+                askers.create_task(at.manager.settled("m"))
+            await until(lambda: gate.begun > 0)
+            gate.open()
+        assert gate.begun == 1
+        assert await at.answer() == 1
+
+
+async def test_a_caller_who_leaves_does_not_stop_the_load_or_begin_a_second(shelf, gate):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)
+
+        async def order() -> None:
+            at.manager.apply({"m": offer}, ["m"])
+            await at.manager.settled("m")
+
+        leaver = asyncio.create_task(order())
+        await until(lambda: gate.begun > 0)
+        leaver.cancel()
+        gate.open()
+        await at.manager.settled("m")
+        assert (gate.begun, at.loads) == (1, [("m", 1)])
+
+
+async def test_models_do_not_wait_for_each_other(shelf, gate, tmp_path):
+    other = Shelf(tmp_path / "other")
+    async with managing() as at:
+        slow = shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)
+        at.manager.apply({"m": slow, "other": other.offer(other.put())}, ["m", "other"])
+        await at.manager.settled("other")
+        assert await at.answer(model="other") == 1
+        assert at.index == {1: (State.LOADING, "")}
+        with pytest.raises(ModelNotReady, match="is still loading version 1"):
+            at.manager.facts("m")
+        gate.open()
+
+
+async def test_no_more_loads_are_in_progress_than_there_are_threads(gate, tmp_path):
+    async with managing(load_threads=2) as at:
+        offers = {}
+        for name in "abcd":
+            shelf = Shelf(tmp_path / name)
+            config = ModelConfig(name=name, parameters=gate.config.parameters)
+            offers[name] = shelf.offer(shelf.put(pre_py=PATIENT), config=config)
+        at.manager.apply(offers, offers)
+        await until(lambda: gate.begun == 2)
+        assert at.loads == []
+        gate.open()
+        await at.manager.all_settled()
+        assert sorted(name for name, _ in at.loads) == list("abcd")
+
+
+# What cannot be loaded.
+
+
+async def test_a_broken_version_is_noted_with_the_reason_and_the_others_serve(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2, BROKEN)))
+        state, reason = at.index[2]
+        assert state is State.UNAVAILABLE
+        assert reason.startswith("model.onnx cannot be loaded")
+        assert await at.answer() == 1
+        with pytest.raises(ModelNotReady, match=r"model\.onnx cannot be loaded"):
+            at.manager.facts("m", "2")
+
+
+async def test_a_broken_version_is_left_alone_until_its_content_changes(shelf, gate):
+    async with managing() as at:
+        gate.open()
+        crash = PATIENT + "\n1/0"
+        await at.apply(shelf.offer(shelf.put(pre_py=crash), config=gate.config))
+        first = at.index
+        assert "ZeroDivisionError" in first[1][1]
+        with structlog.testing.capture_logs() as lines:
+            await at.apply(shelf.offer(shelf.put(pre_py=crash), shelf.put(2), config=gate.config))
+        assert [line["version"] for line in lines if line["event"] == "version_loading"] == [2]
+        assert at.index[1] == first[1]
+        await at.apply(shelf.offer(shelf.put(pre_py=PATIENT), shelf.put(2), config=gate.config))
+        assert at.index[1] == (State.READY, "")
+
+
+async def test_who_asks_for_a_model_by_name_has_its_failed_versions_tried_again_once_for_all(shelf, tmp_path):
+    """What it lacked may not be in its folder, so that its content did not change."""
+    needed, diary = tmp_path / "needed", tmp_path / "diary"
+    pre = (
+        f"open({str(diary)!r}, 'a').write('x')\nopen({str(needed)!r})\ndef preprocess(inputs): return inputs"
+    )
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=pre)))
+        assert "FileNotFoundError" in at.index[1][1]
+        outcomes = await asyncio.gather(*(at.manager.settled("m") for _ in range(5)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [LoadFailed] * 5
+        assert diary.read_text() == "xx"
+        needed.touch()
+        await at.manager.settled("m")
+        assert await at.answer() == 1
+
+
+async def test_waiting_for_a_broken_version_raises_its_reason(shelf):
+    async with managing() as at:
+        at.manager.apply({"m": shelf.offer(shelf.put(1), shelf.put(2, BROKEN))}, ["m"])
+        with pytest.raises(LoadFailed, match=r"'m': version 2 is at UNAVAILABLE state: model\.onnx cannot"):
+            await at.manager.settled("m")
+
+
+async def test_a_version_that_the_repository_cannot_offer_is_unavailable_with_its_reason(shelf):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(1), broken={2: "the version folder holds no model.onnx"})
+        await at.apply(offer)
+        assert at.index[2] == (State.UNAVAILABLE, "the version folder holds no model.onnx")
+        assert await at.answer() == 1
+        with pytest.raises(LoadFailed, match=r"holds no model\.onnx"):
+            await at.manager.settled("m")
+
+
+async def test_a_failure_that_nobody_foresaw_is_the_versions_and_stays_in_the_log(shelf, monkeypatch):
+    async with managing() as at:
+        monkeypatch.setattr(at.loader, "assemble", lambda *_: 1 / 0)
+        with structlog.testing.capture_logs() as lines:
+            await at.apply(shelf.offer(shelf.put()))
+        assert at.index[1] == (State.UNAVAILABLE, "internal error while loading (ZeroDivisionError)")
+        assert [line["event"] for line in lines if line["log_level"] == "error"] == [
+            "version_load_crashed",
+            "version_unavailable",
+        ]
+
+
+async def test_the_same_fault_is_logged_once(shelf):
+    async with managing() as at:
+        with structlog.testing.capture_logs() as lines:
+            for other in (2, 3, 4):
+                await at.apply(shelf.offer(shelf.put(1, BROKEN), shelf.put(other)))
+        events = [(line["event"], line["version"]) for line in lines if line["log_level"] == "error"]
+        assert events == [("version_unavailable", 1)]
+
+
+# What serves, and until when.
+
+
+async def test_the_old_version_serves_until_its_successor_is_ready(shelf, gate):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), config=gate.config))
+        offer = shelf.offer(shelf.put(2, pre_py=PATIENT), config=gate.config)
+        at.manager.apply({"m": offer}, ["m"])
+        await until(lambda: gate.begun == 1)
+        assert await at.answer() == 1
+        assert at.index == {1: (State.READY, ""), 2: (State.LOADING, "")}
+        gate.open()
+        await at.manager.settled("m")
+        assert await at.answer() == 2
+        await until(lambda: at.index == {1: (State.UNAVAILABLE, UNLOADED), 2: (State.READY, "")})
+
+
+async def test_the_old_version_serves_on_while_its_successor_is_broken(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1)))
+        await at.apply(shelf.offer(shelf.put(2, BROKEN)))
+        assert await at.answer() == 1
+        assert at.index[1] == (State.READY, "")
+        assert at.index[2][0] is State.UNAVAILABLE
+        await at.apply(shelf.offer(shelf.put(2)))
+        assert await at.answer() == 2
+        await until(lambda: at.index[1] == (State.UNAVAILABLE, UNLOADED))
+
+
+async def test_the_old_content_serves_on_while_the_new_content_of_its_version_is_broken(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, plus(10))))
+        await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+        state, reason = at.index[1]
+        assert state is State.READY
+        assert reason.startswith("serving what it was before: model.onnx cannot be loaded")
+        assert await at.answer() == 10
+        await at.apply(shelf.offer(shelf.put(1, plus(20))))
+        assert (at.index[1], await at.answer()) == ((State.READY, ""), 20)
+
+
+async def test_the_old_version_serves_on_while_its_successor_is_still_being_written(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1)))
+        shelf.put(2)
+        await at.apply(shelf.offer(unsettled=frozenset({2})))
+        assert await at.answer() == 1
+        assert set(at.index) == {1}
+
+
+async def test_a_serving_version_that_is_being_written_again_stays_as_it_is(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2)))
+        await at.apply(shelf.offer(shelf.put(1), unsettled=frozenset({2})))
+        assert await at.answer("2") == 2
+        assert len(at.loads) == 2
+
+
+async def test_a_version_that_is_no_longer_chosen_is_unloaded_and_one_whose_folder_is_gone_leaves_the_index(
+    shelf,
+):
+    async with managing() as at:
+        versions = {number: shelf.put(number) for number in (1, 2, 3)}
+        await at.apply(shelf.offer(*versions.values()))
+        shutil.rmtree(versions[2].directory)
+        await at.apply(shelf.offer(versions[3]))
+        assert await at.answer() == 3
+        with pytest.raises(ModelNotFound, match="version 2"):
+            at.manager.facts("m", "2")
+        await until(lambda: at.index == {1: (State.UNAVAILABLE, UNLOADED), 3: (State.READY, "")})
+
+
+async def test_a_version_whose_folder_is_gone_is_retired_even_if_its_successor_is_broken(shelf):
+    async with managing() as at:
+        gone = shelf.put(1)
+        await at.apply(shelf.offer(gone))
+        shutil.rmtree(gone.directory)
+        await at.apply(shelf.offer(shelf.put(2, BROKEN)))
+        with pytest.raises(ModelNotFound):
+            at.manager.facts("m")
+        await until(lambda: set(at.index) == {2})
+
+
+async def test_a_broken_version_whose_folder_is_gone_leaves_the_index_and_is_tried_anew_when_it_is_back(
+    shelf,
+):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2, BROKEN)))
+        shutil.rmtree(shelf.directory / "2")
+        await at.apply(shelf.offer(shelf.put(1)))
+        assert set(at.index) == {1}
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2, BROKEN)))
+        assert at.index[2][0] is State.UNAVAILABLE
+
+
+async def test_a_model_that_left_the_repository_leaves_the_index_and_may_come_back(shelf):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(1), shelf.put(2, BROKEN))
+        await at.apply(offer)
+        await at.apply()
+        assert at.index == {}
+        with pytest.raises(ModelNotFound, match="'m' is not found"):
+            at.manager.facts("m")
+        await at.apply(offer)
+        assert (at.index[1][0], at.index[2][0]) == (State.READY, State.UNAVAILABLE)
+
+
+async def test_a_version_that_was_swapped_answers_those_who_found_it_before(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, plus(10))))
+        found = at.manager.table.find("m", "")
+        with found.lease():
+            await at.apply(shelf.offer(shelf.put(1, plus(20))))
+            told = asyncio.get_running_loop().create_future()
+            found.batcher.submit(Ticket({"x": np.zeros((1, 2), np.float32)}, 1, told.set_result))
+            ticket = await asyncio.wait_for(told, 10)
+            assert ticket.outputs["y"].tolist() == [[10, 10]]
+        assert await at.answer() == 20
+
+
+# A configuration that is broken, a name that two repositories have.
+
+
+async def test_a_configuration_that_breaks_while_its_model_serves_changes_nothing_but_the_index(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(shelf.offer(version))
+        before = at.manager.facts("m")
+        await at.apply(shelf.unreadable("m/config.pbtxt line 1: nonsense"))
+        assert at.manager.facts("m") is before
+        reason = "serving what it was before: m/config.pbtxt line 1: nonsense"
+        assert at.index == {1: (State.READY, reason)}
+        with pytest.raises(LoadUnknown, match=r"failed to load 'm'.*line 1: nonsense"):
+            await at.manager.settled("m")
+        await at.apply(shelf.offer(version))
+        assert at.manager.facts("m") is before
+        assert at.index == {1: (State.READY, "")}
+
+
+async def test_a_configuration_that_was_never_good_makes_its_model_unavailable(shelf):
+    async with managing() as at:
+        await at.apply(shelf.unreadable("m/config.pbtxt line 1: nonsense"))
+        assert at.index == {None: (State.UNAVAILABLE, "m/config.pbtxt line 1: nonsense")}
+        with pytest.raises(LoadUnknown, match="nonsense"):
+            await at.manager.settled("m")
+        await at.apply(shelf.offer(shelf.put()))
+        assert at.index == {1: (State.READY, "")}
+
+
+async def test_a_name_that_a_second_repository_has_too_is_served_no_more_until_that_is_mended(shelf):
+    problem = "is in more than one repository"
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(shelf.offer(version))
+        await at.apply(shelf.offer(version, problem=problem))
+        with pytest.raises(ModelNotFound, match="has no available versions"):
+            at.manager.facts("m")
+        await until(lambda: at.index == {1: (State.UNAVAILABLE, problem)})
+        await at.apply(shelf.offer(version))
+        assert at.index == {1: (State.READY, "")}
+
+
+async def test_a_problem_of_the_whole_model_is_told_of_versions_that_had_failed_before_it(shelf):
+    problem = "is in more than one repository"
+    async with managing() as at:
+        version = shelf.put(1, BROKEN)
+        await at.apply(shelf.offer(version))
+        failed = at.index
+        await at.apply(shelf.offer(version, problem=problem))
+        assert at.index == {1: (State.UNAVAILABLE, problem)}
+        await at.apply(shelf.offer(version))
+        assert at.index == failed
+
+
+async def test_a_fault_in_new_content_is_told_again_once_the_configuration_is_mended(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1)))
+        await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+        failed = at.index
+        await at.apply(shelf.unreadable("nonsense"))
+        assert at.index == {1: (State.READY, "serving what it was before: nonsense")}
+        await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+        assert at.index == failed
+
+
+# Unload.
+
+
+async def test_a_model_that_is_wanted_no_more_is_unloaded_and_can_be_loaded_again(shelf):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(1), shelf.put(2, BROKEN))
+        await at.apply(offer)
+        await at.apply(offer, wanted=[])
+        with pytest.raises(ModelNotFound, match="has no available versions"):
+            at.manager.facts("m")
+        await until(lambda: at.index == dict.fromkeys((1, 2), (State.UNAVAILABLE, UNLOADED)))
+        await at.apply(offer)
+        assert await at.answer() == 1
+        assert at.index[2][1].startswith("model.onnx cannot be loaded")
+
+
+async def test_a_model_may_be_loaded_again_while_its_last_requests_are_still_being_answered(shelf):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put())
+        await at.apply(offer)
+        old = at.manager.table.find("m", "")
+        with old.lease():
+            await at.apply(offer, wanted=[])
+            assert at.index == {1: (State.UNLOADING, "")}
+            await at.apply(offer)
+            assert at.index == {1: (State.READY, "")}
+            assert at.manager.table.find("m", "") is not old
+        with structlog.testing.capture_logs() as lines:
+            await until(lambda: "version_unloaded" in [line["event"] for line in lines])
+        assert at.index == {1: (State.READY, "")}, "the end of the old one says nothing of the new one"
+
+
+async def test_unloading_a_name_that_nobody_knows_does_nothing():
+    async with managing() as at:
+        await at.manager.settle("nowhere")
+        assert at.manager.index() == []
+
+
+# Readiness.
+
+
+async def test_before_anything_is_offered_the_server_is_not_ready():
+    async with managing() as at:
+        assert (at.manager.ready(strict=True), at.manager.ready(strict=False)) == (False, False)
+
+
+async def test_the_server_is_ready_once_every_model_that_was_wanted_at_the_start_serves(shelf, gate):
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)
+        at.manager.apply({"m": offer}, ["m"])
+        await until(lambda: gate.begun == 1)
+        assert (at.manager.ready(strict=True), at.manager.ready(strict=False)) == (False, True)
+        gate.open()
+        await at.manager.settled("m")
+        assert at.manager.ready(strict=True)
+
+
+async def test_a_model_that_is_broken_at_the_start_keeps_a_strict_server_from_being_ready(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+        assert (at.manager.ready(strict=True), at.manager.ready(strict=False)) == (False, True)
+        await at.apply(shelf.offer(shelf.put(1)))
+        assert at.manager.ready(strict=True)
+
+
+async def test_a_server_without_models_is_ready():
+    async with managing() as at:
+        await at.apply()
+        assert at.manager.ready(strict=True)
+
+
+async def test_a_broken_version_beside_one_that_serves_leaves_the_server_ready(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2, BROKEN)))
+        assert at.manager.ready(strict=True)
+
+
+async def test_what_comes_later_is_reloaded_or_is_unloaded_on_purpose_does_not_change_readiness(
+    shelf, gate, tmp_path
+):
+    late = Shelf(tmp_path / "late")
+    async with managing() as at:
+        offer = shelf.offer(shelf.put(1), config=gate.config)
+        await at.apply(offer)
+        await at.apply(offer, late.offer(late.put(1, BROKEN)))
+        assert at.manager.ready(strict=True), "a later model is broken"
+        anew = shelf.offer(shelf.put(1, pre_py=PATIENT), config=gate.config)
+        at.manager.apply({"m": anew}, ["m"])
+        await until(lambda: gate.begun == 1)
+        assert at.manager.ready(strict=True), "a model is reloaded"
+        gate.open()
+        await at.apply(anew, wanted=[])
+        assert at.manager.ready(strict=True), "a model is unloaded on purpose"
+        await at.apply()
+        assert at.manager.ready(strict=True), "a model is deleted"
+
+
+# The end.
+
+
+async def test_leaving_the_manager_retires_everything_it_has_opened(shelf):
+    before = set(sys.modules)
+    async with managing(load_threads=1) as at:
+        code = "def preprocess(inputs): return inputs"
+        await at.apply(shelf.offer(shelf.put(1, pre_py=code), shelf.put(2)))
+        assert [await at.answer("1"), await at.answer("2")] == [1, 2]
+        served = at.manager.table.find("m", "2")
+        (session,) = at.loader.loaded[-1].sessions.values()
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("m/")])
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("load")])
+    assert {name for name in set(sys.modules) - before if name.startswith("m.")} == set()
+    with pytest.raises(RunFailed):
+        session.run({"x": np.zeros((1, 2), np.float32)}, ["y"])
+    with pytest.raises(ServerStopping):
+        served.batcher.submit(Ticket({}, 1, lambda _: None))
+
+
+async def test_leaving_waits_for_those_who_are_still_between_their_stages(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put()))
+        served = at.manager.table.find("m", "")
+        answers = []
+
+        async def ask_late() -> None:
+            with served.lease():
+                await until(lambda: not at.manager.table.versions("m"))
+                told = asyncio.get_running_loop().create_future()
+                served.batcher.submit(Ticket({"x": np.zeros((1, 2), np.float32)}, 1, told.set_result))
+                answers.append((await told).outputs["y"].tolist())
+
+        late = asyncio.create_task(ask_late())
+        await asyncio.sleep(0)
+    await late
+    assert answers == [[[1, 1]]]
+
+
+async def test_leaving_waits_no_longer_than_its_patience_for_a_request_that_does_not_end(shelf):
+    async with managing(retire_within_s=0.05) as at:
+        await at.apply(shelf.offer(shelf.put()))
+        lease = at.manager.table.find("m", "").lease()
+        lease.__enter__()
+        (session,) = at.loader.loaded[0].sessions.values()
+    with pytest.raises(RunFailed):
+        session.run({"x": np.zeros((1, 2), np.float32)}, ["y"])
+
+
+async def test_a_load_that_ends_while_the_manager_leaves_is_closed_again(shelf, gate):
+    async with managing() as at:
+        at.manager.apply({"m": shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)}, ["m"])
+        await until(lambda: gate.begun == 1)
+        asyncio.get_running_loop().call_later(0.05, gate.open)
+    (loaded,) = at.loader.loaded
+    with pytest.raises(RunFailed):
+        loaded.sessions[CPU].run({"x": np.zeros((1, 2), np.float32)}, ["y"])
+
+
+async def test_loads_that_have_not_begun_when_the_manager_leaves_never_begin(gate, tmp_path):
+    async with managing(load_threads=1) as at:
+        offers = {}
+        for name in "abc":
+            shelf = Shelf(tmp_path / name)
+            config = ModelConfig(name=name, parameters=gate.config.parameters)
+            offers[name] = shelf.offer(shelf.put(1, pre_py=PATIENT), shelf.put(2), config=config)
+        at.manager.apply(offers, offers)
+        await until(lambda: gate.begun == 1)
+        asyncio.get_running_loop().call_later(0.05, gate.open)
+    assert len(at.loads) == 1
+
+
+async def test_a_load_that_does_not_end_is_left_behind(shelf, gate):
+    async with managing(retire_within_s=0.05) as at:
+        at.manager.apply({"m": shelf.offer(shelf.put(pre_py=PATIENT), config=gate.config)}, ["m"])
+        await until(lambda: gate.begun == 1)
+    gate.open()

@@ -1,0 +1,76 @@
+"""Where pre- and post-processing code runs: threads, and a line of bounded length before them."""
+
+import asyncio
+import threading
+
+import pytest
+
+from server.domain.errors import QueueFull
+from server.stages.pool import Pool
+
+
+async def once_there_is_a_place(pool: Pool) -> str:
+    while True:
+        try:
+            return await pool.run("m", lambda: "in")
+        except QueueFull:
+            await asyncio.sleep(0.001)
+
+
+async def test_work_is_done_off_the_event_loop_and_what_it_raises_is_raised():
+    pool = Pool(1, 1)
+    assert await pool.run("m", threading.current_thread) is not threading.main_thread()
+    with pytest.raises(ZeroDivisionError):
+        await pool.run("m", lambda: 1 / 0)
+    pool.close()
+
+
+async def test_as_many_wait_as_may_and_the_next_is_refused_at_once():
+    pool, gate = Pool(2, 1), threading.Event()
+    working = [asyncio.create_task(pool.run("m", lambda: gate.wait(10))) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="model 'm' already has 3 requests waiting"):
+        await pool.run("m", lambda: None)
+    gate.set()
+    assert await asyncio.gather(*working) == [True] * 3
+    assert await pool.run("m", lambda: "again") == "again"
+    pool.close()
+
+
+async def test_who_leaves_before_its_turn_never_takes_it_and_gives_its_place_back():
+    pool, gate, done = Pool(1, 1), threading.Event(), []
+    working = asyncio.create_task(pool.run("m", lambda: gate.wait(10)))
+    waiting = asyncio.create_task(pool.run("m", lambda: done.append("never")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    another = asyncio.create_task(pool.run("m", lambda: done.append("another")))
+    gate.set()
+    await asyncio.gather(working, another)
+    assert done == ["another"]
+    pool.close()
+
+
+async def test_who_leaves_in_mid_work_keeps_its_place_until_the_work_ends():
+    pool, begun, gate = Pool(1, 0), threading.Event(), threading.Event()
+    working = asyncio.create_task(pool.run("m", lambda: (begun.set(), gate.wait(10))))
+    await asyncio.to_thread(begun.wait, 10)
+    working.cancel()
+    await asyncio.wait((working,))
+    with pytest.raises(QueueFull):
+        await pool.run("m", lambda: None)
+    gate.set()
+    assert await asyncio.wait_for(once_there_is_a_place(pool), 10) == "in"
+    pool.close()
+
+
+async def test_closing_does_not_wait_and_what_has_not_begun_never_begins():
+    pool, gate = Pool(1, 1), threading.Event()
+    working = asyncio.create_task(pool.run("m", lambda: gate.wait(10)))
+    waiting = asyncio.create_task(pool.run("m", lambda: pytest.fail("it began")))
+    await asyncio.sleep(0)
+    pool.close()
+    await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+    gate.set()
+    assert await working
