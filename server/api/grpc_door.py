@@ -185,17 +185,13 @@ class GrpcDoor:
         assert self._access is not None
         rows = next(iter(request.inputs.values())).shape[:1] if request and request.inputs else (0,)
         self._access.record(
-            message.id,
-            "grpc",
-            context.peer(),
-            message.model_name,
-            response.version if response else message.model_version,
-            rows[0] if rows else 1,
-            response.batch_rows if response else 0,
-            response.queue_ns if response else 0,
-            response.compute_ns if response else 0,
-            monotonic() - arrived,
-            status,
+            (
+                *(arrived, monotonic(), message.id, "grpc", context.peer(), message.model_name),
+                response.version if response else message.model_version,
+                rows[0] if rows else 1,
+                *((response.batch_rows, response.queue_ns, response.compute_ns) if response else (0, 0, 0)),
+                status,
+            )
         )
 
 

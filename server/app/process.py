@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -22,6 +23,7 @@ from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.rest import HttpDoor, rest_app
+from server.api.short_way import ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
@@ -173,7 +175,10 @@ class Process:
             limit = settings.http_max_input_size
             infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
-            tasks.create_task(self._http(HttpDoor(infer, rest), listeners["http"]), name="HTTP door")
+            short_way = partial(ShortWay, infer, Targets(), settings.http_max_header_bytes)
+            tasks.create_task(
+                self._http(HttpDoor(infer, rest), short_way, listeners["http"]), name="HTTP door"
+            )
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -181,18 +186,20 @@ class Process:
                     ProcessCollector(lambda: access.dropped if access else 0),
                 )
             )
-            tasks.create_task(self._http(MetricsDoor(shown), listeners["metrics"]), name="metrics door")
+            tasks.create_task(
+                self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
+            )
         if "grpc" in listeners:
             door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
             tasks.create_task(self._grpc(door, health, listeners["grpc"]), name="gRPC door")
 
-    async def _http(self, app: Any, listener: socket.socket) -> None:
+    async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
         await serve_http(
             app,
+            protocol,
             listener,
             self._closing,
             keep_alive_s=self._settings.http_keep_alive_secs,
-            max_header_bytes=self._settings.http_max_header_bytes,
             finish_within_s=self._settings.exit_timeout_secs,
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from server.domain.tensors import Array
+from server.domain.tensors import Array, Tensors
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -44,7 +44,7 @@ class InferResponse:
 
     model: str
     version: str
-    outputs: dict[str, Array]
+    outputs: Tensors
     id: str = ""
     parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
     batch_rows: int = 0

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
 
-from server.domain.errors import DeadlineExceeded, InferenceFailed, ServerStopping, ServingError
+from server.domain.errors import DeadlineExceeded, InferenceFailed, QueueFull, ServerStopping, ServingError
 from server.domain.request import FOREVER
 from server.domain.tensors import Array
 from server.observe.tally import Tally
+from server.scheduling.pace import Pace
 from server.scheduling.queue import Queue
 from server.scheduling.rule import BatchRule, Hold, Leave
 from server.scheduling.slot import Slot
@@ -30,7 +31,18 @@ IN_PLACE_NS = 150_000
 class Run:
     """One batch on its way through a slot. `work` may run on any thread; the rest is the loop's."""
 
-    __slots__ = ("_batches", "_model", "_version", "answers", "began", "ended", "inferred", "slot", "tickets")
+    __slots__ = (
+        "_batches",
+        "_model",
+        "_version",
+        "answers",
+        "began",
+        "ended",
+        "inferred",
+        "rows",
+        "slot",
+        "tickets",
+    )
 
     def __init__(self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket]) -> None:
         self._model = model
@@ -38,6 +50,7 @@ class Run:
         self._batches = batches
         self.slot = slot
         self.tickets = tickets
+        self.rows = sum([ticket.rows for ticket in tickets])
         self.answers: list[dict[str, Array] | ServingError] = []
         self.began = self.inferred = self.ended = 0
 
@@ -107,12 +120,12 @@ class Batcher:
         self._alone = rule is None
         self._idle = deque(slots)
         self._slots = len(slots)
-        self._queue = Queue(model, max_queue_size)
+        self._queue = Queue(max_queue_size)
         self._tally = tally
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._running: set[Run] = set()
-        self._run_ns = 0.0
+        self._pace = Pace()
         self._looking = False
         self._hold: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -125,7 +138,9 @@ class Batcher:
         """Put a ticket in the queue. Raises `QueueFull` or `ServerStopping`; else it will be settled."""
         if self._closed:
             raise ServerStopping()
-        self._queue.join(ticket, self._expected_wait_s)
+        if self._queue.full:
+            raise QueueFull(self._model, len(self._queue), self._expected_wait_s)
+        self._queue.join(ticket)
         self._tally.pending += 1
         self._quiet.clear()
         ticket.queued = self._clock()
@@ -161,7 +176,7 @@ class Batcher:
     @property
     def _expected_wait_s(self) -> float:
         runs = max(1.0, self._queue.rows / self._rule.max_batch_size)
-        return runs * self._run_ns / 1e9 / max(1, self._slots)
+        return runs * self._pace.expect(self._rule.max_batch_size) / 1e9 / max(1, self._slots)
 
     def _look_soon(self) -> None:
         self._looking = True
@@ -203,7 +218,6 @@ class Batcher:
             if ticket.deadline * 1e9 <= now:
                 ticket.fail(DeadlineExceeded(self._model))
             else:
-                ticket.started = now
                 live.append(ticket)
         if not live:
             self._note_quiet()
@@ -211,7 +225,7 @@ class Batcher:
         slot = self._idle.popleft()
         run = Run(self._model, self._version, self._batches, slot, live)
         self._running.add(run)
-        if 0 < self._run_ns < IN_PLACE_NS:
+        if 0 < self._pace.expect(run.rows) < IN_PLACE_NS:
             run.work()
             self._finish(run)
             return True
@@ -223,12 +237,10 @@ class Batcher:
         self._running.discard(run)
         self._idle.append(run.slot)
         tickets = run.tickets
-        took = run.ended - run.began
-        self._run_ns = took if not self._run_ns else self._run_ns + (took - self._run_ns) * 0.2
+        self._pace.note(run.rows, run.ended - run.began)
         self._count(run)
-        rows = sum(ticket.rows for ticket in tickets)
         for ticket, answer in zip(tickets, run.answers, strict=True):
-            ticket.inferred, ticket.computed, ticket.batch_rows = run.inferred, run.ended, rows
+            ticket.run = run
             if isinstance(answer, ServingError):
                 ticket.fail(answer)
             else:

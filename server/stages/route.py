@@ -5,6 +5,7 @@ request is pinned to the version that it found, for its whole way.
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from server.domain.errors import (
     ServingError,
     StageFailed,
 )
-from server.domain.request import FOREVER, InferRequest, InferResponse
+from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.part import Part, StageName
@@ -53,40 +54,78 @@ class Route:
         if served.staged:
             with served.lease():
                 return await self._through_stages(served, request)
-        served.predicts.check_outputs(request.outputs)
-        rows = served.predicts.rows(request.inputs)
-        ticket = await self._predict(served, request, request.inputs, rows)
-        assert ticket.outputs is not None
-        response = _respond(served, request, served.predicts, ticket, ticket.outputs)
-        _count_success(served, request.arrived)
-        return response
+        heard: asyncio.Future[InferResponse | ServingError] = asyncio.get_running_loop().create_future()
+        ticket = self.begin(
+            served, request, lambda outcome: None if heard.done() else heard.set_result(outcome)
+        )
+        try:
+            outcome = await heard
+        except asyncio.CancelledError:
+            self.leave(served, ticket)
+            raise
+        if isinstance(outcome, ServingError):
+            raise outcome
+        return outcome
 
-    async def _predict(
-        self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
+    def begin(
+        self,
+        served: ServedVersion,
+        request: InferRequest,
+        hear: Callable[[InferResponse | ServingError], None],
     ) -> Ticket:
-        """Queue, batch, run. Counts a failure here; a success is counted when the whole way is done."""
-        answered = asyncio.get_running_loop().create_future()
+        """The way without a task, for a version that is not `staged`: `hear` is called once, on the loop.
 
-        def told(_: Ticket) -> None:
-            if not answered.done():
-                answered.set_result(None)
+        Call it in the same turn of the loop as `find`. Raises a `ServingError` if the request is refused.
+        """
+        if request.outputs:
+            served.predicts.check_outputs(request.outputs)
+        rows = served.predicts.rows(request.inputs)
 
+        def told(ticket: Ticket) -> None:
+            if ticket.outputs is None:
+                assert ticket.error is not None
+                _count_failure(served, ticket.error, request.arrived)
+                hear(ticket.error)
+            else:
+                _count_success(served, request.arrived)
+                hear(_respond(served, request, ticket, ticket.outputs))
+
+        return self._submit(served, request, request.inputs, rows, told)
+
+    def leave(self, served: ServedVersion, ticket: Ticket) -> None:
+        """The caller gave up: its queued work goes with it, and `hear` is told so."""
+        served.batcher.leave(ticket, RequestCancelled(served.facts.model))
+
+    def _submit(
+        self,
+        served: ServedVersion,
+        request: InferRequest,
+        inputs: Tensors,
+        rows: int,
+        told: Callable[[Ticket], None],
+    ) -> Ticket:
         ticket = Ticket(
-            inputs,
-            rows,
-            told,
-            lane=_lane(served.predicts, inputs),
-            deadline=_deadline(served, request),
+            inputs, rows, told, lane=_lane(served.predicts, inputs), deadline=_deadline(served, request)
         )
         try:
             served.batcher.submit(ticket)
         except QueueFull as error:
             _count_failure(served, error, request.arrived)
             raise
+        return ticket
+
+    async def _predict(
+        self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
+    ) -> Ticket:
+        """The stage between the others. Counts a failure; a success is counted when the whole way is done."""
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = self._submit(
+            served, request, inputs, rows, lambda _: None if answered.done() else answered.set_result(None)
+        )
         try:
             await answered
         except asyncio.CancelledError:
-            served.batcher.leave(ticket, RequestCancelled(request.model))
+            self.leave(served, ticket)
             _count_failure(served, RequestCancelled(request.model), request.arrived)
             raise
         if ticket.error is not None:
@@ -118,7 +157,12 @@ class Route:
         if missing:
             log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
             raise StageFailed(request.model, served.facts.version, "post", request_id)
-        response = _respond(served, request, seen, ticket, outputs)
+        response = _respond(
+            served,
+            request,
+            ticket,
+            outputs if request.outputs else {name: outputs[name] for name in seen.output_order},
+        )
         _count_success(served, request.arrived)
         return response
 
@@ -161,18 +205,21 @@ def _deadline(served: ServedVersion, request: InferRequest) -> float:
     return min(request.deadline, request.arrived + limit)
 
 
-def _respond(
-    served: ServedVersion, request: InferRequest, signature: Signature, ticket: Ticket, outputs: Tensors
-) -> InferResponse:
-    names = request.outputs or [spec.name for spec in signature.outputs]
+def _respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
+    """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named."""
+    if request.outputs:
+        outputs = {name: outputs[name] for name in request.outputs}
+    run = ticket.run
+    assert run is not None
     return InferResponse(
-        model=served.facts.model,
-        version=str(served.facts.version),
-        outputs={name: outputs[name] for name in names},
-        id=request.id,
-        batch_rows=ticket.batch_rows,
-        queue_ns=ticket.started - ticket.queued,
-        compute_ns=ticket.computed - ticket.inferred,
+        request.model,
+        served.version,
+        outputs,
+        request.id,
+        NO_PARAMETERS,
+        run.rows,
+        run.began - ticket.queued,
+        run.ended - run.inferred,
     )
 
 
