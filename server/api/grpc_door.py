@@ -5,7 +5,8 @@ reflection. Errors leave as the code of the one table, with the sentence as deta
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -212,16 +213,11 @@ class PortRefused(Exception):
     """The address cannot be listened on."""
 
 
-async def serve_grpc(
-    door: GrpcDoor,
-    health: Health,
-    address: str,
-    stopping: asyncio.Event,
-    *,
-    max_message_bytes: int,
-    finish_within_s: float,
-) -> None:
-    """Serve on `address` until `stopping` is set, then finish what is in flight. Raises `PortRefused`."""
+@asynccontextmanager
+async def grpcio_server(
+    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
+) -> AsyncIterator[None]:
+    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_send_message_length", max_message_bytes),
@@ -242,7 +238,7 @@ async def serve_grpc(
         raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
     await server.start()
     try:
-        await stopping.wait()
+        yield
     finally:
         await server.stop(finish_within_s)
 

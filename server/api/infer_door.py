@@ -198,10 +198,8 @@ class InferDoor:
         else:
             version, batch_rows = response.version, response.batch_rows
             queue_ns, compute_ns = response.queue_ns, response.compute_ns
-        self._access.record(
-            (arrived, monotonic(), request_id, "http", peer, target.model, version)
-            + (rows, batch_rows, queue_ns, compute_ns, status)
-        )
+        head = (arrived, monotonic(), request_id, "http", peer, target.model, version)
+        self._access.record((*head, rows, batch_rows, queue_ns, compute_ns, status))
 
 
 def _digits(target: Target) -> str:

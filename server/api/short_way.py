@@ -21,9 +21,9 @@ from uvicorn.server import ServerState
 
 from server.api.infer_door import CLIENT_GONE, Answer, Asked, InferDoor, Target, target_of
 from server.api.reply import JSON, Headers
-from server.domain.errors import ServingError
 from server.domain.request import InferResponse
 from server.scheduling.ticket import Ticket
+from server.stages.route import respond
 from server.wire.codes import error_body
 from server.wire.infer_http import Chunk
 
@@ -31,6 +31,7 @@ LONG_WAY = frozenset({b"content-encoding", b"expect", b"upgrade", b"transfer-enc
 READ_HERE = frozenset(
     {b"content-length", b"inference-header-content-length", b"tercet-timeout-ms", b"accept-encoding"}
 )
+CLOSE = (b"connection", b"close")
 REMEMBERED_URLS = 4096
 AT_ONCE_BYTES = 65_536
 """Up to this size an answer is joined and written in one piece; a larger one is written as it lies."""
@@ -82,6 +83,7 @@ class Exchange:
         "_door",
         "_headers",
         "_protocol",
+        "_route",
         "_target",
         "_task",
         "_ticket",
@@ -94,6 +96,7 @@ class Exchange:
     def __init__(self, protocol: "ShortWay", door: InferDoor) -> None:
         self._protocol = protocol
         self._door = door
+        self._route = door.route
         self._asked: Asked | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -118,7 +121,7 @@ class Exchange:
             if asked.served.staged:
                 self._task = self._protocol.own_task(self._through_stages(asked))
             else:
-                self._ticket = self._door.route.begin(asked.served, asked.request, self._hear)
+                self._ticket = self._route.begin(asked.served, asked.request, self._told)
         except Exception as error:
             self._refuse(error)
 
@@ -128,41 +131,51 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
         elif self._ticket is not None and self._asked is not None:
-            self._door.route.leave(self._asked.served, self._ticket)
+            self._route.leave(self._asked.served, self._ticket)
 
     async def _through_stages(self, asked: Asked) -> None:
         try:
-            self._hear(await self._door.route.infer(asked.served, asked.request))
+            response = await self._route.infer(asked.served, asked.request)
         except asyncio.CancelledError:
             self._finish(None, CLIENT_GONE)
             raise
         except Exception as error:
             self._refuse(error)
+        else:
+            self._answer(asked, response)
 
-    def _hear(self, outcome: InferResponse | ServingError) -> None:
-        """The answer. Never raises, so it cannot harm those who shared the run."""
+    def _told(self, ticket: Ticket) -> None:
+        """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
         asked = self._asked
         assert asked is not None
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            self._refuse(ticket.error)
+        else:
+            self._answer(asked, respond(asked.served, asked.request, ticket, ticket.outputs))
+
+    def _answer(self, asked: Asked, response: InferResponse) -> None:
         if self.disconnected:
             self._finish(None, CLIENT_GONE)
-        elif isinstance(outcome, ServingError):
-            self._refuse(outcome)
-        else:
-            try:
-                answer = self._door.write(asked, outcome, self._headers)
-            except Exception as error:
-                self._refuse(error)
-                return
-            self._protocol.reply(_good_head(*answer[1:], self.keep_alive), answer.pieces, answer.size)
-            self._finish(outcome, 200)
+            return
+        try:
+            answer = self._door.write(asked, response, self._headers)
+        except Exception as error:
+            self._refuse(error)
+            return
+        head = _good_head(answer.size, answer.json_length, answer.encoding, self.keep_alive)
+        self._protocol.reply(head, answer.pieces, answer.size)
+        self._finish(response, 200)
 
     def _refuse(self, error: Exception) -> None:
+        if self.disconnected:
+            self._finish(None, CLIENT_GONE)
+            return
         status, headers, text = self._door.refuse(error, self._asked)
-        if not self.disconnected:
-            if (b"connection", b"close") in headers:
-                self.keep_alive = False
-                headers.remove((b"connection", b"close"))
-            self._protocol.reply(_head(status, headers, self.keep_alive), [text], len(text))
+        if CLOSE in headers:
+            self.keep_alive = False
+            headers.remove(CLOSE)
+        self._protocol.reply(_head(status, headers, self.keep_alive), [text], len(text))
         self._finish(None, status)
 
     def _finish(self, response: InferResponse | None, status: int) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -18,10 +18,11 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
-from server.api.grpc_door import GrpcDoor, PortRefused, serve_grpc
+from server.api.grpc_door import GrpcDoor, PortRefused, grpcio_server
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
+from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.short_way import ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
@@ -191,7 +192,33 @@ class Process:
             )
         if "grpc" in listeners:
             door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
-            tasks.create_task(self._grpc(door, health, listeners["grpc"]), name="gRPC door")
+            front = self._grpc_front(route, access, codes)
+            tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
+
+    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table) -> Any:
+        """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
+        wanted = self._settings.grpc_front
+        try:
+            from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
+        except ImportError as error:
+            if wanted == "native":
+                raise StartRefused(
+                    "--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'"
+                ) from error
+            log.info("grpc_front", front="grpcio", why="pygrpc-native is not installed")
+            return None
+        if wanted == "grpcio":
+            log.info("grpc_front", front="grpcio", why="--grpc-front=grpcio")
+            return None
+        log.info("grpc_front", front="native", why="it is installed, and nothing asked for needs grpcio")
+        return InferFront(
+            route,
+            self._station,
+            access,
+            codes=codes,
+            max_message_bytes=self._settings.grpc_max_message_bytes,
+            max_in_flight=self._settings.grpc_max_in_flight,
+        )
 
     async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
         await serve_http(
@@ -203,17 +230,22 @@ class Process:
             finish_within_s=self._settings.exit_timeout_secs,
         )
 
-    async def _grpc(self, door: GrpcDoor, health: Health, listener: socket.socket) -> None:
-        address, port = listener.getsockname()[:2]
-        listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
-        await serve_grpc(
-            door,
-            health,
-            f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            self._closing,
-            max_message_bytes=self._settings.grpc_max_message_bytes,
-            finish_within_s=self._settings.exit_timeout_secs,
-        )
+    async def _grpc(self, door: GrpcDoor, front: Any, health: Health, listener: socket.socket) -> None:
+        """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
+        host, port = listener.getsockname()[:2]
+        listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        limits = {"finish_within_s": self._settings.exit_timeout_secs}
+
+        def all_of_it(where: str) -> AbstractAsyncContextManager[None]:
+            largest = self._settings.grpc_max_message_bytes
+            return grpcio_server(door, health, where, max_message_bytes=largest, **limits)
+
+        if front is not None:
+            await front.serve(address, all_of_it, self._closing, **limits)
+        else:
+            async with all_of_it(address):
+                await self._closing.wait()
 
     async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
         """Once every model was tried: say what is served, and be ready."""

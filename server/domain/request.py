@@ -22,6 +22,7 @@ class InferRequest:
     deadline   of the monotonic clock, in seconds; `FOREVER` for none
     priority   1 is the highest; 0 is the model's default
     arrived    of the monotonic clock, in seconds
+    rows       of the inputs, where they are known to fit the model's signature; 0 where that is to be seen
     """
 
     model: str
@@ -33,6 +34,7 @@ class InferRequest:
     deadline: float = FOREVER
     priority: int = 0
     arrived: float = 0.0
+    rows: int = 0
 
 
 @dataclass(slots=True)

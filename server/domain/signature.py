@@ -5,6 +5,7 @@ per model beforehand.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class Signature:
     inputs, outputs   full shapes, the batch dimension first where `max_batch_size` is above 0
     max_batch_size    rows in one request, at most; 0 where the model has no batch dimension
     optional          names of inputs that a request may leave out
+    remembered        what a codec keeps of requests that fitted; it goes when the version goes
     shapes_vary       whether two good requests may differ in a dimension other than the batch's, or
                       in their inputs
     """
@@ -35,6 +37,7 @@ class Signature:
         "output_names",
         "output_order",
         "outputs",
+        "remembered",
         "shapes_vary",
     )
 
@@ -61,6 +64,7 @@ class Signature:
                 None if VARIABLE in rest else rest,
                 spec,
             )
+        self.remembered: dict[bytes, Any] = {}
         self.shapes_vary = bool(optional) or any(rest is None for _, rest, _ in self._fixed.values())
 
     def rows(self, inputs: Tensors) -> int:

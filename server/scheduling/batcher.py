@@ -13,7 +13,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
 
-from server.domain.errors import DeadlineExceeded, InferenceFailed, QueueFull, ServerStopping, ServingError
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    QueueFull,
+    RequestCancelled,
+    ServerStopping,
+    ServingError,
+)
 from server.domain.request import FOREVER
 from server.domain.tensors import Array
 from server.observe.tally import Tally
@@ -26,6 +33,19 @@ from server.scheduling.ticket import Ticket
 
 IN_PLACE_NS = 150_000
 """A run that takes less than this blocks the loop for less than two hand-overs between threads cost."""
+
+
+def reason_of(error: ServingError) -> str:
+    """Triton's word for why a request failed."""
+    match error:
+        case QueueFull() | DeadlineExceeded():
+            return "REJECTED"
+        case RequestCancelled():
+            return "CANCELED"
+        case InferenceFailed():
+            return "BACKEND"
+        case _:
+            return "OTHER"
 
 
 class Run:
@@ -139,6 +159,8 @@ class Batcher:
         if self._closed:
             raise ServerStopping()
         if self._queue.full:
+            if ticket.arrived:
+                self._tally.failed("REJECTED", self._clock() - int(ticket.arrived * 1e9))
             raise QueueFull(self._model, len(self._queue), self._expected_wait_s)
         self._queue.join(ticket)
         self._tally.pending += 1
@@ -153,8 +175,14 @@ class Batcher:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
         if self._queue.leave(ticket):
             self._tally.pending -= 1
-        ticket.fail(why)
+        self._fail(ticket, why)
         self._note_quiet()
+
+    def _fail(self, ticket: Ticket, error: ServingError) -> None:
+        """Settle a ticket with an error, and count the failure if it is not settled yet."""
+        if ticket.arrived and not ticket.settled:
+            self._tally.failed(reason_of(error), self._clock() - int(ticket.arrived * 1e9))
+        ticket.fail(error)
 
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
@@ -167,7 +195,7 @@ class Batcher:
                 self.leave(ticket, ServerStopping())
             for run in self._running:
                 for ticket in run.tickets:
-                    ticket.fail(ServerStopping())
+                    self._fail(ticket, ServerStopping())
         finally:
             for timer in (self._hold, self._sweep):
                 if timer is not None:
@@ -216,7 +244,7 @@ class Batcher:
         live = []
         for ticket in tickets:
             if ticket.deadline * 1e9 <= now:
-                ticket.fail(DeadlineExceeded(self._model))
+                self._fail(ticket, DeadlineExceeded(self._model))
             else:
                 live.append(ticket)
         if not live:
@@ -242,7 +270,7 @@ class Batcher:
         for ticket, answer in zip(tickets, run.answers, strict=True):
             ticket.run = run
             if isinstance(answer, ServingError):
-                ticket.fail(answer)
+                self._fail(ticket, answer)
             else:
                 ticket.answer(answer)
         if len(self._queue):
@@ -264,13 +292,20 @@ class Batcher:
         rows = sum(ticket.rows for ticket in good)
         input_ns = run.inferred - run.began
         infer_ns = run.ended - run.inferred
+        output_ns = self._clock() - run.ended
+        done_s = (run.ended + output_ns) / 1e9
         queued = 0
-        add = tally.queue_s.add
+        whole = ended = 0
         for ticket in good:
             waited = run.began - ticket.queued
             queued += waited
-            add(waited / 1e9)
-        output_ns = self._clock() - run.ended
+            tally.queue_s.add(waited / 1e9)
+            if ticket.arrived and not ticket.settled:
+                took = done_s - ticket.arrived
+                tally.request_s.add(took)
+                whole += int(took * 1e9)
+                ended += 1
+        tally.success.add(ended, whole)
         tally.queue.add(requests, queued)
         tally.compute_input.add(requests, input_ns * requests)
         tally.compute_infer.add(requests, infer_ns * requests)

@@ -48,7 +48,7 @@ class Queue:
         """The `requests` oldest of a lane."""
         taken = [lane.popleft() for _ in range(requests)]
         self._size -= requests
-        self.rows -= sum(ticket.rows for ticket in taken)
+        self.rows -= sum([ticket.rows for ticket in taken])
         if not lane:
             del self._lanes[taken[0].lane]
         return taken

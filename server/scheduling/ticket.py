@@ -36,6 +36,8 @@ class Ticket:
 
     inputs      named arrays; with a batch dimension each has `rows` as its first size
     deadline    monotonic seconds; a ticket that is still waiting then is never run
+    arrived     monotonic seconds: when the door had the whole request. The batcher counts it as a
+                request that ends with its run; 0 for one stage of several, whose end others count
     queued      monotonic ns: entered the queue
     run         the one that it went with, with its times and rows; None until it is over
     outputs     named arrays, once answered; rows of a larger array, not copies
@@ -44,6 +46,7 @@ class Ticket:
 
     __slots__ = (
         "_told",
+        "arrived",
         "deadline",
         "error",
         "inputs",
@@ -59,14 +62,15 @@ class Ticket:
         inputs: Tensors,
         rows: int,
         told: Callable[["Ticket"], None],
-        *,
         lane: Lane = None,
         deadline: float = FOREVER,
+        arrived: float = 0.0,
     ) -> None:
         self.inputs = inputs
         self.rows = rows
         self.lane = lane
         self.deadline = deadline
+        self.arrived = arrived
         self.queued = 0
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None

@@ -13,19 +13,17 @@ import structlog
 
 from server.domain.errors import (
     DeadlineExceeded,
-    InferenceFailed,
     InvalidRequest,
-    QueueFull,
     RequestCancelled,
     ServingError,
     StageFailed,
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
-from server.domain.signature import Signature
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.scheduling.batcher import reason_of
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.pool import Pool
 
@@ -54,79 +52,60 @@ class Route:
         if served.staged:
             with served.lease():
                 return await self._through_stages(served, request)
-        heard: asyncio.Future[InferResponse | ServingError] = asyncio.get_running_loop().create_future()
-        ticket = self.begin(
-            served, request, lambda outcome: None if heard.done() else heard.set_result(outcome)
-        )
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = self.begin(served, request, lambda _: None if answered.done() else answered.set_result(None))
         try:
-            outcome = await heard
+            await answered
         except asyncio.CancelledError:
             self.leave(served, ticket)
             raise
-        if isinstance(outcome, ServingError):
-            raise outcome
-        return outcome
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            raise ticket.error
+        return respond(served, request, ticket, ticket.outputs)
 
-    def begin(
-        self,
-        served: ServedVersion,
-        request: InferRequest,
-        hear: Callable[[InferResponse | ServingError], None],
-    ) -> Ticket:
-        """The way without a task, for a version that is not `staged`: `hear` is called once, on the loop.
+    def begin(self, served: ServedVersion, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
+        """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.
 
         Call it in the same turn of the loop as `find`. Raises a `ServingError` if the request is refused.
         """
+        predicts = served.predicts
         if request.outputs:
-            served.predicts.check_outputs(request.outputs)
-        rows = served.predicts.rows(request.inputs)
-
-        def told(ticket: Ticket) -> None:
-            if ticket.outputs is None:
-                assert ticket.error is not None
-                _count_failure(served, ticket.error, request.arrived)
-                hear(ticket.error)
-            else:
-                _count_success(served, request.arrived)
-                hear(_respond(served, request, ticket, ticket.outputs))
-
-        return self._submit(served, request, request.inputs, rows, told)
+            predicts.check_outputs(request.outputs)
+        inputs = request.inputs
+        rows = request.rows or predicts.rows(inputs)
+        lane = _lane(inputs) if predicts.shapes_vary else None
+        deadline = request.deadline if served.queue_timeout_s is None else _deadline(served, request)
+        ticket = Ticket(inputs, rows, told, lane, deadline, request.arrived)
+        served.batcher.submit(ticket)
+        return ticket
 
     def leave(self, served: ServedVersion, ticket: Ticket) -> None:
-        """The caller gave up: its queued work goes with it, and `hear` is told so."""
+        """The caller gave up: its queued work goes with it, and it is told so."""
         served.batcher.leave(ticket, RequestCancelled(served.facts.model))
-
-    def _submit(
-        self,
-        served: ServedVersion,
-        request: InferRequest,
-        inputs: Tensors,
-        rows: int,
-        told: Callable[[Ticket], None],
-    ) -> Ticket:
-        ticket = Ticket(
-            inputs, rows, told, lane=_lane(served.predicts, inputs), deadline=_deadline(served, request)
-        )
-        try:
-            served.batcher.submit(ticket)
-        except QueueFull as error:
-            _count_failure(served, error, request.arrived)
-            raise
-        return ticket
 
     async def _predict(
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
         """The stage between the others. Counts a failure; a success is counted when the whole way is done."""
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ticket = self._submit(
-            served, request, inputs, rows, lambda _: None if answered.done() else answered.set_result(None)
+        lane = _lane(inputs) if served.predicts.shapes_vary else None
+        ticket = Ticket(
+            inputs,
+            rows,
+            lambda _: None if answered.done() else answered.set_result(None),
+            lane,
+            _deadline(served, request),
         )
         try:
+            served.batcher.submit(ticket)
             await answered
         except asyncio.CancelledError:
             self.leave(served, ticket)
             _count_failure(served, RequestCancelled(request.model), request.arrived)
+            raise
+        except ServingError as refusal:
+            _count_failure(served, refusal, request.arrived)
             raise
         if ticket.error is not None:
             _count_failure(served, ticket.error, request.arrived)
@@ -157,7 +136,7 @@ class Route:
         if missing:
             log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
             raise StageFailed(request.model, served.facts.version, "post", request_id)
-        response = _respond(
+        response = respond(
             served,
             request,
             ticket,
@@ -191,9 +170,7 @@ def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> 
         raise StageFailed(facts.model, facts.version, "pre", request_id) from None
 
 
-def _lane(signature: Signature, inputs: Tensors) -> Lane:
-    if not signature.shapes_vary:
-        return None
+def _lane(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 
@@ -205,7 +182,7 @@ def _deadline(served: ServedVersion, request: InferRequest) -> float:
     return min(request.deadline, request.arrived + limit)
 
 
-def _respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
+def respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
     """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named."""
     if request.outputs:
         outputs = {name: outputs[name] for name in request.outputs}
@@ -231,13 +208,4 @@ def _count_success(served: ServedVersion, arrived: float) -> None:
 
 
 def _count_failure(served: ServedVersion, error: ServingError, arrived: float) -> None:
-    match error:
-        case QueueFull() | DeadlineExceeded():
-            reason = "REJECTED"
-        case RequestCancelled():
-            reason = "CANCELED"
-        case InferenceFailed():
-            reason = "BACKEND"
-        case _:
-            reason = "OTHER"
-    served.facts.tally.failed(reason, int((monotonic() - arrived) * 1e9))
+    served.facts.tally.failed(reason_of(error), int((monotonic() - arrived) * 1e9))

@@ -55,16 +55,16 @@ def decode(
     if header_length == 0:
         return _decode_raw_request(body, signature, version, now), AS_BYTES
     if header_length is not None and header_length <= LONGEST_LAYOUT and type(body) is bytes:
-        layout = _LAYOUTS.get((signature.model, body[:header_length]))
+        layout = signature.remembered.get(body[:header_length])
         if layout is not None and header_length + layout.size == len(body):
-            arrays = {
+            views = {
                 name: np.ndarray(shape, dtype, body, header_length + at)
                 for name, shape, dtype, at in layout.tensors
             }
-            request = InferRequest(
-                signature.model, version, arrays, "", layout.outputs, NO_PARAMETERS, FOREVER, 0, now
-            )
-            return request, layout.form
+            return InferRequest(
+                *(signature.model, version, views, "", layout.outputs, NO_PARAMETERS, FOREVER, 0, now),
+                layout.rows,
+            ), layout.form
     if header_length is None:
         document = json_text.read(body)
         at = len(body)
@@ -101,7 +101,7 @@ def decode(
         wanted = [_wanted(output, binary, model) for output in _list(document, "outputs")]
         request.outputs, form = form_of(wanted, model, binary, signature.max_batch_size > 0)
     if header_length is not None and given.keys() <= {"binary_data_output"}:
-        _remember(request, form, body, header_length)
+        _remember(request, form, body, header_length, signature)
     return request, form
 
 
@@ -115,38 +115,45 @@ class _Layout:
 
     tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]
     size: int
+    rows: int
     outputs: tuple[str, ...]
     form: ReplyForm
 
 
-_LAYOUTS: dict[tuple[str, bytes], _Layout] = {}
-"""Clients send the same JSON with other bytes behind it, again and again: it is read once."""
-
 LONGEST_LAYOUT = 2048
-MOST_LAYOUTS = 1024
+MOST_LAYOUTS = 256
 
 
-def _remember(request: InferRequest, form: ReplyForm, body: raw.Buffer, header_length: int) -> None:
-    """Keep the layout of a good request, if it is one that says all about its tensors."""
+def _remember(
+    request: InferRequest, form: ReplyForm, body: raw.Buffer, header_length: int, signature: Signature
+) -> None:
+    """Keep the layout of a request that fits, if the same JSON can only mean the same another time.
+
+    Clients send the same JSON with other bytes behind it, again and again: it is read once.
+    """
     size = len(body) - header_length
     arrays = request.inputs.values()
     if (
         request.id
         or form.classes
         or header_length > LONGEST_LAYOUT
-        or any(array.dtype.kind in "Ob" or not size for array in arrays)
+        or any(array.dtype.kind in "Ob" for array in arrays)
         or sum(array.nbytes for array in arrays) != size
     ):
         return
+    try:
+        rows = signature.rows(request.inputs)
+    except InvalidRequest:
+        return  # whoever asked hears of it further on
     tensors = []
     at = 0
     for name, array in request.inputs.items():
         tensors.append((name, array.shape, array.dtype, at))
         at += array.nbytes
-    if len(_LAYOUTS) >= MOST_LAYOUTS:
-        _LAYOUTS.clear()
-    _LAYOUTS[request.model, bytes(body[:header_length])] = _Layout(
-        tuple(tensors), size, request.outputs, form
+    if len(signature.remembered) >= MOST_LAYOUTS:
+        signature.remembered.clear()
+    signature.remembered[bytes(body[:header_length])] = _Layout(
+        tuple(tensors), size, rows, request.outputs, form
     )
 
 
