@@ -221,6 +221,7 @@ class ShortWay(HttpToolsProtocol):
         self._short = False
         self._in_head = False
         self._head_bytes = 0
+        self._received = 0
         self._chunks: list[bytes] = []
         self._heard_at = 0.0
         self._idling: asyncio.TimerHandle | None = None
@@ -243,6 +244,7 @@ class ShortWay(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
+        self._received = len(data)
         if self.timeout_keep_alive_task is None:
             try:
                 self.parser.feed_data(data)
@@ -256,11 +258,7 @@ class ShortWay(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._max_header_bytes:
-                self._refuse_connection(
-                    431,
-                    f"the head of the request is larger than {self._max_header_bytes} bytes, "
-                    "the limit that --http-max-header-bytes sets",
-                )
+                self._refuse_head()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -316,6 +314,9 @@ class ShortWay(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._received > self._max_header_bytes and self._head_is_too_large():
+            self._refuse_head()
+            return
         target = self._targets.find(self.url) if self._plain else None
         self._short = target is not None and self._may_be_short()
         if self._short:
@@ -336,6 +337,8 @@ class ShortWay(HttpToolsProtocol):
         if not self._short:
             super().on_message_complete()
             return
+        if self.transport.is_closing():
+            return
         self._short = False
         chunks, self._chunks = self._chunks, []
         self._exchange.start(self._own, chunks[0] if len(chunks) == 1 else b"".join(chunks))
@@ -349,6 +352,19 @@ class ShortWay(HttpToolsProtocol):
             and size.isdigit()
             and int(size) <= self._door.max_body_bytes
             and not self.transport.is_closing()
+        )
+
+    def _head_is_too_large(self) -> bool:
+        """For a head that came in one piece: four bytes lie between and after a name and its value."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > self._max_header_bytes
+
+    def _refuse_head(self) -> None:
+        self._short = True  # nobody else hears of its body
+        self._refuse_connection(
+            431,
+            f"the head of the request is larger than {self._max_header_bytes} bytes, "
+            "the limit that --http-max-header-bytes sets",
         )
 
     def _go_the_long_way(self) -> None:
