@@ -97,6 +97,11 @@ class Settings(BaseModel):
     grpc_port: Port = _grpc(8001, "port to listen on; 0 takes a free one")
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
 
+    grpc_front: Literal["auto", "native", "grpcio"] = _grpc(
+        "auto", "who answers ModelInfer: pygrpc-native where it can (auto, native), or grpcio"
+    )
+    grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
+
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")
     metrics_port: Port = _metrics(8002, "port to listen on; 0 takes a free one")

@@ -33,7 +33,7 @@ PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
 </head>
 <body>
-<div id="models"></div><img src="https://example.com/x.png">
+<div id="models"></div>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
 <script>
 SwaggerUIBundle({{url: "/openapi.json", dom_id: "#models", tryItOutEnabled: true,

@@ -5,7 +5,8 @@ reflection. Errors leave as the code of the one table, with the sentence as deta
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -185,17 +186,13 @@ class GrpcDoor:
         assert self._access is not None
         rows = next(iter(request.inputs.values())).shape[:1] if request and request.inputs else (0,)
         self._access.record(
-            message.id,
-            "grpc",
-            context.peer(),
-            message.model_name,
-            response.version if response else message.model_version,
-            rows[0] if rows else 1,
-            response.batch_rows if response else 0,
-            response.queue_ns if response else 0,
-            response.compute_ns if response else 0,
-            monotonic() - arrived,
-            status,
+            (
+                *(arrived, monotonic(), message.id, "grpc", context.peer(), message.model_name),
+                response.version if response else message.model_version,
+                rows[0] if rows else 1,
+                *((response.batch_rows, response.queue_ns, response.compute_ns) if response else (0, 0, 0)),
+                status,
+            )
         )
 
 
@@ -216,16 +213,11 @@ class PortRefused(Exception):
     """The address cannot be listened on."""
 
 
-async def serve_grpc(
-    door: GrpcDoor,
-    health: Health,
-    address: str,
-    stopping: asyncio.Event,
-    *,
-    max_message_bytes: int,
-    finish_within_s: float,
-) -> None:
-    """Serve on `address` until `stopping` is set, then finish what is in flight. Raises `PortRefused`."""
+@asynccontextmanager
+async def grpcio_server(
+    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
+) -> AsyncIterator[None]:
+    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_send_message_length", max_message_bytes),
@@ -246,7 +238,7 @@ async def serve_grpc(
         raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
     await server.start()
     try:
-        await stopping.wait()
+        yield
     finally:
         await server.stop(finish_within_s)
 

@@ -40,21 +40,23 @@ class _Server(uvicorn.Server):
 
 async def serve_http(
     app: Any,
+    protocol: Any,
     listener: socket.socket,
     stopping: asyncio.Event,
     *,
     keep_alive_s: float,
-    max_header_bytes: int,
     finish_within_s: float,
 ) -> None:
     """Serve an ASGI app until `stopping` is set; then close the listener and finish what is in flight.
+
+    `protocol` makes uvicorn's protocol of a connection, or is uvicorn's name of one.
 
     Raises `RuntimeError` if the server ends before it was told to.
     """
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -64,7 +66,6 @@ async def serve_http(
         date_header=False,
         timeout_keep_alive=max(1, int(keep_alive_s)),
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
-        h11_max_incomplete_event_size=max_header_bytes,
         backlog=4096,
     )
     server = _Server(config)

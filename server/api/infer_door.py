@@ -5,7 +5,7 @@ a plain JSON object or a file. Everything else over HTTP is the business of `ser
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from time import monotonic
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +21,15 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import Array
+from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_http, plain
-from server.wire.classification import Labels
 from server.wire.form import ReplyForm
 
 PREFIX = "/v2/models/"
+BINARY = (b"content-type", b"application/octet-stream")
+LENGTH = b"inference-header-content-length"
 WORTH_PACKING = 512
 """Bytes of an answer from which on compression gains something."""
 
@@ -60,8 +62,44 @@ def target_of(path: str) -> Target | None:
     return Target(model, version, verb)
 
 
+class Answer(NamedTuple):
+    """A good answer, before it has a head.
+
+    size          of all pieces, in bytes
+    json_length   of the JSON before binary tensors; None if all is JSON
+    encoding      such as gzip; empty for none
+    """
+
+    pieces: list[infer_http.Chunk]
+    size: int
+    json_length: int | None
+    encoding: bytes
+
+    def headers(self) -> Headers:
+        """In the order in which they are sent."""
+        own: Headers = [JSON]
+        if self.json_length is not None:
+            own = [BINARY, (LENGTH, b"%d" % self.json_length)]
+        if self.encoding:
+            own.append((b"content-encoding", self.encoding))
+        own.append((b"content-length", b"%d" % self.size))
+        return own
+
+
+class Asked(NamedTuple):
+    """One inference as it was read: by whom it will be answered, and how the answer is to look."""
+
+    served: ServedVersion
+    request: InferRequest
+    form: ReplyForm | None
+    many: bool
+
+
 class InferDoor:
-    """Answers one request at a time for each connection; holds nothing between requests."""
+    """Reads and writes inferences over HTTP; holds nothing between requests.
+
+    `answer` is the long way, an ASGI app. `server.api.short_way` takes the same steps without one.
+    """
 
     def __init__(
         self,
@@ -72,16 +110,16 @@ class InferDoor:
         codes: Table,
         max_body_bytes: int,
     ) -> None:
-        self._route = route
+        self.route = route
+        self.max_body_bytes = max_body_bytes
         self._station = station
         self._access = access
         self._codes = codes
-        self._max_body_bytes = max_body_bytes
 
     async def answer(self, target: Target, scope: Any, receive: Any, send: Any) -> None:
         """Answer one inference. A client that leaves takes its queued work along."""
         arrived = monotonic()
-        request: InferRequest | None = None
+        asked: Asked | None = None
         response: InferResponse | None = None
         status = 200
         try:
@@ -89,57 +127,79 @@ class InferDoor:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             self._station.admit()
-            body = await read_body(receive, headers, self._max_body_bytes)
-            served = self._route.find(target.model, _digits(target))
-            signature = served.facts.signature
-            if target.verb == "infer":
-                length = infer_http.header_length_of(headers.get(b"inference-header-content-length"))
-                request, form = infer_http.decode(
-                    body, length, signature, version=target.version, now=arrived
-                )
-            else:
-                request, many = _plain_request(body, headers, signature, target, arrived)
-            _apply_deadline(request, headers, arrived)
-            response = await _unless_gone(receive, self._route.infer(served, request), target.model)
-            if target.verb == "infer":
-                own, pieces = _infer_reply(response, form, served.facts.labels)
-            else:
-                own, pieces = [JSON], [plain.encode(response, many, signature.max_batch_size > 0)]
-            await _send(send, own, pieces, headers.get(b"accept-encoding"))
+            body = await read_body(receive, headers, self.max_body_bytes)
+            asked = self.read(target, headers, body, arrived)
+            response = await _unless_gone(
+                receive, self.route.infer(asked.served, asked.request), target.model
+            )
+            answer = self.write(asked, response, headers)
+            await _send(send, 200, answer.headers(), answer.pieces)
         except RequestCancelled:
             status = CLIENT_GONE
         except Exception as error:
-            status, own, text = refuse(error, self._codes, request_id=request.id if request else "")
-            await send({"type": "http.response.start", "status": status, "headers": own})
-            await send({"type": "http.response.body", "body": text})
+            status, own, text = self.refuse(error, asked)
+            await _send(send, status, own, [text])
         finally:
-            if self._access is not None:
-                self._note(target, scope, request, response, arrived, status)
+            client = scope.get("client")
+            self.note(target, client[0] if client else "", asked, response, arrived, status)
 
-    def _note(
+    def read(self, target: Target, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> Asked:
+        """Decode a body. Raises a `ServingError`."""
+        self._station.admit()
+        served = self.route.find(target.model, _digits(target))
+        signature = served.facts.signature
+        form: ReplyForm | None = None
+        many = False
+        if target.verb == "infer":
+            length = infer_http.header_length_of(headers.get(b"inference-header-content-length"))
+            request, form = infer_http.decode(body, length, signature, version=target.version, now=arrived)
+        else:
+            request, many = _plain_request(body, headers, signature, target, arrived)
+        if b"tercet-timeout-ms" in headers:
+            _apply_deadline(request, headers, arrived)
+        return Asked(served, request, form, many)
+
+    def write(self, asked: Asked, response: InferResponse, headers: Mapping[bytes, bytes]) -> Answer:
+        """A good answer, compressed if the caller accepts it and it is worth it."""
+        facts = asked.served.facts
+        if asked.form is None:
+            pieces: list[infer_http.Chunk] = [
+                plain.encode(response, asked.many, facts.signature.max_batch_size > 0)
+            ]
+            length = None
+        else:
+            length, pieces = infer_http.encode(response, asked.form, facts.labels)
+        size = sum(map(len, pieces))
+        accepted = headers.get(b"accept-encoding")
+        if accepted is None or size < WORTH_PACKING:
+            return Answer(pieces, size, length, b"")
+        packed, encoding = pack(b"".join(pieces), accepted)
+        return Answer([packed], len(packed), length, encoding)
+
+    def refuse(self, error: Exception, asked: Asked | None) -> tuple[int, Headers, bytes]:
+        """Status, headers and body of a refusal."""
+        return refuse(error, self._codes, request_id=asked.request.id if asked else "")
+
+    def note(
         self,
         target: Target,
-        scope: Any,
-        request: InferRequest | None,
+        peer: str,
+        asked: Asked | None,
         response: InferResponse | None,
         arrived: float,
         status: int,
     ) -> None:
-        assert self._access is not None
-        client = scope.get("client")
-        self._access.record(
-            request.id if request else "",
-            "http",
-            client[0] if client else "",
-            target.model,
-            response.version if response else target.version,
-            _rows(request.inputs) if request else 0,
-            response.batch_rows if response else 0,
-            response.queue_ns if response else 0,
-            response.compute_ns if response else 0,
-            monotonic() - arrived,
-            status,
-        )
+        """The access line of one finished request."""
+        if self._access is None:
+            return
+        request_id, rows = (asked.request.id, _rows(asked.request.inputs)) if asked else ("", 0)
+        if response is None:
+            version, batch_rows, queue_ns, compute_ns = target.version, 0, 0, 0
+        else:
+            version, batch_rows = response.version, response.batch_rows
+            queue_ns, compute_ns = response.queue_ns, response.compute_ns
+        head = (arrived, monotonic(), request_id, "http", peer, target.model, version)
+        self._access.record((*head, rows, batch_rows, queue_ns, compute_ns, status))
 
 
 def _digits(target: Target) -> str:
@@ -152,18 +212,16 @@ def _digits(target: Target) -> str:
     return version
 
 
-def _apply_deadline(request: InferRequest, headers: dict[bytes, bytes], arrived: float) -> None:
+def _apply_deadline(request: InferRequest, headers: Mapping[bytes, bytes], arrived: float) -> None:
     """The header `tercet-timeout-ms`, where it is sooner than what the body says."""
-    text = headers.get(b"tercet-timeout-ms")
-    if text is None:
-        return
+    text = headers[b"tercet-timeout-ms"]
     if not text.isdigit() or not 0 < int(text) < 10**10:
         raise InvalidRequest("the header tercet-timeout-ms must be a whole number of milliseconds above 0")
     request.deadline = min(request.deadline, arrived + int(text) / 1000)
 
 
 def _plain_request(
-    body: bytes, headers: dict[bytes, bytes], signature: Signature, target: Target, now: float
+    body: bytes, headers: Mapping[bytes, bytes], signature: Signature, target: Target, now: float
 ) -> tuple[InferRequest, bool]:
     """A plain object or a file, by its content type; with it, whether a list of rows was sent."""
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -172,26 +230,9 @@ def _plain_request(
     return plain.decode_file(body, signature, version=target.version, now=now), False
 
 
-def _infer_reply(
-    response: InferResponse, form: ReplyForm, labels: Labels
-) -> tuple[Headers, list[infer_http.Chunk]]:
-    length, pieces = infer_http.encode(response, form, labels)
-    if length is None:
-        return [JSON], pieces
-    return [
-        (b"content-type", b"application/octet-stream"),
-        (b"inference-header-content-length", str(length).encode()),
-    ], pieces
-
-
-async def _send(send: Any, headers: Headers, pieces: list[infer_http.Chunk], accepted: bytes | None) -> None:
+async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_http.Chunk]) -> None:
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    if accepted is not None and len(body) >= WORTH_PACKING:
-        body, encoding = pack(body, accepted)
-        if encoding:
-            headers.append((b"content-encoding", encoding))
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

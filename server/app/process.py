@@ -5,13 +5,15 @@ stand on. When a part dies, the process says so and goes.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from functools import partial
 from importlib.metadata import version as installed_version
 from time import monotonic
 from typing import Any
@@ -20,11 +22,13 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
-from server.api.grpc_door import GrpcDoor, PortRefused, serve_grpc
+from server.api.grpc_door import GrpcDoor, PortRefused, grpcio_server
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
+from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
+from server.api.short_way import ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
@@ -52,6 +56,10 @@ EXTENSIONS = (
     "statistics",
 )
 """Of the protocol's extensions, those that are on."""
+
+
+YOUNG_OBJECTS = 20_000
+"""New objects between two looks of the garbage collector at the youngest; Python's own default is 700."""
 
 
 class StartRefused(Exception):
@@ -199,7 +207,10 @@ class Process:
             limit = settings.http_max_input_size
             infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
-            tasks.create_task(self._http(HttpDoor(infer, rest), listeners["http"]), name="HTTP door")
+            short_way = partial(ShortWay, infer, Targets(), settings.http_max_header_bytes)
+            tasks.create_task(
+                self._http(HttpDoor(infer, rest), short_way, listeners["http"]), name="HTTP door"
+            )
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -207,32 +218,65 @@ class Process:
                     ProcessCollector(lambda: access.dropped if access else 0),
                 )
             )
-            tasks.create_task(self._http(MetricsDoor(shown), listeners["metrics"]), name="metrics door")
+            tasks.create_task(
+                self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
+            )
         if "grpc" in listeners:
             door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
-            tasks.create_task(self._grpc(door, health, listeners["grpc"]), name="gRPC door")
+            front = self._grpc_front(route, access, codes)
+            tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
 
-    async def _http(self, app: Any, listener: socket.socket) -> None:
+    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table) -> Any:
+        """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
+        wanted = self._settings.grpc_front
+        try:
+            from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
+        except ImportError as error:
+            if wanted == "native":
+                raise StartRefused(
+                    "--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'"
+                ) from error
+            log.info("grpc_front", front="grpcio", why="pygrpc-native is not installed")
+            return None
+        if wanted == "grpcio":
+            log.info("grpc_front", front="grpcio", why="--grpc-front=grpcio")
+            return None
+        log.info("grpc_front", front="native", why="it is installed, and nothing asked for needs grpcio")
+        return InferFront(
+            route,
+            self._station,
+            access,
+            codes=codes,
+            max_message_bytes=self._settings.grpc_max_message_bytes,
+            max_in_flight=self._settings.grpc_max_in_flight,
+        )
+
+    async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
         await serve_http(
             app,
+            protocol,
             listener,
             self._closing,
             keep_alive_s=self._settings.http_keep_alive_secs,
-            max_header_bytes=self._settings.http_max_header_bytes,
             finish_within_s=self._settings.exit_timeout_secs,
         )
 
-    async def _grpc(self, door: GrpcDoor, health: Health, listener: socket.socket) -> None:
-        address, port = listener.getsockname()[:2]
-        listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
-        await serve_grpc(
-            door,
-            health,
-            f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            self._closing,
-            max_message_bytes=self._settings.grpc_max_message_bytes,
-            finish_within_s=self._settings.exit_timeout_secs,
-        )
+    async def _grpc(self, door: GrpcDoor, front: Any, health: Health, listener: socket.socket) -> None:
+        """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
+        host, port = listener.getsockname()[:2]
+        listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        limits = {"finish_within_s": self._settings.exit_timeout_secs}
+
+        def all_of_it(where: str) -> AbstractAsyncContextManager[None]:
+            largest = self._settings.grpc_max_message_bytes
+            return grpcio_server(door, health, where, max_message_bytes=largest, **limits)
+
+        if front is not None:
+            await front.serve(address, all_of_it, self._closing, **limits)
+        else:
+            async with all_of_it(address):
+                await self._closing.wait()
 
     async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
         """Once every model was tried: say what is served, and be ready."""
@@ -240,6 +284,7 @@ class Process:
         await manager.all_settled()
         if self._settings.exit_on_error and not manager.ready(strict=True):
             raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
+        _spare_the_collector()
         self._station.move_to(Phase.SERVING)
         log.info("server_ready")
         shown = welcome(manager, addresses, self._settings.model_repository, docs=self._settings.docs)
@@ -280,6 +325,16 @@ def _logging(settings: Settings) -> AbstractContextManager[None]:
         format=settings.log_format,
         file=settings.log_file,
     )
+
+
+def _spare_the_collector() -> None:
+    """What stands by now will stand to the end: the garbage collector need not look at it again and again.
+
+    Requests leave few cycles behind, so it may come more seldom, too.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
 
 
 def _measured(manager: Manager) -> Sequence[Measured]:

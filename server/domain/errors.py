@@ -65,6 +65,13 @@ class QueueFull(ServingError):
         self.retry_after_s = retry_after_s
 
 
+class ServerBusy(ServingError):
+    """As many requests are in flight as may be, over all models."""
+
+    def __init__(self, in_flight: int) -> None:
+        super().__init__(f"the server already has {in_flight} requests in flight")
+
+
 class DeadlineExceeded(ServingError):
     """The request's time ran out before its answer was there."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from server.domain.tensors import Array
+from server.domain.tensors import Array, Tensors
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -22,6 +22,7 @@ class InferRequest:
     deadline   of the monotonic clock, in seconds; `FOREVER` for none
     priority   1 is the highest; 0 is the model's default
     arrived    of the monotonic clock, in seconds
+    rows       of the inputs, where they are known to fit the model's signature; 0 where that is to be seen
     """
 
     model: str
@@ -33,6 +34,7 @@ class InferRequest:
     deadline: float = FOREVER
     priority: int = 0
     arrived: float = 0.0
+    rows: int = 0
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class InferResponse:
 
     model: str
     version: str
-    outputs: dict[str, Array]
+    outputs: Tensors
     id: str = ""
     parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
     batch_rows: int = 0

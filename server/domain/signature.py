@@ -5,6 +5,7 @@ per model beforehand.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,23 @@ class Signature:
     inputs, outputs   full shapes, the batch dimension first where `max_batch_size` is above 0
     max_batch_size    rows in one request, at most; 0 where the model has no batch dimension
     optional          names of inputs that a request may leave out
+    remembered        what a codec keeps of requests that fitted; it goes when the version goes
+    shapes_vary       whether two good requests may differ in a dimension other than the batch's, or
+                      in their inputs
     """
 
-    __slots__ = ("_fixed", "inputs", "max_batch_size", "model", "optional", "output_names", "outputs")
+    __slots__ = (
+        "_fixed",
+        "inputs",
+        "max_batch_size",
+        "model",
+        "optional",
+        "output_names",
+        "output_order",
+        "outputs",
+        "remembered",
+        "shapes_vary",
+    )
 
     def __init__(
         self,
@@ -39,7 +54,8 @@ class Signature:
         self.outputs = tuple(outputs)
         self.max_batch_size = max_batch_size
         self.optional = optional
-        self.output_names = frozenset(spec.name for spec in self.outputs)
+        self.output_order = tuple(spec.name for spec in self.outputs)
+        self.output_names = frozenset(self.output_order)
         self._fixed: dict[str, tuple[np.dtype[np.generic], tuple[int, ...] | None, TensorSpec]] = {}
         for spec in self.inputs:
             rest = spec.shape[1:] if max_batch_size else spec.shape
@@ -48,11 +64,8 @@ class Signature:
                 None if VARIABLE in rest else rest,
                 spec,
             )
-
-    @property
-    def shapes_vary(self) -> bool:
-        """Whether two good requests may differ in a dimension other than the batch's, or in their inputs."""
-        return bool(self.optional) or any(rest is None for _, rest, _ in self._fixed.values())
+        self.remembered: dict[bytes, Any] = {}
+        self.shapes_vary = bool(optional) or any(rest is None for _, rest, _ in self._fixed.values())
 
     def rows(self, inputs: Tensors) -> int:
         """Hold a request's inputs against the contract and count its rows (1 where it does not batch).

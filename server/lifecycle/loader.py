@@ -95,13 +95,15 @@ class Loader:
                 )
             config = complete(config, description, platform)
             predicts = _signature(config)
-            sees = Signature(
-                config.name,
-                pre.contract if pre is not None and pre.contract is not None else predicts.inputs,
-                post.contract if post is not None and post.contract is not None else predicts.outputs,
-                predicts.max_batch_size,
-                predicts.optional,
-            )
+            sees = predicts
+            if pre is not None or post is not None:
+                sees = Signature(
+                    config.name,
+                    pre.contract if pre is not None and pre.contract is not None else predicts.inputs,
+                    post.contract if post is not None and post.contract is not None else predicts.outputs,
+                    predicts.max_batch_size,
+                    predicts.optional,
+                )
             labels = _labels(config, offer.labels)
             undo.pop_all()
         return Loaded(

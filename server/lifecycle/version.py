@@ -20,6 +20,7 @@ class ServedVersion:
     """What a request reaches.
 
     facts       what clients are told; its signature is what they see
+    version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
     queue_timeout_s   how long a request may wait at most, from the queue policy; None for no limit
@@ -40,6 +41,7 @@ class ServedVersion:
         timeout_override: bool,
     ) -> None:
         self.facts = facts
+        self.version = str(facts.version)
         self.fingerprint = fingerprint
         self.predicts = predicts
         self.batcher = batcher

@@ -13,10 +13,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
 
-from server.domain.errors import DeadlineExceeded, InferenceFailed, ServerStopping, ServingError
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    QueueFull,
+    RequestCancelled,
+    ServerStopping,
+    ServingError,
+    StageFailed,
+)
 from server.domain.request import FOREVER
 from server.domain.tensors import Array
 from server.observe.tally import Tally
+from server.scheduling.pace import Pace
 from server.scheduling.queue import Queue
 from server.scheduling.rule import BatchRule, Hold, Leave
 from server.scheduling.slot import Slot
@@ -27,10 +37,36 @@ IN_PLACE_NS = 150_000
 """A run that takes less than this blocks the loop for less than two hand-overs between threads cost."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Triton's word for why a request failed; empty for what the caller got wrong, which does not count."""
+    match error:
+        case InvalidRequest():
+            return ""
+        case QueueFull() | DeadlineExceeded():
+            return "REJECTED"
+        case RequestCancelled() | asyncio.CancelledError():
+            return "CANCELED"
+        case InferenceFailed() | StageFailed():
+            return "BACKEND"
+        case _:
+            return "OTHER"
+
+
 class Run:
     """One batch on its way through a slot. `work` may run on any thread; the rest is the loop's."""
 
-    __slots__ = ("_batches", "_model", "_version", "answers", "began", "ended", "inferred", "slot", "tickets")
+    __slots__ = (
+        "_batches",
+        "_model",
+        "_version",
+        "answers",
+        "began",
+        "ended",
+        "inferred",
+        "rows",
+        "slot",
+        "tickets",
+    )
 
     def __init__(self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket]) -> None:
         self._model = model
@@ -38,6 +74,7 @@ class Run:
         self._batches = batches
         self.slot = slot
         self.tickets = tickets
+        self.rows = sum([ticket.rows for ticket in tickets])
         self.answers: list[dict[str, Array] | ServingError] = []
         self.began = self.inferred = self.ended = 0
 
@@ -107,12 +144,12 @@ class Batcher:
         self._alone = rule is None
         self._idle = deque(slots)
         self._slots = len(slots)
-        self._queue = Queue(model, max_queue_size)
+        self._queue = Queue(max_queue_size)
         self._tally = tally
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._running: set[Run] = set()
-        self._run_ns = 0.0
+        self._pace = Pace()
         self._looking = False
         self._hold: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -125,7 +162,11 @@ class Batcher:
         """Put a ticket in the queue. Raises `QueueFull` or `ServerStopping`; else it will be settled."""
         if self._closed:
             raise ServerStopping()
-        self._queue.join(ticket, self._expected_wait_s)
+        if self._queue.full:
+            if ticket.arrived:
+                self._tally.failed("REJECTED", self._clock() - int(ticket.arrived * 1e9))
+            raise QueueFull(self._model, len(self._queue), self._expected_wait_s)
+        self._queue.join(ticket)
         self._tally.pending += 1
         self._quiet.clear()
         ticket.queued = self._clock()
@@ -138,8 +179,14 @@ class Batcher:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
         if self._queue.leave(ticket):
             self._tally.pending -= 1
-        ticket.fail(why)
+        self._fail(ticket, why)
         self._note_quiet()
+
+    def _fail(self, ticket: Ticket, error: ServingError) -> None:
+        """Settle a ticket with an error, and count the failure if it is not settled yet."""
+        if ticket.arrived and not ticket.settled and (reason := reason_of(error)):
+            self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
+        ticket.fail(error)
 
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
@@ -152,7 +199,7 @@ class Batcher:
                 self.leave(ticket, ServerStopping())
             for run in self._running:
                 for ticket in run.tickets:
-                    ticket.fail(ServerStopping())
+                    self._fail(ticket, ServerStopping())
         finally:
             for timer in (self._hold, self._sweep):
                 if timer is not None:
@@ -161,7 +208,7 @@ class Batcher:
     @property
     def _expected_wait_s(self) -> float:
         runs = max(1.0, self._queue.rows / self._rule.max_batch_size)
-        return runs * self._run_ns / 1e9 / max(1, self._slots)
+        return runs * self._pace.expect(self._rule.max_batch_size) / 1e9 / max(1, self._slots)
 
     def _look_soon(self) -> None:
         self._looking = True
@@ -201,9 +248,8 @@ class Batcher:
         live = []
         for ticket in tickets:
             if ticket.deadline * 1e9 <= now:
-                ticket.fail(DeadlineExceeded(self._model))
+                self._fail(ticket, DeadlineExceeded(self._model))
             else:
-                ticket.started = now
                 live.append(ticket)
         if not live:
             self._note_quiet()
@@ -211,7 +257,7 @@ class Batcher:
         slot = self._idle.popleft()
         run = Run(self._model, self._version, self._batches, slot, live)
         self._running.add(run)
-        if 0 < self._run_ns < IN_PLACE_NS:
+        if 0 < self._pace.expect(run.rows) < IN_PLACE_NS:
             run.work()
             self._finish(run)
             return True
@@ -223,14 +269,12 @@ class Batcher:
         self._running.discard(run)
         self._idle.append(run.slot)
         tickets = run.tickets
-        took = run.ended - run.began
-        self._run_ns = took if not self._run_ns else self._run_ns + (took - self._run_ns) * 0.2
+        self._pace.note(run.rows, run.ended - run.began)
         self._count(run)
-        rows = sum(ticket.rows for ticket in tickets)
         for ticket, answer in zip(tickets, run.answers, strict=True):
-            ticket.inferred, ticket.computed, ticket.batch_rows = run.inferred, run.ended, rows
+            ticket.run = run
             if isinstance(answer, ServingError):
-                ticket.fail(answer)
+                self._fail(ticket, answer)
             else:
                 ticket.answer(answer)
         if len(self._queue):
@@ -252,13 +296,20 @@ class Batcher:
         rows = sum(ticket.rows for ticket in good)
         input_ns = run.inferred - run.began
         infer_ns = run.ended - run.inferred
+        output_ns = self._clock() - run.ended
+        done_s = (run.ended + output_ns) / 1e9
         queued = 0
-        add = tally.queue_s.add
+        whole = ended = 0
         for ticket in good:
             waited = run.began - ticket.queued
             queued += waited
-            add(waited / 1e9)
-        output_ns = self._clock() - run.ended
+            tally.queue_s.add(waited / 1e9)
+            if ticket.arrived and not ticket.settled:
+                took = done_s - ticket.arrived
+                tally.request_s.add(took)
+                whole += int(took * 1e9)
+                ended += 1
+        tally.success.add(ended, whole)
         tally.queue.add(requests, queued)
         tally.compute_input.add(requests, input_ns * requests)
         tally.compute_infer.add(requests, infer_ns * requests)

@@ -7,13 +7,11 @@ back by `take` or `leave`.
 from collections import deque
 from collections.abc import Iterator
 
-from server.domain.errors import QueueFull
 from server.scheduling.ticket import Lane, Ticket
 
 
 class Queue:
-    def __init__(self, model: str, max_size: int) -> None:
-        self._model = model
+    def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._lanes: dict[Lane, deque[Ticket]] = {}
         self._size = 0
@@ -33,10 +31,12 @@ class Queue:
             return list(self._lanes.values())
         return sorted(self._lanes.values(), key=lambda lane: lane[0].queued)
 
-    def join(self, ticket: Ticket, retry_after_s: float) -> None:
-        """Raises `QueueFull`, with the hint given, if no place is left."""
-        if self._size >= self._max_size:
-            raise QueueFull(self._model, self._size, retry_after_s)
+    @property
+    def full(self) -> bool:
+        return self._size >= self._max_size
+
+    def join(self, ticket: Ticket) -> None:
+        """Take a place; there is one unless the queue is `full`."""
         lane = self._lanes.get(ticket.lane)
         if lane is None:
             lane = self._lanes[ticket.lane] = deque()
@@ -48,7 +48,7 @@ class Queue:
         """The `requests` oldest of a lane."""
         taken = [lane.popleft() for _ in range(requests)]
         self._size -= requests
-        self.rows -= sum(ticket.rows for ticket in taken)
+        self.rows -= sum([ticket.rows for ticket in taken])
         if not lane:
             del self._lanes[taken[0].lane]
         return taken

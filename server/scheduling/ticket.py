@@ -6,7 +6,7 @@ the event loop's thread.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from server.domain.errors import ServingError
 from server.domain.request import FOREVER
@@ -16,31 +16,45 @@ Lane = tuple[Any, ...] | None
 """What requests must share to run together: names, datatypes and non-batch shapes. None: all do."""
 
 
+class RunFacts(Protocol):
+    """What is known of a run that is over; times are monotonic nanoseconds.
+
+    rows       of all its requests
+    began      gathering the inputs began
+    inferred   the model began
+    ended      the model ended, and the rows were dealt out
+    """
+
+    rows: int
+    began: int
+    inferred: int
+    ended: int
+
+
 class Ticket:
     """What waits, who is told, and when it happened.
 
     inputs      named arrays; with a batch dimension each has `rows` as its first size
     deadline    monotonic seconds; a ticket that is still waiting then is never run
-    queued, started, inferred, computed   monotonic ns: entered the queue, its run began to gather
-                inputs, the model began, the model ended; 0 until then
-    batch_rows  of the run that it went with
+    arrived     monotonic seconds: when the door had the whole request. The batcher counts it as a
+                request that ends with its run; 0 for one stage of several, whose end others count
+    queued      monotonic ns: entered the queue
+    run         the one that it went with, with its times and rows; None until it is over
     outputs     named arrays, once answered; rows of a larger array, not copies
     error       once failed
     """
 
     __slots__ = (
         "_told",
-        "batch_rows",
-        "computed",
+        "arrived",
         "deadline",
         "error",
-        "inferred",
         "inputs",
         "lane",
         "outputs",
         "queued",
         "rows",
-        "started",
+        "run",
     )
 
     def __init__(
@@ -48,16 +62,17 @@ class Ticket:
         inputs: Tensors,
         rows: int,
         told: Callable[["Ticket"], None],
-        *,
         lane: Lane = None,
         deadline: float = FOREVER,
+        arrived: float = 0.0,
     ) -> None:
         self.inputs = inputs
         self.rows = rows
         self.lane = lane
         self.deadline = deadline
-        self.queued = self.started = self.inferred = self.computed = 0
-        self.batch_rows = 0
+        self.arrived = arrived
+        self.queued = 0
+        self.run: RunFacts | None = None
         self.outputs: Tensors | None = None
         self.error: ServingError | None = None
         self._told: Callable[[Ticket], None] | None = told

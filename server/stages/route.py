@@ -5,6 +5,7 @@ request is pinned to the version that it found, for its whole way.
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from uuid import uuid4
 
@@ -12,19 +13,17 @@ import structlog
 
 from server.domain.errors import (
     DeadlineExceeded,
-    InferenceFailed,
     InvalidRequest,
-    QueueFull,
     RequestCancelled,
     ServingError,
     StageFailed,
 )
-from server.domain.request import FOREVER, InferRequest, InferResponse
-from server.domain.signature import Signature
+from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.scheduling.batcher import reason_of
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.pool import Pool
 
@@ -50,44 +49,65 @@ class Route:
 
         Call it in the same turn of the loop as `find`, or with a lease on what was found.
         """
-        try:
-            if served.staged:
+        if served.staged:
+            try:
                 with served.lease():
                     response = await self._through_stages(served, request)
-            else:
-                served.predicts.check_outputs(request.outputs)
-                rows = served.predicts.rows(request.inputs)
-                ticket = await self._predict(served, request, request.inputs, rows)
-                assert ticket.outputs is not None
-                response = _respond(served, request, served.predicts, ticket, ticket.outputs)
-        except (ServingError, asyncio.CancelledError) as error:
-            _count_failure(served, error, request.arrived)
+            except (ServingError, asyncio.CancelledError) as error:
+                _count_failure(served, error, request.arrived)
+                raise
+            _count_success(served, request.arrived)
+            return response
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = self.begin(served, request, lambda _: None if answered.done() else answered.set_result(None))
+        try:
+            await answered
+        except asyncio.CancelledError:
+            self.leave(served, ticket)
             raise
-        _count_success(served, request.arrived)
-        return response
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            raise ticket.error
+        return respond(served, request, ticket, ticket.outputs)
+
+    def begin(self, served: ServedVersion, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
+        """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.
+
+        Call it in the same turn of the loop as `find`. Raises a `ServingError` if the request is refused.
+        """
+        predicts = served.predicts
+        if request.outputs:
+            predicts.check_outputs(request.outputs)
+        inputs = request.inputs
+        rows = request.rows or predicts.rows(inputs)
+        lane = _lane(inputs) if predicts.shapes_vary else None
+        deadline = request.deadline if served.queue_timeout_s is None else _deadline(served, request)
+        ticket = Ticket(inputs, rows, told, lane, deadline, request.arrived)
+        served.batcher.submit(ticket)
+        return ticket
+
+    def leave(self, served: ServedVersion, ticket: Ticket) -> None:
+        """The caller gave up: its queued work goes with it, and it is told so."""
+        served.batcher.leave(ticket, RequestCancelled(served.facts.model))
 
     async def _predict(
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
-        """Queue, batch, run."""
-        answered = asyncio.get_running_loop().create_future()
-
-        def told(_: Ticket) -> None:
-            if not answered.done():
-                answered.set_result(None)
-
+        """The stage between the others; the request is counted when its whole way is done."""
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lane = _lane(inputs) if served.predicts.shapes_vary else None
         ticket = Ticket(
             inputs,
             rows,
-            told,
-            lane=_lane(served.predicts, inputs),
-            deadline=_deadline(served, request),
+            lambda _: None if answered.done() else answered.set_result(None),
+            lane,
+            _deadline(served, request),
         )
         served.batcher.submit(ticket)
         try:
             await answered
         except asyncio.CancelledError:
-            served.batcher.leave(ticket, RequestCancelled(request.model))
+            self.leave(served, ticket)
             raise
         if ticket.error is not None:
             raise ticket.error
@@ -117,7 +137,9 @@ class Route:
         if missing:
             log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
             raise StageFailed(request.model, served.facts.version, "post", request_id)
-        return _respond(served, request, seen, ticket, outputs)
+        if not request.outputs:
+            outputs = {name: outputs[name] for name in seen.output_order}
+        return respond(served, request, ticket, outputs)
 
     async def _stage(
         self, served: ServedVersion, name: StageName, part: Part, tensors: Tensors, request_id: str
@@ -144,9 +166,7 @@ def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> 
         raise StageFailed(facts.model, facts.version, "pre", request_id) from None
 
 
-def _lane(signature: Signature, inputs: Tensors) -> Lane:
-    if not signature.shapes_vary:
-        return None
+def _lane(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 
@@ -158,18 +178,21 @@ def _deadline(served: ServedVersion, request: InferRequest) -> float:
     return min(request.deadline, request.arrived + limit)
 
 
-def _respond(
-    served: ServedVersion, request: InferRequest, signature: Signature, ticket: Ticket, outputs: Tensors
-) -> InferResponse:
-    names = request.outputs or [spec.name for spec in signature.outputs]
+def respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
+    """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named."""
+    if request.outputs:
+        outputs = {name: outputs[name] for name in request.outputs}
+    run = ticket.run
+    assert run is not None
     return InferResponse(
-        model=served.facts.model,
-        version=str(served.facts.version),
-        outputs={name: outputs[name] for name in names},
-        id=request.id,
-        batch_rows=ticket.batch_rows,
-        queue_ns=ticket.started - ticket.queued,
-        compute_ns=ticket.computed - ticket.inferred,
+        request.model,
+        served.version,
+        outputs,
+        request.id,
+        NO_PARAMETERS,
+        run.rows,
+        run.began - ticket.queued,
+        run.ended - run.inferred,
     )
 
 
@@ -181,16 +204,6 @@ def _count_success(served: ServedVersion, arrived: float) -> None:
 
 
 def _count_failure(served: ServedVersion, error: BaseException, arrived: float) -> None:
-    """By Triton's reasons. What the caller got wrong counts for nothing."""
-    match error:
-        case InvalidRequest():
-            return
-        case QueueFull() | DeadlineExceeded():
-            reason = "REJECTED"
-        case asyncio.CancelledError():
-            reason = "CANCELED"
-        case InferenceFailed() | StageFailed():
-            reason = "BACKEND"
-        case _:
-            reason = "OTHER"
-    served.facts.tally.failed(reason, int((monotonic() - arrived) * 1e9))
+    reason = reason_of(error)
+    if reason:
+        served.facts.tally.failed(reason, int((monotonic() - arrived) * 1e9))

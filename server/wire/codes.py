@@ -25,6 +25,7 @@ from server.domain.errors import (
     RequestCancelled,
     RequestTooLarge,
     RouteNotFound,
+    ServerBusy,
     ServerStopping,
     ServingError,
     StageFailed,
@@ -57,6 +58,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         MethodNotAllowed: Codes(http=405, grpc=12),
         NotSupported: Codes(http=501, grpc=12),
         QueueFull: Codes(http=429, grpc=8),
+        ServerBusy: Codes(http=429, grpc=8),
         DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
         RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
         ServerStopping: _UNAVAILABLE,
@@ -70,7 +72,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
 """Triton's codes, but for overload and lateness: a caller that is told UNAVAILABLE retries at once."""
 
 TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
-    {**CODES, QueueFull: _UNAVAILABLE, DeadlineExceeded: _UNAVAILABLE}
+    {**CODES, QueueFull: _UNAVAILABLE, ServerBusy: _UNAVAILABLE, DeadlineExceeded: _UNAVAILABLE}
 )
 """Triton's codes throughout, for `--overload-status=triton`."""
 

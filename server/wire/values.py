@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from itertools import chain
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,13 @@ def _elements(flat: Sequence[Any], datatype: Datatype, what: str) -> Array:
     if not kinds <= _NUMBERS:
         _refuse(flat, _NUMBERS, datatype, what)
     try:
-        with np.errstate(over="raise"):
-            return np.array(flat, datatype.dtype)
+        array = np.array(flat, datatype.dtype)
+        if not isfinite(array.dot(array)):  # cheap, and false for whatever might be too large
+            with np.errstate(over="raise"):
+                return np.array(flat, datatype.dtype)
     except (FloatingPointError, OverflowError):
         raise InvalidRequest(f"{what} is {datatype.name}, but holds a number too large for it") from None
+    return array
 
 
 def _bytes_of(flat: Sequence[Any], kinds: set[type], datatype: Datatype, what: str) -> Array:

@@ -13,7 +13,7 @@ HOST = "tercet.test"
 """The server's name to the browser: pages treat a host that is plainly local in a way of their own."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.fail(f"there is no browser at {CHROMIUM}: install one with `apt-get install chromium`")

@@ -91,7 +91,12 @@ class Traffic:
                 fault, refused = error.response.text, error.response.status_code == 503
             except InferenceServerException as error:
                 fault, refused = str(error), error.status() == "StatusCode.UNAVAILABLE"
-            except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            except (
+                httpx.ConnectError,
+                httpx.ReadError,
+                httpx.WriteError,
+                httpx.RemoteProtocolError,
+            ) as error:
                 fault, refused = repr(error), True
             except Exception as error:
                 fault = repr(error)

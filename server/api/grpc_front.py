@@ -1,0 +1,265 @@
+"""The unary `ModelInfer` by the fast way: calls reach Python in batches, out of HTTP/2 that is done in Rust.
+
+pygrpc-native's low-level front owns the port. It hands us `ModelInfer` as bytes with an id, and passes
+every other call on to grpcio, which listens behind it on a Unix socket. A bound on what is in flight,
+message limits and the drain are ours; it has no TLS and no connection age, so grpcio alone serves where
+those are asked for.
+"""
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import structlog
+from google.protobuf.message import DecodeError
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from protos import inference_pb2 as pb
+from server.api.grpc_door import SERVICE, PortRefused
+from server.api.reply import Table
+from server.domain.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServingError
+from server.domain.phase import Station
+from server.domain.request import InferRequest, InferResponse
+from server.lifecycle.version import ServedVersion
+from server.observe.access import AccessLog
+from server.scheduling.ticket import Ticket
+from server.stages.route import Route, respond
+from server.wire import infer_proto
+from server.wire.codes import codes_of, sentence_of
+
+log = structlog.get_logger(__name__)
+
+BATCH = 256
+CANCELLED = 1
+Event = tuple[int, int, int, bytes | None, Any, tuple[Any, str, float | None] | None]
+
+
+class Call:
+    """One `ModelInfer` between its arrival and its end."""
+
+    __slots__ = (
+        "_arrived",
+        "_form",
+        "_front",
+        "_id",
+        "_message",
+        "_peer",
+        "_request",
+        "_served",
+        "_task",
+        "_ticket",
+    )
+
+    def __init__(self, front: "InferFront", call_id: int, peer: str) -> None:
+        self._front = front
+        self._id = call_id
+        self._peer = peer
+        self._arrived = monotonic()
+        self._message: pb.ModelInferRequest | None = None
+        self._request: InferRequest | None = None
+        self._ticket: Ticket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, payload: bytes, time_remaining: float | None) -> None:
+        """Never raises: a refusal is an answer."""
+        front = self._front
+        try:
+            front.station.admit()
+            if len(payload) > front.max_message_bytes:
+                raise RequestTooLarge(
+                    f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
+                    "--grpc-max-message-bytes allows"
+                )
+            self._message = message = _parsed(payload)
+            self._served = served = front.route.find(message.model_name, message.model_version)
+            request, self._form = infer_proto.decode(message, served.facts.signature, now=self._arrived)
+            self._request = request
+            if time_remaining is not None:
+                request.deadline = min(request.deadline, self._arrived + time_remaining)
+            if served.staged:
+                self._task = front.own_task(self._through_stages(served, request))
+            else:
+                self._ticket = front.route.begin(served, request, self._told)
+        except Exception as error:
+            self.fail(error)
+
+    def cancel(self) -> None:
+        """The client gave up, or its deadline passed: its queued work goes along."""
+        if self._task is not None:
+            self._task.cancel()
+        elif self._ticket is not None:
+            self._front.route.leave(self._served, self._ticket)
+
+    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
+        try:
+            response = await self._front.route.infer(served, request)
+        except asyncio.CancelledError:
+            self._front.end(self, self._id, None, CANCELLED)
+            raise
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._answer(response)
+
+    def _told(self, ticket: Ticket) -> None:
+        """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            self.fail(ticket.error)
+        else:
+            assert self._request is not None
+            self._answer(respond(self._served, self._request, ticket, ticket.outputs))
+
+    def _answer(self, response: InferResponse) -> None:
+        try:
+            content = infer_proto.encode(response, self._form, self._served.facts.labels)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._front.native.respond(self._id, content)
+            self._front.end(self, self._id, response, 0)
+
+    def fail(self, error: Exception) -> None:
+        if not isinstance(error, ServingError):
+            log.error("request_crashed", exc_info=error)
+        code = codes_of(error, self._front.codes).grpc
+        self._front.native.fail(self._id, code, sentence_of(error))
+        self._front.end(self, self._id, None, code)
+
+    def facts(self, response: InferResponse | None, code: int) -> tuple[Any, ...]:
+        """What the access line says."""
+        message, request = self._message, self._request
+        rows = 0
+        if request is not None and request.inputs:
+            shape = next(iter(request.inputs.values())).shape
+            rows = shape[0] if shape else 1
+        model, asked = (message.model_name, message.model_version) if message is not None else ("", "")
+        head = (self._arrived, monotonic(), request.id if request else "", "grpc", self._peer, model)
+        if response is None:
+            return (*head, asked, rows, 0, 0, 0, code)
+        return (
+            *head,
+            response.version,
+            rows,
+            response.batch_rows,
+            response.queue_ns,
+            response.compute_ns,
+            code,
+        )
+
+
+def _parsed(payload: bytes) -> pb.ModelInferRequest:
+    try:
+        return pb.ModelInferRequest.FromString(payload)
+    except DecodeError:
+        raise InvalidRequest("the message is not a ModelInferRequest") from None
+
+
+class InferFront:
+    """The calls in flight, and the thread that receives them. Entered by `serve`, once."""
+
+    def __init__(
+        self,
+        route: Route,
+        station: Station,
+        access: AccessLog | None,
+        *,
+        codes: Table,
+        max_message_bytes: int,
+        max_in_flight: int,
+    ) -> None:
+        self.route = route
+        self.station = station
+        self.codes = codes
+        self.max_message_bytes = max_message_bytes
+        self._access = access
+        self._max_in_flight = max_in_flight
+        self._calls: dict[int, Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._taken = threading.Event()
+        self._quiet = asyncio.Event()
+        self.native: NativeGrpcFront
+
+    async def serve(
+        self, address: str, behind: Callable[[str], Any], stopping: asyncio.Event, *, finish_within_s: float
+    ) -> None:
+        """Own `address` until `stopping` is set, then finish what is in flight.
+
+        `behind` makes, of a Unix address, the grpcio server for all other calls: an asynchronous
+        context that starts it and stops it. Raises `PortRefused`.
+        """
+        with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
+            path = Path(folder) / "grpc.sock"
+            async with behind(f"unix:{path}"):
+                try:
+                    self.native = NativeGrpcFront(
+                        address, [(f"/{SERVICE}/ModelInfer", False)], call_details=True
+                    )
+                    self.native.set_fallback(str(path))
+                    self.native.start()
+                except (OSError, RuntimeError) as error:
+                    raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
+                receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)
+                receiver.start()
+                try:
+                    await stopping.wait()
+                    await self._drain(finish_within_s)
+                finally:
+                    self.native.close()
+                    self._taken.set()
+                    await asyncio.to_thread(receiver.join, finish_within_s)
+
+    def own_task(self, work: Any) -> "asyncio.Task[None]":
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
+        """A call is answered."""
+        self._calls.pop(call_id, None)
+        if not self._calls:
+            self._quiet.set()
+        if self._access is not None:
+            self._access.record(call.facts(response, code))
+
+    async def _drain(self, within_s: float) -> None:
+        try:
+            async with asyncio.timeout(within_s):
+                while self._calls:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            for call in list(self._calls.values()):
+                call.cancel()
+
+    def _receive(self) -> None:
+        """On a thread of its own: take what has come, and hand it over, one batch at a time."""
+        while (events := self.native.recv_batch_details(BATCH)) is not None:
+            self._taken.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._take, events)
+            except RuntimeError:  # the loop is closed: the process is on its way out
+                return
+            self._taken.wait()
+
+    def _take(self, events: list[Event]) -> None:
+        self._taken.set()
+        for kind, call_id, _, payload, _, details in events:
+            if kind != EVENT_CALL or payload is None:
+                gone = self._calls.get(call_id)
+                if gone is not None:
+                    gone.cancel()
+                continue
+            _, peer, time_remaining = details or ((), "", None)
+            call = Call(self, call_id, peer)
+            if len(self._calls) >= self._max_in_flight:
+                call.fail(ServerBusy(len(self._calls)))
+                continue
+            self._calls[call_id] = call
+            call.start(payload, time_remaining)

@@ -1,0 +1,397 @@
+"""The inference path without ASGI: uvicorn's own protocol answers plain infer requests by itself.
+
+Plain is a POST of HTTP/1.1 to exactly an infer URL, with a Content-Length within the limit, no
+Content-Encoding, Expect, Upgrade or Transfer-Encoding, and nothing still unanswered before it on the
+connection. Everything else goes the long way, through the ASGI app, and a request gets the same bytes
+by either. A scope, a task and a timer for each request are what this saves.
+
+Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and uvicorn is pinned to a range.
+"""
+
+import asyncio
+from functools import lru_cache
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from server.api.infer_door import CLIENT_GONE, Answer, Asked, InferDoor, Target, target_of
+from server.api.reply import JSON, Headers
+from server.domain.request import InferResponse
+from server.scheduling.ticket import Ticket
+from server.stages.route import respond
+from server.wire.codes import error_body
+from server.wire.infer_http import Chunk
+
+LONG_WAY = frozenset({b"content-encoding", b"expect", b"upgrade", b"transfer-encoding"})
+READ_HERE = frozenset(
+    {b"content-length", b"inference-header-content-length", b"tercet-timeout-ms", b"accept-encoding"}
+)
+CLOSE = (b"connection", b"close")
+REMEMBERED_URLS = 4096
+AT_ONCE_BYTES = 65_536
+"""Up to this size an answer is joined and written in one piece; a larger one is written as it lies."""
+
+STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
+}
+
+
+class Targets:
+    """What the URLs name that have been asked for, read once each."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Target | None] = {}
+
+    def find(self, url: bytes) -> Target | None:
+        """The target of an infer URL; None for any other, and for one that needs unquoting."""
+        try:
+            return self._known[url]
+        except KeyError:
+            if len(self._known) >= REMEMBERED_URLS:
+                self._known.clear()
+            target = None
+            if b"%" not in url and b"?" not in url and url.isascii():
+                target = target_of(url.decode())
+            if target is not None and target.verb != "infer":
+                target = None
+            self._known[url] = target
+            return target
+
+
+class _Unheard:
+    """What uvicorn wakes when a client leaves; here nobody sleeps."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """The request that a connection has on the short way, and its answer: one object for all, in turn.
+
+    Uvicorn sees it as the connection's cycle: `response_complete`, `disconnected`, `keep_alive` and
+    `message_event` are its words.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_asked",
+        "_door",
+        "_headers",
+        "_protocol",
+        "_route",
+        "_target",
+        "_task",
+        "_ticket",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "response_complete",
+    )
+
+    def __init__(self, protocol: "ShortWay", door: InferDoor) -> None:
+        self._protocol = protocol
+        self._door = door
+        self._route = door.route
+        self._asked: Asked | None = None
+        self._ticket: Ticket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.message_event = _Unheard()
+        self.response_complete = True
+        self.disconnected = False
+        self.keep_alive = True
+
+    def open(self, target: Target, keep_alive: bool) -> None:
+        """The head of a request is there."""
+        self._target = target
+        self.keep_alive = keep_alive
+        self.response_complete = False
+
+    def start(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        """The whole request is there. Never raises: a refusal is an answer."""
+        self._arrived = arrived = monotonic()
+        self._headers = headers
+        self._asked = None
+        try:
+            self._asked = asked = self._door.read(self._target, headers, body, arrived)
+            if asked.served.staged:
+                self._task = self._protocol.own_task(self._through_stages(asked))
+            else:
+                self._ticket = self._route.begin(asked.served, asked.request, self._told)
+        except Exception as error:
+            self._refuse(error)
+
+    def abandon(self) -> None:
+        """The client left: its queued work goes along."""
+        self.disconnected = True
+        if self._task is not None:
+            self._task.cancel()
+        elif self._ticket is not None and self._asked is not None:
+            self._route.leave(self._asked.served, self._ticket)
+
+    async def _through_stages(self, asked: Asked) -> None:
+        try:
+            response = await self._route.infer(asked.served, asked.request)
+        except asyncio.CancelledError:
+            self._finish(None, CLIENT_GONE)
+            raise
+        except Exception as error:
+            self._refuse(error)
+        else:
+            self._answer(asked, response)
+
+    def _told(self, ticket: Ticket) -> None:
+        """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
+        asked = self._asked
+        assert asked is not None
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            self._refuse(ticket.error)
+        else:
+            self._answer(asked, respond(asked.served, asked.request, ticket, ticket.outputs))
+
+    def _answer(self, asked: Asked, response: InferResponse) -> None:
+        if self.disconnected:
+            self._finish(None, CLIENT_GONE)
+            return
+        try:
+            answer = self._door.write(asked, response, self._headers)
+        except Exception as error:
+            self._refuse(error)
+            return
+        head = _good_head(answer.size, answer.json_length, answer.encoding, self.keep_alive)
+        self._protocol.reply(head, answer.pieces, answer.size)
+        self._finish(response, 200)
+
+    def _refuse(self, error: Exception) -> None:
+        if self.disconnected:
+            self._finish(None, CLIENT_GONE)
+            return
+        status, headers, text = self._door.refuse(error, self._asked)
+        if CLOSE in headers:
+            self.keep_alive = False
+            headers.remove(CLOSE)
+        self._protocol.reply(_head(status, headers, self.keep_alive), [text], len(text))
+        self._finish(None, status)
+
+    def _finish(self, response: InferResponse | None, status: int) -> None:
+        self.response_complete = True
+        self._ticket = self._task = None
+        asked, self._asked = self._asked, None
+        self._door.note(self._target, self._protocol.peer, asked, response, self._arrived, status)
+        if not self.disconnected:
+            self._protocol.answered(self.keep_alive)
+
+
+def _head(status: int, headers: Headers, keep_alive: bool) -> bytes:
+    lines = [STATUS_LINES[status], *(b"%b: %b\r\n" % header for header in headers)]
+    return b"".join(lines) + (b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+
+
+@lru_cache(maxsize=1024)
+def _good_head(size: int, json_length: int | None, encoding: bytes, keep_alive: bool) -> bytes:
+    """The head of a good answer: written once for answers of one size."""
+    return _head(200, Answer([], size, json_length, encoding).headers(), keep_alive)
+
+
+class ShortWay(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        door: InferDoor,
+        targets: Targets,
+        max_header_bytes: int,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door = door
+        self._targets = targets
+        self._max_header_bytes = max_header_bytes
+        self._exchange = Exchange(self, door)
+        self._own: dict[bytes, bytes] = {}
+        self._plain = True
+        self._short = False
+        self._in_head = False
+        self._head_bytes = 0
+        self._received = 0
+        self._chunks: list[bytes] = []
+        self._heard_at = 0.0
+        self._idling: asyncio.TimerHandle | None = None
+        self.peer = ""
+
+    # The connection.
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
+        self._heard_at = monotonic()
+        self._idling = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._idling is not None:
+            self._idling.cancel()
+        if not self._exchange.response_complete:
+            self._exchange.abandon()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = monotonic()
+        self._received = len(data)
+        if self.timeout_keep_alive_task is None:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade:
+                self._unsupported_upgrade_warning()
+            except httptools.HttpParserError as error:
+                self.send_400_response(str(error))
+                return
+        else:
+            super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._max_header_bytes:
+                self._refuse_head()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse_connection(400, "this is not HTTP, or not as it should be: " + msg)
+
+    def own_task(self, work: Any) -> "asyncio.Task[None]":
+        """A task that the server waits for when it stops."""
+        task: asyncio.Task[None] = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def reply(self, head: bytes, pieces: list[Chunk], size: int) -> None:
+        """Write a whole answer; `size` is that of its pieces."""
+        if size <= AT_ONCE_BYTES:
+            self.transport.write(b"".join([head, *pieces]))
+        else:
+            self.transport.writelines([head, *pieces])
+            if self.flow.write_paused:
+                self.flow.pause_reading()  # the next request waits until the client has taken this answer
+
+    def answered(self, keep_alive: bool) -> None:
+        """An answer by the short way is written; on with what waits behind it."""
+        if not keep_alive:
+            self.transport.close()
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._heard_at = monotonic()
+
+    # The parser's calls. None may raise: httptools would take it for a fault of the client's.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._own = {}
+        self._plain = True
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in READ_HERE:
+            self._own[name] = value
+        elif name in LONG_WAY:
+            self._plain = False
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._received > self._max_header_bytes and self._head_is_too_large():
+            self._refuse_head()
+            return
+        target = self._targets.find(self.url) if self._plain else None
+        self._short = target is not None and self._may_be_short()
+        if self._short:
+            assert target is not None
+            self._chunks = []
+            self._exchange.open(target, self.parser.should_keep_alive())
+            self.cycle = self._exchange  # type: ignore[assignment]
+        else:
+            self._go_the_long_way()
+
+    def on_body(self, body: bytes) -> None:
+        if self._short:
+            self._chunks.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._short:
+            super().on_message_complete()
+            return
+        if self.transport.is_closing():
+            return
+        self._short = False
+        chunks, self._chunks = self._chunks, []
+        self._exchange.start(self._own, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    def _may_be_short(self) -> bool:
+        size = self._own.get(b"content-length", b"")
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and size.isdigit()
+            and int(size) <= self._door.max_body_bytes
+            and not self.transport.is_closing()
+        )
+
+    def _head_is_too_large(self) -> bool:
+        """For a head that came in one piece: four bytes lie between and after a name and its value."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > self._max_header_bytes
+
+    def _refuse_head(self) -> None:
+        self._short = True  # nobody else hears of its body
+        self._refuse_connection(
+            431,
+            f"the head of the request is larger than {self._max_header_bytes} bytes, "
+            "the limit that --http-max-header-bytes sets",
+        )
+
+    def _go_the_long_way(self) -> None:
+        """Hand uvicorn the request as it would have read it itself."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in headers
+        )
+        super().on_headers_complete()
+
+    def _refuse_connection(self, status: int, sentence: str) -> None:
+        body = error_body(sentence)
+        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        self.reply(_head(status, headers, keep_alive=False), [body], len(body))
+        self.transport.close()
+
+    def _close_if_idle(self) -> None:
+        """One timer a connection, that looks back: no timer is armed and cancelled for each request."""
+        idle_s = monotonic() - self._heard_at
+        left_s = self.timeout_keep_alive - idle_s
+        waiting = self.cycle is None or self.cycle.response_complete or self._short
+        if left_s <= 0 and waiting:
+            self.transport.close()
+        else:
+            self._idling = self.loop.call_later(
+                left_s if left_s > 0 else self.timeout_keep_alive, self._close_if_idle
+            )
