@@ -7,6 +7,7 @@ is loaded once, and weights that lie beside it are found by the runtime.
 import ctypes
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -16,7 +17,7 @@ from runtimes.device import Device, installed_version
 from runtimes.errors import DeviceMissing, InputRefused, ModelBroken, RunFailed, RuntimeMissing
 from runtimes.session import Description, ModelFile
 from runtimes.tensors import VARIABLE, Array, Tensors, TensorSpec
-from runtimes.threads import run_threads
+from runtimes.threads import SMALL_MODEL_BYTES, run_threads
 
 DATATYPE_NAMES = {
     "tensor(bool)": "BOOL",
@@ -196,7 +197,19 @@ def _describe(session: Any, model: ModelFile) -> Description:
     inputs = tuple(_spec(value, "input", model, model.inputs) for value in session.get_inputs())
     outputs = tuple(_spec(value, "output", model, model.outputs) for value in session.get_outputs())
     batches = bool(inputs) and all(spec.shape[:1] == (VARIABLE,) for spec in (*inputs, *outputs))
-    return Description(inputs, outputs, batches)
+    return Description(inputs, outputs, batches, _is_steady(model.path))
+
+
+CONTROL_FLOW = tuple(b"\x22" + bytes([len(name)]) + name for name in (b"If", b"Loop", b"Scan"))
+"""These operators as a node of the file names them: `op_type`, field 4, then its length."""
+
+
+def _is_steady(path: Path) -> bool:
+    """Say that no operator's time hangs on values. For a small file only: of a larger one nobody asks."""
+    if path.stat().st_size > SMALL_MODEL_BYTES:
+        return False
+    content = path.read_bytes()
+    return not any(operator in content for operator in CONTROL_FLOW)
 
 
 def _spec(value: Any, role: str, model: ModelFile, declared: Sequence[TensorSpec]) -> TensorSpec:

@@ -39,11 +39,13 @@ class Description:
 
     inputs, outputs   full shapes, -1 where variable
     batches           whether every input and output has a variable first dimension
+    steady            whether the time of a run hangs on shapes alone: no loop or branch in the file
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     batches: bool
+    steady: bool = False
 
 
 class Session(Protocol):

@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
@@ -36,7 +36,8 @@ def open_torchscript(model: ModelFile) -> "TorchScriptSession":
     call = _Call(
         torch, module, forward.bind(names, model), device, run_threads(model, "INTRA_OP_THREAD_COUNT")
     )
-    return TorchScriptSession(call, _describe(call, forward, model))
+    steady = not _branches(module.inlined_graph)
+    return TorchScriptSession(call, replace(_describe(call, forward, model), steady=steady))
 
 
 class TorchScriptSession:
@@ -274,6 +275,11 @@ def _writes_in_place(graph: Any) -> bool:
     return any(
         node.kind().endswith("_") or any(map(_writes_in_place, node.blocks())) for node in graph.nodes()
     )
+
+
+def _branches(graph: Any) -> bool:
+    """Whether the graph has a loop or a branch: its nodes then hold blocks of their own."""
+    return any(any(True for _ in node.blocks()) for node in graph.nodes())
 
 
 def _told(results: tuple[Array, ...] | dict[str, Array]) -> str:

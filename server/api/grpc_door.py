@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from protos import inference_pb2 as pb
@@ -21,7 +22,7 @@ from server.api.reply import Table
 from server.api.rest import counted
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
-from server.domain.errors import ModelNotFound, ModelNotReady, ServingError
+from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError
 from server.domain.health import Health
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
@@ -33,9 +34,31 @@ from server.wire.codes import codes_of, sentence_of
 log = structlog.get_logger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+LONGEST_DETAILS = 2000
+"""Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
 
 Answer = Callable[[Any, Any], Awaitable[Any]]
+M = TypeVar("M", bound=Message)
+
+
+def parsed(kind: type[M], wire: bytes) -> M:
+    """A request out of its bytes. Raises `InvalidRequest`, where grpcio itself would answer UNKNOWN."""
+    try:
+        return kind.FromString(wire)
+    except DecodeError:
+        raise InvalidRequest(f"the message cannot be read as {kind.DESCRIPTOR.full_name}") from None
+
+
+def details_of(error: Exception) -> str:
+    """The sentence as it travels, in a header: one that is too long for that loses its middle."""
+    sentence = sentence_of(error)
+    text = sentence.encode("utf-8", "replace")
+    if len(text) <= LONGEST_DETAILS:
+        return sentence
+    half = LONGEST_DETAILS // 2
+    return f"{text[:half].decode(errors='ignore')} [...] {text[-half:].decode(errors='ignore')}"
 
 
 class GrpcDoor:
@@ -79,25 +102,24 @@ class GrpcDoor:
         }
         table = {
             method: grpc.unary_unary_rpc_method_handler(
-                self._guarded(answer),
-                request_deserializer=request.FromString,
+                self._guarded(answer, request),
                 response_serializer=lambda message: message.SerializeToString(),
             )
             for method, (answer, request) in methods.items()
         }
-        table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(
-            self.model_infer, request_deserializer=pb.ModelInferRequest.FromString, response_serializer=None
-        )
+        table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
         return grpc.method_handlers_generic_handler(SERVICE, table)
 
-    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> bytes:
-        """The bytes of a `ModelInferResponse`. A client that cancels takes its queued work along."""
+    async def model_infer(self, wire: bytes, context: Any) -> bytes:
+        """Asked and answered in bytes. A client that cancels takes its queued work along."""
         arrived = monotonic()
+        message = pb.ModelInferRequest()
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 0
         try:
             self._station.admit()
+            message = parsed(pb.ModelInferRequest, wire)
             served = self._route.find(message.model_name, message.model_version)
             request, form = infer_proto.decode(message, served.facts.signature, now=arrived)
             left = context.time_remaining()
@@ -146,7 +168,7 @@ class GrpcDoor:
         return statistics.model_statistics_message(counted(self._catalogue, message.name, message.version))
 
     async def repository_index(self, message: Any, context: Any) -> Any:
-        return metadata.repository_index_message(self._catalogue.index(), message.ready)
+        return metadata.repository_index_message(self._catalogue.index(), control.index_of(message))
 
     async def load(self, message: Any, context: Any) -> Any:
         overrides = control.load_of(message)
@@ -158,10 +180,10 @@ class GrpcDoor:
         await self._control.unload(message.model_name)
         return pb.RepositoryModelUnloadResponse()
 
-    def _guarded(self, answer: Answer) -> Answer:
-        async def call(message: Any, context: Any) -> Any:
+    def _guarded(self, answer: Answer, request: type[Message]) -> Answer:
+        async def call(wire: bytes, context: Any) -> Any:
             try:
-                return await answer(message, context)
+                return await answer(parsed(request, wire), context)
             except Exception as error:
                 await self._abort(context, error)
                 raise
@@ -172,7 +194,7 @@ class GrpcDoor:
         """End the call with the error's code. Raises, as grpcio's abort does."""
         if not isinstance(error, ServingError):
             log.error("request_crashed", exc_info=error)
-        await context.abort(CODES[codes_of(error, self._codes).grpc], sentence_of(error))
+        await context.abort(CODES[codes_of(error, self._codes).grpc], details_of(error))
 
     def _note(
         self,
@@ -196,17 +218,32 @@ class GrpcDoor:
         )
 
 
-class HealthDoor(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """The standard health service; the empty name and the inference service's are known."""
+class HealthDoor:
+    """The standard health service; the empty name and the inference service's are known.
+
+    It has no Watch: UNIMPLEMENTED, which the protocol has clients take for a server that is well.
+    """
 
     def __init__(self, health: Health) -> None:
         self._health = health
 
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  (gRPC's name)
-        if request.service not in ("", SERVICE):
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service '{request.service}'")
+    def handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            HEALTH, {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
+        )
+
+    async def check(self, wire: bytes, context: Any) -> bytes:
+        try:
+            service = parsed(health_pb2.HealthCheckRequest, wire).service
+        except InvalidRequest as fault:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details_of(fault))
+        if service not in ("", SERVICE):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "this service is not known here")
         status = health_pb2.HealthCheckResponse
-        return status(status=status.SERVING if self._health.ready else status.NOT_SERVING)
+        answer: bytes = status(
+            status=status.SERVING if self._health.ready else status.NOT_SERVING
+        ).SerializeToString()
+        return answer
 
 
 class PortRefused(Exception):
@@ -225,12 +262,9 @@ async def grpcio_server(
             ("grpc.so_reuseport", 0),
         ]
     )
-    server.add_generic_rpc_handlers((door.handlers(),))
-    health_pb2_grpc.add_HealthServicer_to_server(HealthDoor(health), server)
+    server.add_generic_rpc_handlers((door.handlers(), HealthDoor(health).handlers()))
     reflection.enable_server_reflection(
-        (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
-        server,
-        pool=_WithHealth(),
+        (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
     )
     try:
         server.add_insecure_port(address)

@@ -15,13 +15,12 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from google.protobuf.message import DecodeError
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
-from server.api.grpc_door import SERVICE, PortRefused
+from server.api.grpc_door import SERVICE, PortRefused, details_of, parsed
 from server.api.reply import Table
-from server.domain.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServingError
+from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -29,7 +28,7 @@ from server.observe.access import AccessLog
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
 from server.wire import infer_proto
-from server.wire.codes import codes_of, sentence_of
+from server.wire.codes import codes_of
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +73,7 @@ class Call:
                     f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
                     "--grpc-max-message-bytes allows"
                 )
-            self._message = message = _parsed(payload)
+            self._message = message = parsed(pb.ModelInferRequest, payload)
             self._served = served = front.route.find(message.model_name, message.model_version)
             request, self._form = infer_proto.decode(message, served.facts.signature, now=self._arrived)
             self._request = request
@@ -127,7 +126,7 @@ class Call:
         if not isinstance(error, ServingError):
             log.error("request_crashed", exc_info=error)
         code = codes_of(error, self._front.codes).grpc
-        self._front.native.fail(self._id, code, sentence_of(error))
+        self._front.native.fail(self._id, code, details_of(error))
         self._front.end(self, self._id, None, code)
 
     def facts(self, response: InferResponse | None, code: int) -> tuple[Any, ...]:
@@ -150,13 +149,6 @@ class Call:
             response.compute_ns,
             code,
         )
-
-
-def _parsed(payload: bytes) -> pb.ModelInferRequest:
-    try:
-        return pb.ModelInferRequest.FromString(payload)
-    except DecodeError:
-        raise InvalidRequest("the message is not a ModelInferRequest") from None
 
 
 class InferFront:

@@ -146,7 +146,7 @@ class InferDoor:
     def read(self, target: Target, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> Asked:
         """Decode a body. Raises a `ServingError`."""
         self._station.admit()
-        served = self.route.find(target.model, _digits(target))
+        served = self.route.find(target.model, digits(target.model, target.version))
         signature = served.facts.signature
         form: ReplyForm | None = None
         many = False
@@ -202,20 +202,17 @@ class InferDoor:
         self._access.record((*head, rows, batch_rows, queue_ns, compute_ns, status))
 
 
-def _digits(target: Target) -> str:
+def digits(model: str, version: str) -> str:
     """The version of a URL. One that is no number names nothing here: 404, as an unknown path."""
-    version = target.version
     if version and not (version.isascii() and version.isdigit()):
-        raise RouteNotFound(
-            f"there is no version '{version}' of model '{target.model}': a version is a number"
-        )
+        raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
     return version
 
 
 def _apply_deadline(request: InferRequest, headers: Mapping[bytes, bytes], arrived: float) -> None:
     """The header `tercet-timeout-ms`, where it is sooner than what the body says."""
     text = headers[b"tercet-timeout-ms"]
-    if not text.isdigit() or not 0 < int(text) < 10**10:
+    if not text.isdigit() or len(text) > 10 or not int(text):
         raise InvalidRequest("the header tercet-timeout-ms must be a whole number of milliseconds above 0")
     request.deadline = min(request.deadline, arrived + int(text) / 1000)
 

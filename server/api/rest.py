@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from server.api.body import read_body
 from server.api.docs import add_docs
-from server.api.infer_door import InferDoor, target_of
+from server.api.infer_door import InferDoor, digits, target_of
 from server.api.reply import Table, refuse
 from server.domain.catalogue import Catalogue, VersionFacts
 from server.domain.control import Control
@@ -61,7 +61,14 @@ def rest_app(
     docs: bool,
 ) -> FastAPI:
     """The app, ready to serve. `extensions` are those that are on, by the protocol's names."""
-    app = FastAPI(title="Tercet", version=version, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Tercet",
+        version=version,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a path that is not known is 404, and no redirect to whatever Host says
+    )
     _speak_one_language(app, codes)
     _add_health(app, catalogue, health)
     _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
@@ -155,7 +162,8 @@ def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:
     @app.get(MODEL + "/stats")
     @app.get(VERSION + "/stats")
     async def model_statistics(model: str, version: str = "") -> Response:
-        return JSONResponse(statistics.model_statistics(counted(catalogue, model, version)))
+        named = counted(catalogue, model, digits(model, version))
+        return JSONResponse(statistics.model_statistics(named))
 
 
 def counted(catalogue: Catalogue, model: str, version: str) -> list[VersionFacts]:
@@ -204,6 +212,4 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
 
 
 def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:
-    if version and not (version.isascii() and version.isdigit()):
-        raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
-    return catalogue.facts(model, version)
+    return catalogue.facts(model, digits(model, version))

@@ -9,6 +9,7 @@ Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and 
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
@@ -31,6 +32,9 @@ LONG_WAY = frozenset({b"content-encoding", b"expect", b"upgrade", b"transfer-enc
 READ_HERE = frozenset(
     {b"content-length", b"inference-header-content-length", b"tercet-timeout-ms", b"accept-encoding"}
 )
+OFFERS = frozenset({b"upgrade", b"http2-settings"})
+"""Headers, and words of the header Connection, by which a client offers another protocol."""
+
 CLOSE = (b"connection", b"close")
 REMEMBERED_URLS = 4096
 AT_ONCE_BYTES = 65_536
@@ -198,6 +202,16 @@ def _good_head(size: int, json_length: int | None, encoding: bytes, keep_alive: 
     return _head(200, Answer([], size, json_length, encoding).headers(), keep_alive)
 
 
+class LastWords:
+    """A refusal that waits, like a pipelined request, until all before it are answered."""
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self._say = say
+
+    async def run_asgi(self, _: Any) -> None:
+        self._say()
+
+
 class ShortWay(HttpToolsProtocol):
     """One connection."""
 
@@ -222,6 +236,7 @@ class ShortWay(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._received = 0
+        self._refused = False
         self._chunks: list[bytes] = []
         self._heard_at = 0.0
         self._idling: asyncio.TimerHandle | None = None
@@ -244,17 +259,19 @@ class ShortWay(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = monotonic()
+        if self._refused:
+            return
         self._received = len(data)
-        if self.timeout_keep_alive_task is None:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade:
-                self._unsupported_upgrade_warning()
-            except httptools.HttpParserError as error:
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._pass_over(data[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self._refused:
                 self.send_400_response(str(error))
-                return
-        else:
-            super().data_received(data)
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self._max_header_bytes:
@@ -293,7 +310,7 @@ class ShortWay(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self._heard_at = monotonic()
 
-    # The parser's calls. None may raise: httptools would take it for a fault of the client's.
+    # The parser's calls. What raises here stops the parser, as a fault of the client's.
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -316,7 +333,7 @@ class ShortWay(HttpToolsProtocol):
         self._in_head = False
         if self._received > self._max_header_bytes and self._head_is_too_large():
             self._refuse_head()
-            return
+            raise httptools.HttpParserError
         target = self._targets.find(self.url) if self._plain else None
         self._short = target is not None and self._may_be_short()
         if self._short:
@@ -360,7 +377,6 @@ class ShortWay(HttpToolsProtocol):
         return size > self._max_header_bytes
 
     def _refuse_head(self) -> None:
-        self._short = True  # nobody else hears of its body
         self._refuse_connection(
             431,
             f"the head of the request is larger than {self._max_header_bytes} bytes, "
@@ -378,11 +394,51 @@ class ShortWay(HttpToolsProtocol):
         )
         super().on_headers_complete()
 
+    def _should_upgrade(self) -> bool:
+        """Has uvicorn leave a request that offers an upgrade alone; `_pass_over` reads it again."""
+        return True
+
+    def _pass_over(self, rest: bytes) -> None:
+        """Read a head again without its offer of another protocol, as a server may (RFC 9110, 7.8).
+
+        Java's HTTP client makes one, of HTTP/2, with the first request of a connection. The parser has
+        stopped after the head, for good if the connection is to close; `rest` is what came behind it.
+        """
+        method, version = self.scope["method"], self.scope["http_version"]
+        if method == "CONNECT":
+            self.send_400_response("CONNECT is for proxies")
+            return
+        lines = [f"{method} ".encode() + self.url + f" HTTP/{version}\r\n".encode()]
+        for name, value in self.headers:
+            if name == b"connection":
+                words = [word for word in value.split(b",") if word.strip().lower() not in OFFERS]
+                value = b",".join(words)
+            if name not in OFFERS:
+                lines.append(b"%b: %b\r\n" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.data_received(b"".join([*lines, b"\r\n", rest]))
+
     def _refuse_connection(self, status: int, sentence: str) -> None:
-        body = error_body(sentence)
-        headers = [JSON, (b"content-length", b"%d" % len(body))]
-        self.reply(_head(status, headers, keep_alive=False), [body], len(body))
-        self.transport.close()
+        """Say why nothing more is read here, after what is still owed to the requests before; then close."""
+        self._refused = True
+
+        def say() -> None:
+            body = error_body(sentence)
+            headers = [JSON, (b"content-length", b"%d" % len(body))]
+            self.reply(_head(status, headers, keep_alive=False), [body], len(body))
+            self.transport.close()
+
+        newest = self.cycle
+        owed = newest is not None and not newest.response_complete
+        if owed and not isinstance(newest, Exchange) and newest.more_body:  # its own body is at fault
+            owed = bool(self.pipeline)
+            if owed:
+                self.pipeline.popleft()
+        if owed:
+            self.pipeline.appendleft((LastWords(say), self.app))  # type: ignore[arg-type]
+        else:
+            say()
 
     def _close_if_idle(self) -> None:
         """One timer a connection, that looks back: no timer is armed and cancelled for each request."""

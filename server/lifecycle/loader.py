@@ -168,6 +168,10 @@ class Loader:
                 rule=rule,
                 slots=instances,
                 max_queue_size=(policy.max_queue_size if policy else 0) or self._max_queue_size,
+                in_place=all(
+                    device.kind == "cpu" and session.description.steady
+                    for device, session in loaded.sessions.items()
+                ),
                 tally=tally,
             ),
             instances=instances,

@@ -10,6 +10,9 @@ from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
 from server.lifecycle.version import ServedVersion
 
+LONGEST_VERSION = 18
+"""Digits, so that every version fits 64 bits."""
+
 
 class Table:
     """Versions that serve, by model and version as callers write it; "" is the highest."""
@@ -115,10 +118,11 @@ class Table:
             if loading:
                 raise ModelNotReady(f"model '{model}' is still loading version {loading[0].version}")
             raise ModelNotFound(model, "has no available versions")
-        if not (version.isascii() and version.isdigit()):
+        fault = _fault(version)
+        if fault:
             raise InvalidRequest(
                 f"failed to get model version from specified version string '{version}' "
-                f"(details: it is not a number) for model '{model}'"
+                f"(details: {fault}) for model '{model}'"
             )
         served = self._serving.get((model, str(int(version))))
         if served is not None:
@@ -132,3 +136,10 @@ class Table:
             f"model '{model}' version {version} is not at ready state: {status.state}"
             + (f" ({status.reason})" if status.reason else "")
         )
+
+
+def _fault(version: str) -> str:
+    """What keeps a text from being the number of a version; empty if nothing does."""
+    if not (version.isascii() and version.isdigit()):
+        return "it is not a number"
+    return "it is out of range" if len(version) > LONGEST_VERSION else ""

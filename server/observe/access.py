@@ -58,7 +58,9 @@ class AccessLog:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        if waiting:
+        if self._lines.full:
+            self.dropped += len(waiting)
+        elif waiting:
             epoch = time() - monotonic()
             self._lines.write("".join([_line(epoch, *record) for record in waiting]))
 

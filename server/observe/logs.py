@@ -49,11 +49,16 @@ class Lines:
         )  # a stalled reader holds no exit
         self._writer.start()
 
+    @property
+    def full(self) -> bool:
+        """Whether the next line would be lost."""
+        return len(self._waiting) >= self._most
+
     def write(self, line: str) -> int:
-        if len(self._waiting) < self._most:
-            self._waiting.append(line)
-        else:
+        if self.full:
             self._lost += 1
+        else:
+            self._waiting.append(line)
         if not self._has_some.is_set():
             self._has_some.set()
         return len(line)

@@ -33,9 +33,6 @@ from server.scheduling.slot import Slot
 from server.scheduling.stack import split, stack
 from server.scheduling.ticket import Ticket
 
-IN_PLACE_NS = 150_000
-"""A run that takes less than this blocks the loop for less than two hand-overs between threads cost."""
-
 
 def reason_of(error: BaseException) -> str:
     """Triton's word for why a request failed; empty for what the caller got wrong, which does not count."""
@@ -64,6 +61,7 @@ class Run:
         "ended",
         "inferred",
         "rows",
+        "size",
         "slot",
         "tickets",
     )
@@ -75,6 +73,7 @@ class Run:
         self.slot = slot
         self.tickets = tickets
         self.rows = sum([ticket.rows for ticket in tickets])
+        self.size = self.rows if tickets[0].lane is None else _elements(tickets)
         self.answers: list[dict[str, Array] | ServingError] = []
         self.began = self.inferred = self.ended = 0
 
@@ -118,11 +117,17 @@ class Run:
         return InferenceFailed(self._model, self._version, str(error) or type(error).__name__)
 
 
+def _elements(tickets: Sequence[Ticket]) -> int:
+    """What a run of varying shapes is measured by, where rows alone tell little."""
+    return sum(array.size for ticket in tickets for array in ticket.inputs.values())
+
+
 class Batcher:
     """The queue, the rule and the slots of one model version.
 
     Owned by the version; `close` ends it. `rule` None is a model without a batch dimension or
-    without dynamic batching: each request runs alone.
+    without dynamic batching: each request runs alone. `in_place` allows a run that is known to take
+    microseconds on the event loop: for models whose time hangs on the size of their inputs alone.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class Batcher:
         rule: BatchRule | None,
         slots: Sequence[Slot],
         max_queue_size: int,
+        in_place: bool,
         tally: Tally,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
@@ -150,6 +156,8 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._running: set[Run] = set()
         self._pace = Pace()
+        self._in_place = in_place
+        self._longest = 0
         self._looking = False
         self._hold: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -208,7 +216,7 @@ class Batcher:
     @property
     def _expected_wait_s(self) -> float:
         runs = max(1.0, self._queue.rows / self._rule.max_batch_size)
-        return runs * self._pace.expect(self._rule.max_batch_size) / 1e9 / max(1, self._slots)
+        return runs * self._pace.expect(self._longest) / 1e9 / max(1, self._slots)
 
     def _look_soon(self) -> None:
         self._looking = True
@@ -257,7 +265,7 @@ class Batcher:
         slot = self._idle.popleft()
         run = Run(self._model, self._version, self._batches, slot, live)
         self._running.add(run)
-        if 0 < self._pace.expect(run.rows) < IN_PLACE_NS:
+        if self._in_place and self._pace.is_short(run.size):
             run.work()
             self._finish(run)
             return True
@@ -269,7 +277,8 @@ class Batcher:
         self._running.discard(run)
         self._idle.append(run.slot)
         tickets = run.tickets
-        self._pace.note(run.rows, run.ended - run.began)
+        self._longest = max(run.size, self._longest)
+        self._pace.note(run.size, run.ended - run.began)
         self._count(run)
         for ticket, answer in zip(tickets, run.answers, strict=True):
             ticket.run = run

@@ -15,6 +15,7 @@ from server.wire.tensor_json import parameters_of
 from server.wire.values import kind_of
 
 _FILE = "file:"
+_NO_REPOSITORY = "naming a repository is not supported: leave repository_name empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ def decode_unload(body: Buffer) -> bool:
     return _dependents(parameters_of(_document(body), "the request"))
 
 
+def index_of(message: pb.RepositoryIndexRequest) -> bool:
+    """Whether only what is ready is wanted."""
+    if message.repository_name:
+        raise NotSupported(_NO_REPOSITORY)
+    return message.ready
+
+
 def load_of(message: pb.RepositoryModelLoadRequest) -> LoadOverrides:
     """The parameters of a load over gRPC; files are bytes as they are."""
     _check_names(message)
@@ -59,7 +67,7 @@ def unload_of(message: pb.RepositoryModelUnloadRequest) -> bool:
 def _check_names(message: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> None:
     if message.model_name:
         if message.repository_name:
-            raise NotSupported("naming a repository is not supported: leave repository_name empty")
+            raise NotSupported(_NO_REPOSITORY)
     elif message.repository_name:
         raise InvalidRequest(
             f"model_name is empty and repository_name is '{message.repository_name}': "

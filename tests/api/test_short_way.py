@@ -226,8 +226,8 @@ def test_a_large_answer_reaches_a_client_that_reads_slowly(server):
 
 
 INHERITED = (
+    "_should_upgrade",
     "_unset_keepalive_if_required",
-    "_unsupported_upgrade_warning",
     "connection_lost",
     "connection_made",
     "data_received",

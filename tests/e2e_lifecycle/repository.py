@@ -2,10 +2,15 @@
 
 import os
 import shutil
+import time
 from itertools import count
 from pathlib import Path
 
 from tests.lifecycle.shelf import plus
+
+
+TICK_S = 0.02
+"""Longer than the kernel's file times are coarse, so that a move is seen to come after what was written."""
 
 
 class Repository:
@@ -41,6 +46,7 @@ class Repository:
         folder = made / model / str(version)
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(content or plus(version))
+        time.sleep(TICK_S)
         if (self.path / model).exists():
             folder.rename(self.folder(model, version))
         else:

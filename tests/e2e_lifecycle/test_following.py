@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -125,7 +124,8 @@ def test_a_changed_version_policy_is_followed(server, repository):
         repository.write("chosen", version)
 
     def serving() -> list[str]:
-        return [version for (model, version), (state, _) in server.index().items() if model == "chosen" and state == "READY"]
+        lines = server.index().items()
+        return [version for (model, version), (state, _) in lines if (model, state) == ("chosen", "READY")]
 
     server.until(lambda: serving() == ["3"])
     repository.configure("chosen", "version_policy { all {} }")

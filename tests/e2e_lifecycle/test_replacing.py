@@ -14,12 +14,12 @@ from tests.e2e_lifecycle.traffic import Right, Traffic, traffic
 from tests.server_process import Server, running
 
 WARM_UP = 10
-"""Replacements before the first look: pools of threads have their size by then, and the allocator its arenas."""
+"""Replacements before the first look: by then pools have their threads, and the allocator its arenas."""
 
 TIMES = [pytest.param(50), pytest.param(500, marks=pytest.mark.slow)]
 
 MORE_MEMORY = 10 * BYTES
-"""What the allocator may keep for itself: forgetting one edition in five would be over it at fifty already."""
+"""What the allocator may keep: if one edition in five were forgotten, fifty would be over it already."""
 
 ONE_INSTANCE = "instance_group { kind: KIND_CPU count: 1 }"
 
@@ -52,7 +52,7 @@ def server(repository: Repository, tmp_path: Path) -> Iterator[Server]:
 
 
 def replaced(server: Server, load: Traffic, times: int, replace: Callable[[int], None]) -> None:
-    """Replace the first edition by the second and so on, and hold figures and outcomes to what is promised."""
+    """Replace the first edition by the second and so on, and hold what comes of it to what is promised."""
     for edition in range(2, 2 + WARM_UP):
         replace(edition)
     before = figures(server)

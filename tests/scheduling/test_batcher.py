@@ -86,6 +86,7 @@ def make_batcher(slot, *, slots=1, rule: BatchRule | None = EIGHT_ROWS, max_queu
         rule=rule,
         slots=[slot] * slots,
         max_queue_size=max_queue_size,
+        in_place=True,
         tally=Tally(),
     )
 
@@ -263,6 +264,7 @@ async def test_the_counts_add_up():
         rule=BatchRule(max_batch_size=8),
         slots=[slot],
         max_queue_size=100,
+        in_place=True,
         tally=tally,
     )
     for caller in [Caller(batcher, [1, 2]), Caller(batcher, [3])]:
