@@ -117,8 +117,14 @@ class ProcessCollector(Collector):
 
     def __init__(self, dropped_lines: Callable[[], int]) -> None:
         self._dropped_lines = dropped_lines
+        self._processors = _processor_ticks()
 
     def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "nv_cpu_utilization",
+            "Share of the machine's processors in use since the last scrape, 0 to 1",
+            self._utilization(),
+        )
         total, available = _memory()
         yield GaugeMetricFamily("nv_cpu_memory_total_bytes", "Memory of the machine, in bytes", total)
         yield GaugeMetricFamily(
@@ -129,6 +135,11 @@ class ProcessCollector(Collector):
         )
         dropped.add_sample("tercet_access_lines_dropped_total", {}, self._dropped_lines())
         yield dropped
+
+    def _utilization(self) -> float:
+        busy_before, all_before = self._processors
+        self._processors = busy, all_ = _processor_ticks()
+        return (busy - busy_before) / (all_ - all_before) if all_ > all_before else 0.0
 
 
 def registry(collectors: Iterable[Collector]) -> CollectorRegistry:
@@ -161,6 +172,17 @@ def _histogram(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histog
         family.add_sample(f"{name}_count", labels, cumulated[-1])
         family.add_sample(f"{name}_sum", labels, histogram.total)
     return family
+
+
+def _processor_ticks() -> tuple[int, int]:
+    """Busy and all clock ticks of all processors together, from /proc/stat; zeros where there is none."""
+    try:
+        with open("/proc/stat", encoding="ascii") as lines:
+            ticks = [int(word) for word in lines.readline().split()[1:9]]
+    except OSError:
+        return 0, 0
+    idle = ticks[3] + ticks[4]  # waiting for a disk is idle, too
+    return sum(ticks) - idle, sum(ticks)
 
 
 def _memory() -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """The Prometheus text: Triton's families by their names, labels and units, and our histograms."""
 
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -154,6 +156,15 @@ def test_the_machines_memory_and_lost_access_lines_are_shown():
     values = samples(exposition(registry([ProcessCollector(lambda: 12)])).decode())
     assert 0 < values["nv_cpu_memory_used_bytes"] < values["nv_cpu_memory_total_bytes"]
     assert values["tercet_access_lines_dropped_total"] == 12
+
+
+def test_the_use_of_the_processors_is_that_since_the_last_scrape():
+    shown_by = registry([ProcessCollector(lambda: 0)])
+    until = time.monotonic() + 0.2
+    while time.monotonic() < until:
+        pass
+    values = samples(exposition(shown_by).decode())
+    assert 0 < values["nv_cpu_utilization"] <= 1
 
 
 def test_two_registries_in_one_process_know_nothing_of_each_other():
