@@ -110,7 +110,7 @@ def test_the_banner_ends_in_commands_that_work_as_they_stand(served):
 def test_ones_own_folder_is_served_by_the_command_shown(served, tmp_path):
     (command,) = [line for line in COMMANDS if "tercet serve models" in line]
     shutil.copytree(SAMPLES / "iris", tmp_path / "models/iris")
-    command = command.replace(".venv", str(ROOT / ".venv"))
+    command = command.replace(".venv/bin/tercet", shlex.quote(str(ROOT / ".venv/bin/tercet")))
     with serving(command, tmp_path / "log", tmp_path) as address:
         assert httpx.get(f"http://{address}/v2/models/iris").json()["versions"] == ["1"]
 

@@ -26,7 +26,8 @@ from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, S
 from server.domain.health import Health
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.observe.access import AccessLog
+from server.lifecycle.version import ServedVersion
+from server.observe.access import AccessLog, Record
 from server.stages.route import Route
 from server.wire import configuration, control, infer_proto, metadata, statistics
 from server.wire.codes import codes_of, sentence_of
@@ -38,6 +39,8 @@ HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
+NOTHING = pb.ModelInferRequest()
+"""Stands for a request that could not be read."""
 
 Answer = Callable[[Any, Any], Awaitable[Any]]
 M = TypeVar("M", bound=Message)
@@ -113,7 +116,8 @@ class GrpcDoor:
     async def model_infer(self, wire: bytes, context: Any) -> bytes:
         """Asked and answered in bytes. A client that cancels takes its queued work along."""
         arrived = monotonic()
-        message = pb.ModelInferRequest()
+        message = NOTHING
+        served: ServedVersion | None = None
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 0
@@ -132,11 +136,11 @@ class GrpcDoor:
             raise
         except Exception as error:
             status = codes_of(error, self._codes).grpc
-            await self._abort(context, error)
-            raise
+            return self._refuse(context, error)
         finally:
             if self._access is not None:
-                self._note(message, context, request, response, arrived, status)
+                line = access_line(arrived, context.peer(), message, served, request, response, status)
+                self._access.record(line)
 
     async def server_live(self, _: Any, context: Any) -> Any:
         return pb.ServerLiveResponse(live=self._health.live)
@@ -185,37 +189,41 @@ class GrpcDoor:
             try:
                 return await answer(parsed(request, wire), context)
             except Exception as error:
-                await self._abort(context, error)
-                raise
+                return self._refuse(context, error)
 
         return call
 
-    async def _abort(self, context: Any, error: Exception) -> None:
-        """End the call with the error's code. Raises, as grpcio's abort does."""
+    def _refuse(self, context: Any, error: Exception) -> bytes:
+        """Have the call end with the error's code; what is returned is not sent.
+
+        grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
+        """
         if not isinstance(error, ServingError):
             log.error("request_crashed", exc_info=error)
-        await context.abort(CODES[codes_of(error, self._codes).grpc], details_of(error))
+        context.set_code(CODES[codes_of(error, self._codes).grpc])
+        context.set_details(details_of(error))
+        return b""
 
-    def _note(
-        self,
-        message: pb.ModelInferRequest,
-        context: Any,
-        request: InferRequest | None,
-        response: InferResponse | None,
-        arrived: float,
-        status: int,
-    ) -> None:
-        assert self._access is not None
-        rows = next(iter(request.inputs.values())).shape[:1] if request and request.inputs else (0,)
-        self._access.record(
-            (
-                *(arrived, monotonic(), message.id, "grpc", context.peer(), message.model_name),
-                response.version if response else message.model_version,
-                rows[0] if rows else 1,
-                *((response.batch_rows, response.queue_ns, response.compute_ns) if response else (0, 0, 0)),
-                status,
-            )
-        )
+
+def access_line(
+    arrived: float,
+    peer: str,
+    message: pb.ModelInferRequest,
+    served: ServedVersion | None,
+    request: InferRequest | None,
+    response: InferResponse | None,
+    code: int,
+) -> Record:
+    """What is known of a `ModelInfer` that is over, as far as it came."""
+    rows = 0
+    if request is not None and request.inputs:
+        shape = next(iter(request.inputs.values())).shape
+        rows = shape[0] if shape else 1
+    version = message.model_version if served is None else served.version
+    head = (arrived, monotonic(), message.id, "grpc", peer, message.model_name, version, rows)
+    if response is None:
+        return (*head, 0, 0, 0, code)
+    return (*head, response.batch_rows, response.queue_ns, response.compute_ns, code)
 
 
 class HealthDoor:
@@ -236,9 +244,13 @@ class HealthDoor:
         try:
             service = parsed(health_pb2.HealthCheckRequest, wire).service
         except InvalidRequest as fault:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, details_of(fault))
+            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+            context.set_details(details_of(fault))
+            return b""
         if service not in ("", SERVICE):
-            await context.abort(grpc.StatusCode.NOT_FOUND, "this service is not known here")
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_details("this service is not known here")
+            return b""
         status = health_pb2.HealthCheckResponse
         answer: bytes = status(
             status=status.SERVING if self._health.ready else status.NOT_SERVING

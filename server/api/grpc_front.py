@@ -10,7 +10,6 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -18,13 +17,13 @@ import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
-from server.api.grpc_door import SERVICE, PortRefused, details_of, parsed
+from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
-from server.observe.access import AccessLog
+from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
 from server.wire import infer_proto
@@ -32,7 +31,9 @@ from server.wire.codes import codes_of
 
 log = structlog.get_logger(__name__)
 
+METHOD = f"/{SERVICE}/ModelInfer"
 BATCH = 256
+LOOK_AGAIN_S = 0.005
 CANCELLED = 1
 Event = tuple[int, int, int, bytes | None, Any, tuple[Any, str, float | None] | None]
 
@@ -58,7 +59,8 @@ class Call:
         self._id = call_id
         self._peer = peer
         self._arrived = monotonic()
-        self._message: pb.ModelInferRequest | None = None
+        self._message = NOTHING
+        self._served: ServedVersion | None = None
         self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +92,7 @@ class Call:
         """The client gave up, or its deadline passed: its queued work goes along."""
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None:
+        elif self._ticket is not None and self._served is not None:
             self._front.route.leave(self._served, self._ticket)
 
     async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
@@ -102,7 +104,7 @@ class Call:
         except Exception as error:
             self.fail(error)
         else:
-            self._answer(response)
+            self._answer(served, response)
 
     def _told(self, ticket: Ticket) -> None:
         """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
@@ -111,15 +113,16 @@ class Call:
             self.fail(ticket.error)
         else:
             assert self._request is not None
-            self._answer(respond(self._served, self._request, ticket, ticket.outputs))
+            assert self._served is not None
+            self._answer(self._served, respond(self._served, self._request, ticket, ticket.outputs))
 
-    def _answer(self, response: InferResponse) -> None:
+    def _answer(self, served: ServedVersion, response: InferResponse) -> None:
         try:
-            content = infer_proto.encode(response, self._form, self._served.facts.labels)
+            content = infer_proto.encode(response, self._form, served.facts.labels)
         except Exception as error:
             self.fail(error)
         else:
-            self._front.native.respond(self._id, content)
+            self._front.respond(self._id, content)
             self._front.end(self, self._id, response, 0)
 
     def fail(self, error: Exception) -> None:
@@ -129,25 +132,9 @@ class Call:
         self._front.native.fail(self._id, code, details_of(error))
         self._front.end(self, self._id, None, code)
 
-    def facts(self, response: InferResponse | None, code: int) -> tuple[Any, ...]:
-        """What the access line says."""
-        message, request = self._message, self._request
-        rows = 0
-        if request is not None and request.inputs:
-            shape = next(iter(request.inputs.values())).shape
-            rows = shape[0] if shape else 1
-        model, asked = (message.model_name, message.model_version) if message is not None else ("", "")
-        head = (self._arrived, monotonic(), request.id if request else "", "grpc", self._peer, model)
-        if response is None:
-            return (*head, asked, rows, 0, 0, 0, code)
-        return (
-            *head,
-            response.version,
-            rows,
-            response.batch_rows,
-            response.queue_ns,
-            response.compute_ns,
-            code,
+    def line(self, response: InferResponse | None, code: int) -> Record:
+        return access_line(
+            self._arrived, self._peer, self._message, self._served, self._request, response, code
         )
 
 
@@ -175,6 +162,8 @@ class InferFront:
         self._loop = asyncio.get_running_loop()
         self._taken = threading.Event()
         self._quiet = asyncio.Event()
+        self._over = asyncio.Event()
+        self._answers = 0
         self.native: NativeGrpcFront
 
     async def serve(
@@ -183,28 +172,34 @@ class InferFront:
         """Own `address` until `stopping` is set, then finish what is in flight.
 
         `behind` makes, of a Unix address, the grpcio server for all other calls: an asynchronous
-        context that starts it and stops it. Raises `PortRefused`.
+        context that starts it and stops it. It is stopped before we close, as its answers go out through
+        us. Raises `PortRefused`, or `RuntimeError` if the front ends before it was told to.
         """
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
-            path = Path(folder) / "grpc.sock"
-            async with behind(f"unix:{path}"):
-                try:
-                    self.native = NativeGrpcFront(
-                        address, [(f"/{SERVICE}/ModelInfer", False)], call_details=True
-                    )
-                    self.native.set_fallback(str(path))
+            path = f"{folder}/grpc.sock"
+            try:
+                self.native = NativeGrpcFront(address, [(METHOD, False)], call_details=True, metrics=True)
+            except OSError as error:
+                raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
+            receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)
+            try:
+                self.native.set_fallback(path)
+                async with behind(f"unix:{path}"), asyncio.TaskGroup() as waiting:
                     self.native.start()
-                except (OSError, RuntimeError) as error:
-                    raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
-                receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)
-                receiver.start()
-                try:
+                    receiver.start()
+                    ending = waiting.create_task(self._ends_by_itself())
                     await stopping.wait()
+                    ending.cancel()
                     await self._drain(finish_within_s)
-                finally:
-                    self.native.close()
-                    self._taken.set()
+            finally:
+                self.native.close()
+                self._taken.set()
+                if receiver.is_alive():
                     await asyncio.to_thread(receiver.join, finish_within_s)
+
+    async def _ends_by_itself(self) -> None:
+        await self._over.wait()
+        raise RuntimeError("the gRPC front ended by itself")
 
     def own_task(self, work: Any) -> "asyncio.Task[None]":
         task: asyncio.Task[None] = self._loop.create_task(work)
@@ -212,13 +207,17 @@ class InferFront:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def respond(self, call_id: int, content: bytes) -> None:
+        if self.native.respond(call_id, content):
+            self._answers += 1
+
     def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
         """A call is answered."""
         self._calls.pop(call_id, None)
         if not self._calls:
             self._quiet.set()
         if self._access is not None:
-            self._access.record(call.facts(response, code))
+            self._access.record(call.line(response, code))
 
     async def _drain(self, within_s: float) -> None:
         try:
@@ -226,19 +225,42 @@ class InferFront:
                 while self._calls:
                     self._quiet.clear()
                     await self._quiet.wait()
+                while not self._all_sent():  # noqa: ASYNC110  (nobody tells)
+                    await asyncio.sleep(LOOK_AGAIN_S)
         except TimeoutError:
             for call in list(self._calls.values()):
                 call.cancel()
 
+    def _all_sent(self) -> bool:
+        """Whether every good answer is out, as closing cuts off those that are still being written.
+
+        Told by the front's own counts. One whose client left at the last moment is not counted as good, so
+        it is enough, too, that every call has ended.
+        """
+        counts: Any = self.native.metrics()
+        calls = counts["methods"][METHOD]
+        ended: dict[int, int] = {code: status["count"] for code, status in calls["status"].items()}
+        started: int = calls["started"]
+        return ended.get(0, 0) >= self._answers or sum(ended.values()) >= started
+
     def _receive(self) -> None:
         """On a thread of its own: take what has come, and hand it over, one batch at a time."""
-        while (events := self.native.recv_batch_details(BATCH)) is not None:
-            self._taken.clear()
-            try:
-                self._loop.call_soon_threadsafe(self._take, events)
-            except RuntimeError:  # the loop is closed: the process is on its way out
-                return
-            self._taken.wait()
+        try:
+            while (events := self.native.recv_batch_details(BATCH)) is not None:
+                self._taken.clear()
+                if not self._on_loop(self._take, events):
+                    return
+                self._taken.wait()
+        finally:
+            self._on_loop(self._over.set)
+
+    def _on_loop(self, call: Callable[..., object], *arguments: object) -> bool:
+        """False once the loop is closed, as the process is on its way out."""
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            return False
+        return True
 
     def _take(self, events: list[Event]) -> None:
         self._taken.set()

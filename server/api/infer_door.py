@@ -192,12 +192,13 @@ class InferDoor:
         """The access line of one finished request."""
         if self._access is None:
             return
-        request_id, rows = (asked.request.id, _rows(asked.request.inputs)) if asked else ("", 0)
-        if response is None:
-            version, batch_rows, queue_ns, compute_ns = target.version, 0, 0, 0
+        if asked is None:
+            request_id, rows, version = "", 0, target.version
         else:
-            version, batch_rows = response.version, response.batch_rows
-            queue_ns, compute_ns = response.queue_ns, response.compute_ns
+            request_id, rows, version = asked.request.id, _rows(asked.request.inputs), asked.served.version
+        batch_rows = queue_ns = compute_ns = 0
+        if response is not None:
+            batch_rows, queue_ns, compute_ns = response.batch_rows, response.queue_ns, response.compute_ns
         head = (arrived, monotonic(), request_id, "http", peer, target.model, version)
         self._access.record((*head, rows, batch_rows, queue_ns, compute_ns, status))
 
@@ -249,6 +250,7 @@ async def _unless_gone(receive: Any, work: Coroutine[Any, Any, InferResponse], m
         gone.cancel()
         if not running.done():
             running.cancel()
+        del running  # what it raised holds this frame, and by that all that the request brought along
 
 
 def _rows(inputs: dict[str, Array]) -> int:

@@ -234,8 +234,10 @@ class ShortWay(HttpToolsProtocol):
         self._plain = True
         self._short = False
         self._in_head = False
-        self._head_bytes = 0
+        self._head_at_least = 0
+        self._head_at_most = 0
         self._received = 0
+        self._before = 0
         self._refused = False
         self._chunks: list[bytes] = []
         self._heard_at = 0.0
@@ -254,6 +256,7 @@ class ShortWay(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._idling is not None:
             self._idling.cancel()
+        self._chunks = []  # a circle holds this object until the collector comes, which must not hold a body
         if not self._exchange.response_complete:
             self._exchange.abandon()
 
@@ -262,6 +265,7 @@ class ShortWay(HttpToolsProtocol):
         if self._refused:
             return
         self._received = len(data)
+        self._before = 0
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         try:
@@ -273,8 +277,9 @@ class ShortWay(HttpToolsProtocol):
                 self.send_400_response(str(error))
             return
         if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._max_header_bytes:
+            self._head_at_least += len(data)
+            self._head_at_most += len(data)
+            if self._head_at_least > self._max_header_bytes:
                 self._refuse_head()
 
     def resume_writing(self) -> None:
@@ -319,7 +324,8 @@ class ShortWay(HttpToolsProtocol):
         self._own = {}
         self._plain = True
         self._in_head = True
-        self._head_bytes = 0
+        self._head_at_least = -self._before
+        self._head_at_most = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -331,7 +337,8 @@ class ShortWay(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._received > self._max_header_bytes and self._head_is_too_large():
+        most = self._head_at_most + self._received
+        if most > self._max_header_bytes and self._head_is_too_large():
             self._refuse_head()
             raise httptools.HttpParserError
         target = self._targets.find(self.url) if self._plain else None
@@ -351,6 +358,7 @@ class ShortWay(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._before = self._received  # a head that begins in this read may have all of it before it
         if not self._short:
             super().on_message_complete()
             return
@@ -372,7 +380,7 @@ class ShortWay(HttpToolsProtocol):
         )
 
     def _head_is_too_large(self) -> bool:
-        """For a head that came in one piece: four bytes lie between and after a name and its value."""
+        """For a head that is there: four bytes lie between and after a name and its value."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return size > self._max_header_bytes
 

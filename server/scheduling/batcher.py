@@ -253,12 +253,7 @@ class Batcher:
     def _start(self, tickets: list[Ticket], now: int) -> bool:
         """Run a batch; True if it was run in place and the loop deserves a turn."""
         self._tally.pending -= len(tickets)
-        live = []
-        for ticket in tickets:
-            if ticket.deadline * 1e9 <= now:
-                self._fail(ticket, DeadlineExceeded(self._model))
-            else:
-                live.append(ticket)
+        live = tickets if self._sweep is None else self._in_time(tickets, now)
         if not live:
             self._note_quiet()
             return False
@@ -271,6 +266,16 @@ class Batcher:
             return True
         slot.start(run.work, lambda: self._finish(run))
         return False
+
+    def _in_time(self, tickets: list[Ticket], now: int) -> list[Ticket]:
+        """Those whose deadline has not passed; the others hear that it has."""
+        live = []
+        for ticket in tickets:
+            if ticket.deadline * 1e9 <= now:
+                self._fail(ticket, DeadlineExceeded(self._model))
+            else:
+                live.append(ticket)
+        return live
 
     def _finish(self, run: Run) -> None:
         """Settle a run's tickets, count them, and look who is next."""

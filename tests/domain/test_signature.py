@@ -80,7 +80,7 @@ def test_a_request_that_does_not_fit_is_told_what_came_and_what_was_expected(sig
 def test_an_optional_input_may_be_left_out():
     signature = Signature("m", [X, N], [Y], 4, optional=frozenset({"n"}))
     assert signature.rows({"x": rows(2, 2)}) == 2
-    with pytest.raises(InvalidRequest, match="missing 'x'$"):
+    with pytest.raises(InvalidRequest, match=r"missing 'x'$"):
         signature.rows({"n": rows(2, 1, dtype=np.int64)})
 
 

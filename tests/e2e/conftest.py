@@ -1,4 +1,7 @@
-"""Two real servers for all tests here: one of the sample repository, one of small models made for tests."""
+"""Real servers for all tests here: of the sample repository, and of small models made for tests.
+
+Each once as it comes, with the fast gRPC front where that is installed, and once with grpcio alone.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def server_on_grpcio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("samples") / "log"
+    with running(log, SAMPLES, options=["--grpc-front=grpcio"]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def workshop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     furnish(folder)
@@ -29,6 +39,27 @@ def workshop(workshop_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Serves the models of `tests.e2e.workshop`."""
     with running(tmp_path_factory.mktemp("log") / "log", workshop_folder) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def workshop_on_grpcio(workshop_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("log") / "log"
+    with running(log, workshop_folder, options=["--grpc-front=grpcio"]) as server:
+        yield server
+
+
+@pytest.fixture(params=["server", "server_on_grpcio"], ids=["front", "grpcio"])
+def each_server(request: pytest.FixtureRequest) -> Server:
+    """The samples, by either way of gRPC."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(params=["workshop", "workshop_on_grpcio"], ids=["front", "grpcio"])
+def each_workshop(request: pytest.FixtureRequest) -> Server:
+    """The small models, by either way of gRPC."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from tests.e2e.triton import tensors
 from tests.server_process import Server
 
-OK, NOT_FOUND, INVALID_ARGUMENT = 0, 5, 3
+OK, INVALID_ARGUMENT, NOT_FOUND, INTERNAL = 0, 3, 5, 13
 X = np.ones((2, 3), np.float32)
 
 
@@ -33,8 +34,14 @@ def line_of(server: Server, request_id: str) -> dict[str, Any]:
     return line
 
 
-def post(server: Server, request_id: str, model: str = "double", shape: tuple[int, ...] = (2, 3)) -> None:
-    tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": [1.0] * int(np.prod(shape))}
+def post(
+    server: Server,
+    request_id: str,
+    model: str = "double",
+    shape: tuple[int, int] = (2, 3),
+    data: Sequence[float] = (1.0,) * 6,
+) -> None:
+    tensor = {"name": "x", "shape": shape, "datatype": "FP32", "data": data}
     server.client.post(f"/v2/models/{model}/infer", json={"id": request_id, "inputs": [tensor]})
 
 
@@ -45,10 +52,10 @@ def call(server: Server, request_id: str, model: str = "double", x: np.ndarray =
 
 @pytest.mark.parametrize(("door", "ask", "good"), [("http", post, 200), ("grpc", call, OK)])
 def test_an_answered_request_has_a_line_with_everything_an_operator_asks_for(
-    workshop: Server, door: str, ask: Any, good: int
+    each_workshop: Server, door: str, ask: Any, good: int
 ):
-    ask(workshop, f"good-by-{door}")
-    line = line_of(workshop, f"good-by-{door}")
+    ask(each_workshop, f"good-by-{door}")
+    line = line_of(each_workshop, f"good-by-{door}")
     assert (line["event"], line["door"], line["status"]) == ("request", door, good)
     assert (line["model"], line["version"]) == ("double", "1")  # found, though the request named none
     assert line["rows"] == 2
@@ -61,24 +68,36 @@ def test_an_answered_request_has_a_line_with_everything_an_operator_asks_for(
 
 
 @pytest.mark.parametrize(
-    ("door", "ask", "statuses"), [("http", post, (404, 400)), ("grpc", call, (NOT_FOUND, INVALID_ARGUMENT))]
+    ("request_id", "model", "x", "status", "version"),
+    [
+        ("unknown", "nobody", X, NOT_FOUND, ""),
+        ("too-many-rows", "double", np.ones((40, 1), np.float32), INVALID_ARGUMENT, "1"),
+        ("failed", "picky", np.full((2, 1), 5, np.float32), INTERNAL, "1"),
+    ],
 )
-def test_a_refused_request_has_a_line_with_its_status(
-    workshop: Server, door: str, ask: Any, statuses: tuple[int, int]
+def test_a_call_that_is_refused_has_a_line_with_its_status(
+    each_workshop: Server, request_id: str, model: str, x: np.ndarray, status: int, version: str
 ):
-    wrong: dict[str, Any] = {"shape": (40, 1)} if door == "http" else {"x": np.ones((40, 1), np.float32)}
-    for name, how, status in (
-        ("unknown", {"model": "nobody"}, statuses[0]),
-        ("too-many-rows", wrong, statuses[1]),
-    ):
-        if door == "http":
-            ask(workshop, f"{name}-by-{door}", **how)
-        else:
-            with pytest.raises(InferenceServerException):
-                ask(workshop, f"{name}-by-{door}", **how)
-        line = line_of(workshop, f"{name}-by-{door}")
-        assert (line["model"], line["status"]) == (how.get("model", "double"), status)
-        assert line["batch_rows"] == 0
+    with pytest.raises(InferenceServerException):
+        call(each_workshop, request_id, model, x)
+    line = line_of(each_workshop, request_id)
+    assert (line["model"], line["version"], line["status"]) == (model, version, status)
+    assert line["batch_rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "status", "version"),
+    [("nobody", [1.0], 404, ""), ("double", [1.0] * 40, 400, "1"), ("picky", [5.0, 5.0], 500, "1")],
+)
+def test_a_post_that_is_refused_has_a_line_with_its_status(
+    workshop: Server, model: str, x: list[float], status: int, version: str
+):
+    before = len(lines(workshop))
+    post(workshop, "", model, (len(x), 1), x)
+    workshop.until(lambda: len(lines(workshop)) > before, within_s=5)
+    line = lines(workshop)[-1]
+    assert (line["model"], line["version"], line["status"]) == (model, version, status)
+    assert line["batch_rows"] == 0
 
 
 async def test_the_line_says_in_how_large_a_batch_a_request_went(workshop: Server):

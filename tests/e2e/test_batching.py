@@ -23,13 +23,13 @@ Infer = Callable[[str, np.ndarray], Awaitable[np.ndarray]]
 
 
 @pytest.fixture(params=["http", "grpc"])
-async def infer(request: pytest.FixtureRequest, workshop: Server) -> AsyncIterator[Infer]:
+async def infer(request: pytest.FixtureRequest, each_workshop: Server) -> AsyncIterator[Infer]:
     """Asks a model of the workshop for y."""
     if request.param == "http":
-        client: Any = triton_http_aio.InferenceServerClient(workshop.http, conn_limit=CLIENTS)
+        client: Any = triton_http_aio.InferenceServerClient(each_workshop.http, conn_limit=CLIENTS)
         kinds = triton_http
     else:
-        client, kinds = triton_grpc_aio.InferenceServerClient(workshop.grpc), triton_grpc
+        client, kinds = triton_grpc_aio.InferenceServerClient(each_workshop.grpc), triton_grpc
 
     async def ask(model: str, x: np.ndarray) -> np.ndarray:
         answer = await client.infer(model, tensors(kinds, {"x": x}))
@@ -48,7 +48,7 @@ def counts(server: Server, model: str, version: str = "1") -> np.ndarray:
 
 @pytest.mark.parametrize(("model", "least_mean"), [("double", 1.0), ("patient", 4.0)])
 async def test_32_clients_at_once_are_served_in_batches(
-    infer: Infer, workshop: Server, model: str, least_mean: float
+    infer: Infer, each_workshop: Server, model: str, least_mean: float
 ):
     """`double` never waits for company, so over gRPC it finds little; `patient` waits for 5 ms."""
 
@@ -57,24 +57,24 @@ async def test_32_clients_at_once_are_served_in_batches(
             x = np.array([[number, turn]], np.float32)
             np.testing.assert_array_equal(await infer(model, x), 2 * x)
 
-    before = counts(workshop, model)
+    before = counts(each_workshop, model)
     async with asyncio.TaskGroup() as clients:
         for number in range(CLIENTS):
             clients.create_task(ask_again_and_again(number))
-    rows, runs = counts(workshop, model) - before
+    rows, runs = counts(each_workshop, model) - before
     assert rows == CLIENTS * REQUESTS_EACH
     assert rows / runs > least_mean
 
 
 async def test_requests_of_different_widths_come_at_once_and_each_gets_its_own(
-    infer: Infer, workshop: Server
+    infer: Infer, each_workshop: Server
 ):
     requests = [np.full((1 + number % 3, 1 + number % 5), number, np.float32) for number in range(30)]
-    before = counts(workshop, "patient")
+    before = counts(each_workshop, "patient")
     answers = await asyncio.gather(*(infer("patient", x) for x in requests))
     for x, y in zip(requests, answers, strict=True):
         np.testing.assert_array_equal(y, 2 * x)
-    rows, runs = counts(workshop, "patient") - before
+    rows, runs = counts(each_workshop, "patient") - before
     assert rows == sum(map(len, requests))
     assert 5 <= runs < len(requests)  # one for each width at least, as they cannot share a run
 

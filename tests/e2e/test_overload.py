@@ -26,7 +26,8 @@ def like_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("repository")
     put(folder, "slow", slow(), ONE_BY_ONE)
     log = tmp_path_factory.mktemp("log") / "log"
-    with running(log, folder, options=["--overload-status=triton"]) as server:
+    options = ["--overload-status=triton", "--grpc-front=grpcio"]
+    with running(log, folder, options=options) as server:
         yield server
 
 
