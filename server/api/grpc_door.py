@@ -215,10 +215,7 @@ def access_line(
     code: int,
 ) -> Record:
     """What is known of a `ModelInfer` that is over, as far as it came."""
-    rows = 0
-    if request is not None and request.inputs:
-        shape = next(iter(request.inputs.values())).shape
-        rows = shape[0] if shape else 1
+    rows = 0 if request is None else request.rows
     version = message.model_version if served is None else served.version
     head = (arrived, monotonic(), message.id, "grpc", peer, message.model_name, version, rows)
     if response is None:

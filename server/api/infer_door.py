@@ -20,7 +20,6 @@ from server.domain.errors import (
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
-from server.domain.tensors import Array
 from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog
 from server.stages.route import Route
@@ -146,13 +145,15 @@ class InferDoor:
     def read(self, target: Target, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> Asked:
         """Decode a body. Raises a `ServingError`."""
         self._station.admit()
-        served = self.route.find(target.model, digits(target.model, target.version))
+        version = target.version
+        served = self.route.find(target.model, digits(target.model, version) if version else "")
         signature = served.facts.signature
         form: ReplyForm | None = None
         many = False
         if target.verb == "infer":
-            length = infer_http.header_length_of(headers.get(b"inference-header-content-length"))
-            request, form = infer_http.decode(body, length, signature, version=target.version, now=arrived)
+            header = headers.get(b"inference-header-content-length")
+            length = None if header is None else infer_http.header_length_of(header)
+            request, form = infer_http.decode(body, length, signature, version=version, now=arrived)
         else:
             request, many = _plain_request(body, headers, signature, target, arrived)
         if b"tercet-timeout-ms" in headers:
@@ -195,7 +196,7 @@ class InferDoor:
         if asked is None:
             request_id, rows, version = "", 0, target.version
         else:
-            request_id, rows, version = asked.request.id, _rows(asked.request.inputs), asked.served.version
+            request_id, rows, version = asked.request.id, asked.request.rows, asked.served.version
         batch_rows = queue_ns = compute_ns = 0
         if response is not None:
             batch_rows, queue_ns, compute_ns = response.batch_rows, response.queue_ns, response.compute_ns
@@ -251,9 +252,3 @@ async def _unless_gone(receive: Any, work: Coroutine[Any, Any, InferResponse], m
         if not running.done():
             running.cancel()
         del running  # what it raised holds this frame, and by that all that the request brought along
-
-
-def _rows(inputs: dict[str, Array]) -> int:
-    for array in inputs.values():
-        return int(array.shape[0]) if array.shape else 1
-    return 0

@@ -22,7 +22,7 @@ class InferRequest:
     deadline   of the monotonic clock, in seconds; `FOREVER` for none
     priority   1 is the highest; 0 is the model's default
     arrived    of the monotonic clock, in seconds
-    rows       of the inputs, where they are known to fit the model's signature; 0 where that is to be seen
+    rows       of the inputs, once they are known to fit the model's signature; 0 until then
     """
 
     model: str

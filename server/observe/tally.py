@@ -33,6 +33,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add_all(self, values: Sequence[float]) -> None:
+        bounds, counts = self.bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
+
     def add_many(self, value: float, times: int) -> None:
         """The same value, `times` times: what every request of a run shares."""
         self.counts[bisect_left(self.bounds, value)] += times

@@ -59,6 +59,7 @@ class Run:
         "answers",
         "began",
         "ended",
+        "failed",
         "inferred",
         "rows",
         "size",
@@ -75,6 +76,7 @@ class Run:
         self.rows = sum([ticket.rows for ticket in tickets])
         self.size = self.rows if tickets[0].lane is None else _elements(tickets)
         self.answers: list[dict[str, Array] | ServingError] = []
+        self.failed = False
         self.began = self.inferred = self.ended = 0
 
     def work(self) -> None:
@@ -87,6 +89,7 @@ class Run:
         try:
             self.answers = list(self._run(self.tickets))
         except Exception as error:
+            self.failed = True
             if len(self.tickets) == 1:
                 self.answers = [self._failure(error)]
             else:
@@ -298,33 +301,25 @@ class Batcher:
             self._note_quiet()
 
     def _count(self, run: Run) -> None:
-        good = [
-            ticket
-            for ticket, answer in zip(run.tickets, run.answers, strict=True)
-            if not isinstance(answer, ServingError)
-        ]
-        if not good:
-            return
+        good = run.tickets
+        if run.failed:
+            pairs = zip(run.tickets, run.answers, strict=True)
+            good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
+            if not good:
+                return
         tally = self._tally
         requests = len(good)
-        rows = sum(ticket.rows for ticket in good)
+        rows = sum([ticket.rows for ticket in good])
         input_ns = run.inferred - run.began
         infer_ns = run.ended - run.inferred
         output_ns = self._clock() - run.ended
         done_s = (run.ended + output_ns) / 1e9
-        queued = 0
-        whole = ended = 0
-        for ticket in good:
-            waited = run.began - ticket.queued
-            queued += waited
-            tally.queue_s.add(waited / 1e9)
-            if ticket.arrived and not ticket.settled:
-                took = done_s - ticket.arrived
-                tally.request_s.add(took)
-                whole += int(took * 1e9)
-                ended += 1
-        tally.success.add(ended, whole)
-        tally.queue.add(requests, queued)
+        waits = [run.began - ticket.queued for ticket in good]
+        wholes = [done_s - ticket.arrived for ticket in good if ticket.arrived and not ticket.settled]
+        tally.queue_s.add_all([wait / 1e9 for wait in waits])
+        tally.request_s.add_all(wholes)
+        tally.success.add(len(wholes), int(sum(wholes) * 1e9))
+        tally.queue.add(requests, sum(waits))
         tally.compute_input.add(requests, input_ns * requests)
         tally.compute_infer.add(requests, infer_ns * requests)
         tally.compute_output.add(requests, output_ns * requests)

@@ -79,7 +79,7 @@ class Route:
         if request.outputs:
             predicts.check_outputs(request.outputs)
         inputs = request.inputs
-        rows = request.rows or predicts.rows(inputs)
+        rows = request.rows = request.rows or predicts.rows(inputs)
         lane = _lane(inputs) if predicts.shapes_vary else None
         deadline = request.deadline if served.queue_timeout_s is None else _deadline(served, request)
         ticket = Ticket(inputs, rows, told, lane, deadline, request.arrived)
@@ -117,7 +117,7 @@ class Route:
         """Pre-process, predict, post-process, within the request's deadline."""
         seen = served.facts.signature
         seen.check_outputs(request.outputs)
-        rows = seen.rows(request.inputs)
+        rows = request.rows = seen.rows(request.inputs)
         request_id = request.id or uuid4().hex
         left = None if request.deadline == FOREVER else request.deadline - monotonic()
         try:
