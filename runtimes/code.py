@@ -9,6 +9,7 @@
 """
 
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,12 +51,37 @@ class Code:
         self._module = module
         self._name = function
         self._function: Callable[[dict[str, Array]], Any] = getattr(module, function)
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._closed = False
 
     def run(self, arrays: Tensors) -> dict[str, Array]:
         """Call the function on these arrays.
 
         Raises `InputRefused` in the words of a `ValueError`, or `RunFailed` with the cause attached.
         """
+        with self._lock:
+            self._runs += 1
+        try:
+            return self._call(arrays)
+        finally:
+            with self._lock:
+                self._runs -= 1
+                self._give_back()
+
+    def close(self) -> None:
+        """Forget the module: no run follows. What it holds is given back when the last run has ended."""
+        sys.modules.pop(self._module.__name__, None)
+        with self._lock:
+            self._closed = True
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """A module and its functions hold each other, and the garbage collector may come late."""
+        if self._closed and not self._runs:
+            self._module.__dict__.clear()
+
+    def _call(self, arrays: Tensors) -> dict[str, Array]:
         try:
             returned = self._function(dict(arrays))
         except ValueError as error:
@@ -65,10 +91,6 @@ class Code:
         if not isinstance(returned, Mapping):
             raise RunFailed(f"{self._name} returned a {type(returned).__name__}, not a dict of arrays")
         return {self._named(name): self._array(name, value) for name, value in returned.items()}
-
-    def close(self) -> None:
-        """Forget the module. No run is in progress, and none follows."""
-        sys.modules.pop(self._module.__name__, None)
 
     def _named(self, name: object) -> str:
         if isinstance(name, str):

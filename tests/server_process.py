@@ -79,9 +79,9 @@ class Server:
             time.sleep(every_s)
         raise AssertionError(f"not so within {within_s} s; the log:\n{self.log[-4000:]}")
 
-    def terminate(self) -> None:
-        """SIGTERM, and no wait."""
-        self._process.send_signal(signal.SIGTERM)
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send the signal, and do not wait."""
+        self._process.send_signal(number)
 
     def wait(self, within_s: float = 30.0) -> int:
         """The exit code, once it is gone."""
@@ -107,11 +107,15 @@ def running(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     wait: bool = True,
+    program: Sequence[str] = ("-m", "server.cli"),
 ) -> Iterator[Server]:
-    """Serve these repositories until the block is left; with `wait`, from when it is ready."""
+    """Serve these repositories until the block is left; with `wait`, from when it is ready.
+
+    `program` is what Python runs: the server, or one that a test has made to fail.
+    """
     ports = free_ports(3)
     command = [
-        *(sys.executable, "-m", "server.cli", "serve"),
+        *(sys.executable, *program, "serve"),
         *map(str, repositories),
         *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"),
         *(f"--http-port={ports[0]}", f"--grpc-port={ports[1]}", f"--metrics-port={ports[2]}"),

@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
 from functools import partial
 from importlib.metadata import version as installed_version
 from time import monotonic
@@ -66,6 +66,8 @@ class StartRefused(Exception):
     """The server cannot start as it is asked to; the sentence says why."""
 
 
+LEAVE = (signal.SIGTERM, signal.SIGINT)
+
 LAST_BREATH_S = 1.0
 """How long a thread that has nothing left to do may take to end."""
 
@@ -117,10 +119,24 @@ async def _until_told(settings: Settings) -> None:
         if not folder.is_dir():
             raise StartRefused(f"the model repository {folder} is not a folder")
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))
     await Process(settings).run(stopping)
+
+
+def _on_a_signal_to_leave(leave: Callable[[], object]) -> None:
+    """Call `leave` at the first of them, and ignore all others, until the process is gone.
+
+    The loop's own handlers end with the loop, and a signal between that and the exit would kill.
+    """
+
+    def told(*_: object) -> None:
+        for number in LEAVE:
+            signal.signal(number, signal.SIG_IGN)
+        with suppress(RuntimeError):  # the loop is closed: a part has died, and the process is going anyway
+            leave()
+
+    for number in LEAVE:
+        signal.signal(number, told)
 
 
 class Process:

@@ -31,7 +31,10 @@ class Pool:
             self._taken += 1
         future = self._threads.submit(work)
         future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # what it raised holds this frame, and by that all that the request brought along
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tests.lifecycle.shelf import plus
 
-
 TICK_S = 0.02
 """Longer than the kernel's file times are coarse, so that a move is seen to come after what was written."""
 

@@ -11,7 +11,7 @@ from server.domain.offer import ModelOffer, VersionOffer
 from tests.e2e.workshop import FLOAT, value, written
 
 
-def plus(amount: float, width: int = 2) -> bytes:
+def plus(amount: float, width: int | str = 2) -> bytes:
     """y = x + amount: an answer tells which content gave it."""
     return written(
         [helper.make_node("Add", ["x", "amount"], ["y"])],

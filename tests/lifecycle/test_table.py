@@ -1,16 +1,16 @@
 """Who serves what: the one place where a request finds its version."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from server.domain.catalogue import VersionFacts
-from server.domain.configuration import ModelConfig, Platform
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from server.domain.signature import Signature
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
+from server.lifecycle.loader import Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
-from server.observe.tally import Tally
-from server.scheduling.batcher import Batcher
+from tests.lifecycle.shelf import Shelf
 
 WAYS = {
     State.UNKNOWN: (),
@@ -22,32 +22,19 @@ WAYS = {
 """How a version comes to each state."""
 
 
-def served(model: str, version: int) -> ServedVersion:
-    """A version without a runtime: the table looks at its name and number alone."""
-    signature, tally = Signature(model, [], [], 0), Tally()
-    return ServedVersion(
-        facts=VersionFacts(
-            model=model,
-            version=version,
-            platform=Platform.ONNX,
-            config=ModelConfig(name=model),
-            signature=signature,
-            tally=tally,
-            devices=(),
-            load_seconds=0.0,
-        ),
-        fingerprint="",
-        predicts=signature,
-        batcher=Batcher(
-            model=model, version=version, batches=False, rule=None, slots=[], max_queue_size=1, tally=tally
-        ),
-        instances=[],
-        sessions=[],
-        pre=None,
-        post=None,
-        queue_timeout_s=None,
-        timeout_override=False,
-    )
+Make = Callable[[int], ServedVersion]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Make:
+    """Makes versions of the model m, as real as can be."""
+    shelf, loader = Shelf(tmp_path / "m"), Loader(cpu_budget=1, max_queue_size=1)
+
+    def make(number: int) -> ServedVersion:
+        version = shelf.put(number)
+        return loader.assemble(loader.load(shelf.offer(version), version, models=1), version.fingerprint)
+
+    return make
 
 
 def noted(table: Table, version: int, *states: State, reason: str = "") -> None:
@@ -55,35 +42,35 @@ def noted(table: Table, version: int, *states: State, reason: str = "") -> None:
         table.note(Status("m", version, state, reason))
 
 
-async def test_no_version_means_the_highest_that_serves():
+async def test_no_version_means_the_highest_that_serves(served):
     table = Table()
     for number in (2, 10, 9):
-        table.serve(served("m", number))
+        table.serve(served(number))
     assert table.find("m", "").facts.version == 10
     assert table.find("m", "9").facts.version == 9
     table.withdraw("m", 10)
     assert table.find("m", "").facts.version == 9
 
 
-async def test_a_version_may_be_written_with_leading_zeros():
+async def test_a_version_may_be_written_with_leading_zeros(served):
     table = Table()
-    one = served("m", 1)
+    one = served(1)
     table.know("m")
     table.serve(one)
     assert table.find("m", "001") is one
 
 
-async def test_a_swap_is_one_step_and_gives_the_old_one_back():
+async def test_a_swap_is_one_step_and_gives_the_old_one_back(served):
     table = Table()
-    old, new = served("m", 1), served("m", 1)
+    old, new = served(1), served(1)
     assert table.serve(old) is None
     assert table.serve(new) is old
     assert table.find("m", "") is table.find("m", "1") is new
 
 
-async def test_a_withdrawn_version_comes_back_once_and_is_found_no_more():
+async def test_a_withdrawn_version_comes_back_once_and_is_found_no_more(served):
     table = Table()
-    one = served("m", 1)
+    one = served(1)
     table.know("m")
     table.serve(one)
     assert table.withdraw("m", 1) is one

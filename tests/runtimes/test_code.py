@@ -1,7 +1,11 @@
 """A version's own code: how it is opened, what it may return, and whose fault each failure is."""
 
+import gc
 import stat
 import sys
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -204,3 +208,35 @@ def test_the_array_of_text_that_code_returned_is_left_as_it_was():
     array = np.array(["x"], object)
     as_tensor(array)
     assert array.tolist() == ["x"]
+
+
+def test_what_closed_code_held_is_given_back_at_once(tmp_path):
+    before = set(sys.modules)
+    code = pre(tmp_path, "class Table: pass\ntable = Table()\ndef preprocess(inputs):\n    return {}\n")
+    (name,) = set(sys.modules) - before
+    table = weakref.ref(sys.modules[name].table)
+    gc.disable()
+    try:
+        code.close()
+        assert table() is None
+    finally:
+        gc.enable()
+
+
+def test_a_run_that_outlives_the_closing_of_its_code_ends_as_it_would_have(tmp_path):
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    code = pre(
+        tmp_path,
+        "import pathlib, time\n"
+        "def preprocess(inputs):\n"
+        f"    pathlib.Path({str(begun)!r}).touch()\n"
+        f"    while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.001)\n"
+        "    return inputs\n",
+    )
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(code.run, {"x": np.array([1])})
+        while not begun.exists():
+            time.sleep(0.001)
+        code.close()
+        gate.touch()
+        assert running.result(10)["x"].tolist() == [1]
