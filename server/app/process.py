@@ -18,6 +18,7 @@ from importlib.metadata import version as installed_version
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import structlog
 import uvloop
 
@@ -118,6 +119,7 @@ async def _until_told(settings: Settings) -> None:
     for folder in settings.model_repository:
         if not folder.is_dir():
             raise StartRefused(f"the model repository {folder} is not a folder")
+    np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
     stopping = asyncio.Event()
     _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))
     await Process(settings).run(stopping)
