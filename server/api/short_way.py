@@ -37,6 +37,8 @@ OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 CLOSE = (b"connection", b"close")
 REMEMBERED_URLS = 4096
+LONGEST_REMEMBERED_URL = 512
+"""Anybody may send URLs, so they are kept neither in any number nor at any length."""
 AT_ONCE_BYTES = 65_536
 """Up to this size an answer is joined and written in one piece; a larger one is written as it lies."""
 
@@ -56,14 +58,15 @@ class Targets:
         try:
             return self._known[url]
         except KeyError:
-            if len(self._known) >= REMEMBERED_URLS:
-                self._known.clear()
             target = None
             if b"%" not in url and b"?" not in url and url.isascii():
                 target = target_of(url.decode())
             if target is not None and target.verb != "infer":
                 target = None
-            self._known[url] = target
+            if len(url) <= LONGEST_REMEMBERED_URL:
+                if len(self._known) >= REMEMBERED_URLS:
+                    self._known.clear()
+                self._known[url] = target
             return target
 
 

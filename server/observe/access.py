@@ -17,6 +17,8 @@ from typing import Self, TextIO
 from server.observe.logs import Lines
 
 EMPTY = '""'
+LONGEST_NAME = 255
+"""Of a model or a version, as of a folder. What a caller makes up may be longer, and is cut."""
 MOST_WRITES = 200
 """Gathered lines that may wait for a slow reader: some twenty megabytes at full speed."""
 
@@ -84,7 +86,8 @@ def _line(
     return (
         f'{{"event": "request", "at": "{_moment(int((epoch + ended) * 1000))}", '
         f'"request_id": {json.dumps(request_id) if request_id else EMPTY}, '
-        f'{_target(door, peer, model, version)}, "rows": {rows}, "batch_rows": {batch_rows}, '
+        f"{_target(door, peer, model[:LONGEST_NAME], version[:LONGEST_NAME])}, "
+        f'"rows": {rows}, "batch_rows": {batch_rows}, '
         f'"queue_us": {queue_ns // 1000}, "compute_us": {compute_ns // 1000}, '
         f'"total_us": {int((ended - arrived) * 1e6)}, "status": {status}}}\n'
     )

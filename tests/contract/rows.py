@@ -12,7 +12,7 @@ SERVICE = "inference.GRPCInferenceService"
 
 
 class Codes(NamedTuple):
-    """A row of contract.md, section 5: the same refusal by either protocol."""
+    """One row of the table of errors: what a refusal is called by either protocol, as in Triton."""
 
     http: int
     grpc: StatusCode

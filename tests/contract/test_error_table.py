@@ -1,4 +1,4 @@
-"""contract.md, section 5, row by row: the same trouble has its code over REST and its code over gRPC."""
+"""The table of errors, row by row: one trouble has one code over REST, one over gRPC, and one sentence."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ ROWS: dict[str, tuple[Asked, Codes]] = {
     "load from a repository by its name": (order("double", "load", "local"), UNSUPPORTED),
     "unload from a repository by its name": (order("double", "unload", "local"), UNSUPPORTED),
     "load of a name in no repository": (order("nobody", "load"), INTERNAL),
-    "load of a broken model": (order(BROKEN, "load"), INVALID),  # section 13
+    "load of a broken model": (order(BROKEN, "load"), INVALID),  # as a running Triton answers
     "a model that fails": (
         inference(Question("fragile", [Tensor("place", "INT64", [1, 1], [7])])),
         INTERNAL,

@@ -1,5 +1,6 @@
 """Whatever is wrong with a request, it gets its documented code and a sentence, and harms nobody."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import psutil
 import pytest
 
 from tests.contract.conftest import OPTIONS
-from tests.contract.line import in_chunks, request, to_model
+from tests.contract.line import PATIENCE_S, in_chunks, request, to_model
 from tests.contract.models import BROKEN, LARGEST, ODD_NAME
 from tests.contract.question import BINARY, FORMS, JSON, RAW, Question, Tensor, filled
-from tests.contract.rows import INVALID, Asker, Call, Rest
+from tests.contract.rows import INVALID, NOT_FOUND, Asker, Call, Rest
 from tests.contract.tables import bodies, garbage, messages, objects, orders, paths, questions
 from tests.server_process import Server, running
 
@@ -26,13 +27,13 @@ TABLES: dict[str, list[Rest | Call]] = {
 ROWS = [row for rows in TABLES.values() for row in rows]
 
 MOST_GROWTH_BYTES = 16 * 2**20
-"""Of the server's memory in `ROUNDS`, at most; each round brings it as much, and some 1,250 requests.
+"""Of the server's memory in `ROUNDS`, at most; each round sends it nearly as much, in some 1,250 requests.
 
 More than nothing, because the collector comes seldom (`server.app.process`): the circles that closed
 connections and grpcio's calls leave behind wait for it, some 20,000 objects of them, and then go.
 """
 ROUNDS = 8
-SETTLED_AFTER = 30
+SETTLED_AFTER = 50
 """Rounds after which the collector has found its pace, and nothing grows any more."""
 
 
@@ -107,6 +108,34 @@ def test_after_all_of_them_the_server_is_as_it_was(server: Server, asker: Asker)
     assert "Traceback" not in server.log
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = bytes.fromhex("000000040000000000")
+NOT_GRPC = {
+    "HTTP/1.1": request("/v2", method="GET"),
+    "zeros": bytes(1000),
+    "a handshake of TLS": bytes.fromhex("16030100c8010000c40303") + bytes(200),
+    "half a preface": PREFACE[:10],
+    "frames that there are not": PREFACE + b"\xff" * 1000,
+    "a frame too large": PREFACE + SETTINGS + bytes.fromhex("ffffff000000000001"),
+    "headers that are none": PREFACE + SETTINGS + bytes.fromhex("000004010500000001ffffffff"),
+    "half a frame": PREFACE + SETTINGS + bytes.fromhex("00ffff000100000001") + bytes(10),
+}
+
+
+@pytest.mark.parametrize("sent", NOT_GRPC)
+@pytest.mark.parametrize("front", ["server", "on_grpcio"])
+def test_what_is_no_grpc_on_its_port_harms_nobody(request: pytest.FixtureRequest, front: str, sent: str):
+    server: Server = request.getfixturevalue(front)
+    asker = Asker(server)
+    assert answers_a_good_request(asker)
+    host, _, port = server.grpc.partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(NOT_GRPC[sent])
+        assert answers_a_good_request(asker)
+    assert answers_a_good_request(asker)
+    asker.close()
+
+
 def test_its_memory_stays_flat(server: Server, asker: Asker):
     grown, opened = growth(server, asker, warm_up=4, rounds=ROUNDS)
     assert grown < MOST_GROWTH_BYTES
@@ -145,10 +174,28 @@ def test_a_large_request_that_is_refused_leaves_nothing_behind(
     asker.close()
 
 
+def test_names_that_are_made_up_leave_nothing_behind(server: Server, asker: Asker):
+    """Neither the paths and models that the doors remember, nor those that the log does, without end."""
+
+    def made_up(number: int, size: int) -> list[Rest | Call]:
+        question = Question(f"{number}".zfill(size), [filled("x", "FP32", 1, 4)])
+        over_grpc = question.over_grpc(RAW).SerializeToString()
+        return [
+            Rest("a path", question.over_http(JSON), 404, "is not found"),
+            Call("a model", "ModelInfer", over_grpc, NOT_FOUND.grpc, "is not found"),
+        ]
+
+    assert misfits(asker, made_up(0, 60_000)) == []
+    before = server.rss_bytes()
+    for number in range(1, 500):
+        assert misfits(asker, made_up(number, 60_000)) == []
+    assert server.rss_bytes() - before < 12 * LARGEST
+
+
 @pytest.mark.slow
 def test_its_memory_stays_flat_to_a_hundred_bytes_a_request(server: Server, asker: Asker):
-    grown, opened = growth(server, asker, warm_up=SETTLED_AFTER, rounds=2 * SETTLED_AFTER)
-    assert grown < 100 * 2 * SETTLED_AFTER * len(ROWS)
+    grown, opened = growth(server, asker, warm_up=SETTLED_AFTER, rounds=SETTLED_AFTER)
+    assert grown < 100 * SETTLED_AFTER * len(ROWS)
     assert opened <= 3
 
 

@@ -22,8 +22,9 @@ def answer(server: Server, model: str, version: str = "") -> float | None:
 
 
 def events(server: Server, event: str, **facts: object) -> list[dict[str, Any]]:
-    """The lines of the log that tell of this event with these facts."""
-    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    """The lines of the log that tell of this event with these facts; each comes a little after the event."""
+    whole, _, _ = server.log.rpartition("\n")
+    lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     return [
         line for line in lines if line["event"] == event and all(line.get(key) == facts[key] for key in facts)
     ]

@@ -60,7 +60,7 @@ def test_a_model_that_is_copied_slowly_is_never_loaded_half(server, repository):
             file.flush()
             time.sleep(2 * SETTLE_S)  # a copy that stalls for longer than files must lie still
     server.until(lambda: answer(server, "copied") == 7)
-    assert loads(server, "copied") == 1
+    server.until(lambda: loads(server, "copied") == 1)
     assert events(server, "version_unavailable", model="copied") == []
 
 
@@ -76,8 +76,7 @@ def test_a_new_version_that_is_copied_slowly_leaves_the_old_one_serving(server, 
         time.sleep(2 * SETTLE_S)
         assert answer(server, "grown") == 1
         file.write(content[-9:])
-    server.until(lambda: answer(server, "grown") == 2)
-    assert loads(server, "grown") == 2
+    server.until(lambda: answer(server, "grown") == 2 and loads(server, "grown") == 2)
 
 
 def test_a_broken_model_is_told_in_the_index_and_the_log_and_serves_once_it_is_mended(server, repository):
@@ -86,6 +85,7 @@ def test_a_broken_model_is_told_in_the_index_and_the_log_and_serves_once_it_is_m
     state, reason = server.index()["broken", "1"]
     assert state == "UNAVAILABLE"
     assert reason.startswith("model.onnx cannot be loaded")
+    server.until(lambda: events(server, "version_unavailable", model="broken") != [])
     (line,) = events(server, "version_unavailable", model="broken")
     assert (line["level"], line["reason"]) == ("error", reason)
     refused = asked(server, "broken")

@@ -120,7 +120,7 @@ def rows() -> Iterator[Rest]:
 
 
 def _not_served(path: str, named: str) -> Iterator[Rest]:
-    """What the contract's section 13 has for a model or version that is unknown or does not serve."""
+    """A model or version that is unknown or does not serve, as a running Triton answers."""
     for asked in ("", "/config", "/infer", "/predict"):
         yield _of_model(path + asked, 404, f"Request for unknown model: {named}")
     yield _of_model(path + "/ready", 400, f"Request for unknown model: {named}")
