@@ -104,7 +104,7 @@ class Candidate:
             versions=choice.versions,
             unsettled=choice.unsettled,
             broken=choice.broken,
-            on_disk=frozenset(snapshot.versions),
+            on_disk=frozenset(snapshot.versions) | snapshot.unreadable.keys(),
             labels={name: self._directory / name for name in labels},
         )
         return Look(offer, choice.wait_s)
