@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from model_repository.heldout import held_out, trained_on
@@ -32,7 +33,6 @@ def run(version, inputs):
         session = onnxruntime.InferenceSession(version / "model.onnx", providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
-    torch = pytest.importorskip("torch")
     model = torch.jit.load(version / "model.pt")
     with torch.inference_mode():
         return {"OUTPUT__0": model(torch.from_numpy(inputs["INPUT__0"])).numpy()}
@@ -149,8 +149,6 @@ def test_no_model_file_tells_where_it_was_made():
 
 def test_training_again_writes_the_same_bytes(tmp_path):
     """In a process of its own, with another hash seed; about 15 s."""
-    pytest.importorskip("skl2onnx")
-    pytest.importorskip("torch")
     subprocess.run(
         [sys.executable, REPOSITORY / "train.py", "--into", tmp_path],
         env=os.environ | {"PYTHONHASHSEED": "7"},
