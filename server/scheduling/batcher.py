@@ -11,7 +11,7 @@ thread and back would cost more than the run. All others go to their slot's own 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import monotonic_ns, time
+from time import monotonic_ns, thread_time_ns, time
 
 from server.domain.errors import (
     DeadlineExceeded,
@@ -58,6 +58,7 @@ class Run:
         "_version",
         "answers",
         "began",
+        "computed",
         "ended",
         "failed",
         "inferred",
@@ -77,7 +78,7 @@ class Run:
         self.size = self.rows if tickets[0].lane is None else _elements(tickets)
         self.answers: list[dict[str, Array] | ServingError] = []
         self.failed = False
-        self.began = self.inferred = self.ended = 0
+        self.began = self.inferred = self.ended = self.computed = 0
 
     def work(self) -> None:
         """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
@@ -86,6 +87,7 @@ class Run:
         request fails only itself.
         """
         self.began = monotonic_ns()
+        busy = thread_time_ns()
         try:
             self.answers = list(self._run(self.tickets))
         except Exception as error:
@@ -95,6 +97,7 @@ class Run:
             else:
                 self.answers = [self._run_alone(ticket) for ticket in self.tickets]
         self.ended = monotonic_ns()
+        self.computed = thread_time_ns() - busy
         if not self.inferred:
             self.inferred = self.began
 
@@ -286,7 +289,7 @@ class Batcher:
         self._idle.append(run.slot)
         tickets = run.tickets
         self._longest = max(run.size, self._longest)
-        self._pace.note(run.size, run.ended - run.began)
+        self._pace.note(run.size, run.ended - run.began, run.computed)
         self._count(run)
         for ticket, answer in zip(tickets, run.answers, strict=True):
             ticket.run = run
