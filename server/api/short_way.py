@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.config import Config
@@ -39,6 +39,8 @@ CLOSE = (b"connection", b"close")
 REMEMBERED_URLS = 4096
 LONGEST_REMEMBERED_URL = 512
 """Anybody may send URLs, so they are kept neither in any number nor at any length."""
+KNOWN_HEADS = 1024
+LONGEST_KNOWN_HEAD = 1024
 AT_ONCE_BYTES = 65_536
 """Up to this size an answer is joined and written in one piece; a larger one is written as it lies."""
 
@@ -70,6 +72,46 @@ class Targets:
             return target
 
 
+class Head(NamedTuple):
+    """What one head says, where it says the same every time.
+
+    headers   those that are read here
+    size      of the body, in bytes
+    """
+
+    target: Target
+    headers: dict[bytes, bytes]
+    size: int
+
+
+class Heads:
+    """Heads of plain requests that have come before, byte for byte: they need no parser.
+
+    A client sends the same head with other bodies behind it, again and again. Only a head that lay
+    whole in one read, with its whole body and nothing else, is kept: so it ends where the parser
+    saw it end, and the same bytes can only mean the same.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head and the body, if `data` is one whole request with a known head."""
+        end = data.find(b"\r\n\r\n", 0, LONGEST_KNOWN_HEAD) + 4
+        head = self._known.get(data[:end])
+        if head is not None and len(data) == end + head.size:
+            return head, data[end:]
+        return None
+
+    def keep(self, data: bytes, target: Target, headers: dict[bytes, bytes], size: int) -> None:
+        """`data` was a plain request that was answered here and leaves the connection open."""
+        end = data.find(b"\r\n\r\n", 0, LONGEST_KNOWN_HEAD) + 4
+        if end > 3 and len(data) == end + size:
+            if len(self._known) >= KNOWN_HEADS:
+                self._known.clear()
+            self._known[data[:end]] = Head(target, headers, size)
+
+
 class _Unheard:
     """What uvicorn wakes when a client leaves; here nobody sleeps."""
 
@@ -91,13 +133,13 @@ class Exchange:
         "_headers",
         "_protocol",
         "_route",
-        "_target",
         "_task",
         "_ticket",
         "disconnected",
         "keep_alive",
         "message_event",
         "response_complete",
+        "target",
     )
 
     def __init__(self, protocol: "ShortWay", door: InferDoor) -> None:
@@ -114,7 +156,7 @@ class Exchange:
 
     def open(self, target: Target, keep_alive: bool) -> None:
         """The head of a request is there."""
-        self._target = target
+        self.target = target
         self.keep_alive = keep_alive
         self.response_complete = False
 
@@ -124,7 +166,7 @@ class Exchange:
         self._headers = headers
         self._asked = None
         try:
-            self._asked = asked = self._door.read(self._target, headers, body, arrived)
+            self._asked = asked = self._door.read(self.target, headers, body, arrived)
             if asked.served.staged:
                 self._task = self._protocol.own_task(self._through_stages(asked))
             else:
@@ -189,7 +231,7 @@ class Exchange:
         self.response_complete = True
         self._ticket = self._task = None
         asked, self._asked = self._asked, None
-        self._door.note(self._target, self._protocol.peer, asked, response, self._arrived, status)
+        self._door.note(self.target, self._protocol.peer, asked, response, self._arrived, status)
         if not self.disconnected:
             self._protocol.answered(self.keep_alive)
 
@@ -222,6 +264,7 @@ class ShortWay(HttpToolsProtocol):
         self,
         door: InferDoor,
         targets: Targets,
+        heads: Heads,
         max_header_bytes: int,
         config: Config,
         server_state: ServerState,
@@ -231,11 +274,14 @@ class ShortWay(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._targets = targets
+        self._heads = heads
         self._max_header_bytes = max_header_bytes
         self._exchange = Exchange(self, door)
         self._own: dict[bytes, bytes] = {}
         self._plain = True
         self._short = False
+        self._between = True
+        self._fresh = b""
         self._in_head = False
         self._head_at_least = 0
         self._head_at_most = 0
@@ -267,10 +313,21 @@ class ShortWay(HttpToolsProtocol):
         self._heard_at = monotonic()
         if self._refused:
             return
-        self._received = len(data)
-        self._before = 0
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
+        if self._between and (self.cycle is None or self.cycle.response_complete):
+            known = self._heads.find(data)
+            if known is not None:
+                head, body = known
+                self._exchange.open(head.target, keep_alive=True)
+                self.cycle = self._exchange  # type: ignore[assignment]
+                self._exchange.start(head.headers, body)
+                return
+            self._fresh = data
+        else:
+            self._fresh = b""
+        self._received = len(data)
+        self._before = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -327,6 +384,7 @@ class ShortWay(HttpToolsProtocol):
         self._own = {}
         self._plain = True
         self._in_head = True
+        self._between = False
         self._head_at_least = -self._before
         self._head_at_most = 0
 
@@ -361,6 +419,7 @@ class ShortWay(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._between = True
         self._before = self._received  # a head that begins in this read may have all of it before it
         if not self._short:
             super().on_message_complete()
@@ -369,7 +428,11 @@ class ShortWay(HttpToolsProtocol):
             return
         self._short = False
         chunks, self._chunks = self._chunks, []
-        self._exchange.start(self._own, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        exchange = self._exchange
+        if self._fresh and exchange.keep_alive:
+            self._heads.keep(self._fresh, exchange.target, self._own, len(body))
+        exchange.start(self._own, body)
 
     def _may_be_short(self) -> bool:
         size = self._own.get(b"content-length", b"")

@@ -29,7 +29,7 @@ from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
-from server.api.short_way import ShortWay, Targets
+from server.api.short_way import Heads, ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
@@ -225,7 +225,7 @@ class Process:
             limit = settings.http_max_input_size
             infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
-            short_way = partial(ShortWay, infer, Targets(), settings.http_max_header_bytes)
+            short_way = partial(ShortWay, infer, Targets(), Heads(), settings.http_max_header_bytes)
             tasks.create_task(
                 self._http(HttpDoor(infer, rest), short_way, listeners["http"]), name="HTTP door"
             )

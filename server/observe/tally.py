@@ -33,11 +33,16 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def add_all(self, values: Sequence[float]) -> None:
+    def add_all(self, values: Sequence[float], total: float) -> None:
+        """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
         bounds, counts = self.bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self.total += sum(values)
+        lowest = bisect_left(bounds, min(values))
+        if lowest == bisect_left(bounds, max(values)):
+            counts[lowest] += len(values)
+        else:
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
+        self.total += total
 
     def add_many(self, value: float, times: int) -> None:
         """The same value, `times` times: what every request of a run shares."""

@@ -68,13 +68,15 @@ class Run:
         "tickets",
     )
 
-    def __init__(self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket]) -> None:
+    def __init__(
+        self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket], rows: int
+    ) -> None:
         self._model = model
         self._version = version
         self._batches = batches
         self.slot = slot
         self.tickets = tickets
-        self.rows = sum([ticket.rows for ticket in tickets])
+        self.rows = rows
         self.size = self.rows if tickets[0].lane is None else _elements(tickets)
         self.answers: list[dict[str, Array] | ServingError] = []
         self.failed = False
@@ -154,6 +156,7 @@ class Batcher:
         self._batches = batches
         self._rule = rule or BatchRule(max_batch_size=1)
         self._alone = rule is None
+        self._eager = self._rule.eager
         self._idle = deque(slots)
         self._slots = len(slots)
         self._queue = Queue(max_queue_size)
@@ -170,23 +173,20 @@ class Batcher:
         self._sweep_at = FOREVER
         self._closed = False
         self._quiet = asyncio.Event()
-        self._quiet.set()
 
     def submit(self, ticket: Ticket) -> None:
         """Put a ticket in the queue. Raises `QueueFull` or `ServerStopping`; else it will be settled."""
         if self._closed:
             raise ServerStopping()
-        if self._queue.full:
+        ticket.queued = now = self._clock()
+        if not self._queue.join(ticket):
             if ticket.arrived:
-                self._tally.failed("REJECTED", self._clock() - int(ticket.arrived * 1e9))
+                self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
             raise QueueFull(self._model, len(self._queue), self._expected_wait_s)
-        self._queue.join(ticket)
         self._tally.pending += 1
-        self._quiet.clear()
-        ticket.queued = self._clock()
         if ticket.deadline < self._sweep_at:
             self._sweep_by(ticket.deadline)
-        if self._idle and not self._looking:
+        if not self._looking and self._idle:
             self._look_soon()
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
@@ -205,6 +205,7 @@ class Batcher:
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
         self._closed = True
+        self._note_quiet()
         try:
             async with asyncio.timeout(within_s):
                 await self._quiet.wait()
@@ -237,34 +238,39 @@ class Batcher:
         while self._idle and len(self._queue):
             now = self._clock()
             soonest: int | None = None
-            tickets: list[Ticket] | None = None
-            for lane in self._queue.lanes:
-                answer = self._decide(lane, now)
+            lanes = self._queue.lanes
+            for lane in lanes:
+                answer = self._decide(lane, now, alone=len(lanes) == 1)
                 if isinstance(answer, Leave):
-                    tickets = self._queue.take(lane, answer.requests)
+                    tickets = self._queue.take(lane, answer.requests, answer.rows)
                     break
                 soonest = answer.us if soonest is None else min(soonest, answer.us)
-            if tickets is None:
+            else:
                 if soonest is not None:
                     self._hold = self._loop.call_later(soonest / 1e6, self._look)
                 return
-            if self._start(tickets, now):
+            if self._start(tickets, answer.rows, now):
                 return
 
-    def _decide(self, lane: deque[Ticket], now: int) -> Leave | Hold:
+    def _decide(self, lane: deque[Ticket], now: int, *, alone: bool) -> Leave | Hold:
+        """`alone`: no other lane waits, so the rows of the queue are the lane's."""
         if self._alone:
             return Leave(1, lane[0].rows)
+        if self._eager and alone and self._queue.rows <= self._rule.max_batch_size:
+            return Leave(len(lane), self._queue.rows)
         return self._rule.decide((ticket.rows for ticket in lane), (now - lane[0].queued) // 1000)
 
-    def _start(self, tickets: list[Ticket], now: int) -> bool:
+    def _start(self, tickets: list[Ticket], rows: int, now: int) -> bool:
         """Run a batch; True if it was run in place and the loop deserves a turn."""
         self._tally.pending -= len(tickets)
-        live = tickets if self._sweep is None else self._in_time(tickets, now)
-        if not live:
-            self._note_quiet()
-            return False
+        if self._sweep is not None:
+            tickets = self._in_time(tickets, now)
+            if not tickets:
+                self._note_quiet()
+                return False
+            rows = sum([ticket.rows for ticket in tickets])
         slot = self._idle.popleft()
-        run = Run(self._model, self._version, self._batches, slot, live)
+        run = Run(self._model, self._version, self._batches, slot, tickets, rows)
         self._running.add(run)
         if self._in_place and self._pace.is_short(run.size):
             run.work()
@@ -292,11 +298,11 @@ class Batcher:
         self._pace.note(run.size, run.ended - run.began, run.computed)
         self._count(run)
         for ticket, answer in zip(tickets, run.answers, strict=True):
-            ticket.run = run
-            if isinstance(answer, ServingError):
-                self._fail(ticket, answer)
+            if type(answer) is dict:
+                ticket.answer(answer, run)
             else:
-                ticket.answer(answer)
+                assert isinstance(answer, ServingError)
+                self._fail(ticket, answer)
         if len(self._queue):
             if not self._looking:
                 self._look_soon()
@@ -304,25 +310,29 @@ class Batcher:
             self._note_quiet()
 
     def _count(self, run: Run) -> None:
-        good = run.tickets
+        good, rows = run.tickets, run.rows
         if run.failed:
             pairs = zip(run.tickets, run.answers, strict=True)
             good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
             if not good:
                 return
+            rows = sum([ticket.rows for ticket in good])
         tally = self._tally
         requests = len(good)
-        rows = sum([ticket.rows for ticket in good])
         input_ns = run.inferred - run.began
         infer_ns = run.ended - run.inferred
         output_ns = self._clock() - run.ended
         done_s = (run.ended + output_ns) / 1e9
-        waits = [run.began - ticket.queued for ticket in good]
+        began = run.began
+        waits = [began - ticket.queued for ticket in good]
+        waited = sum(waits)
+        tally.queue.add(requests, waited)
+        tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
         wholes = [done_s - ticket.arrived for ticket in good if ticket.arrived and not ticket.settled]
-        tally.queue_s.add_all([wait / 1e9 for wait in waits])
-        tally.request_s.add_all(wholes)
-        tally.success.add(len(wholes), int(sum(wholes) * 1e9))
-        tally.queue.add(requests, sum(waits))
+        if wholes:
+            whole = sum(wholes)
+            tally.success.add(len(wholes), int(whole * 1e9))
+            tally.request_s.add_all(wholes, whole)
         tally.compute_input.add(requests, input_ns * requests)
         tally.compute_infer.add(requests, infer_ns * requests)
         tally.compute_output.add(requests, output_ns * requests)
@@ -358,5 +368,5 @@ class Batcher:
             self._sweep_by(soonest)
 
     def _note_quiet(self) -> None:
-        if not self._running and not len(self._queue):
+        if self._closed and not self._running and not len(self._queue):
             self._quiet.set()

@@ -9,7 +9,7 @@ Estimates follow a shorter time at once and a longer one slowly. Sizes between t
 """
 
 IN_PLACE_NS = 150_000
-"""A run that computes for less than this blocks the loop for less than two hand-overs between threads cost."""
+"""A run that computes for less blocks the loop for less than two hand-overs between threads cost."""
 
 SLOWER = 0.05
 """How far one longer run moves the estimate: some fifty of them, and it is believed."""

@@ -31,26 +31,27 @@ class Queue:
             return list(self._lanes.values())
         return sorted(self._lanes.values(), key=lambda lane: lane[0].queued)
 
-    @property
-    def full(self) -> bool:
-        return self._size >= self._max_size
-
-    def join(self, ticket: Ticket) -> None:
-        """Take a place; there is one unless the queue is `full`."""
+    def join(self, ticket: Ticket) -> bool:
+        """Take a place; False if there is none."""
+        if self._size >= self._max_size:
+            return False
         lane = self._lanes.get(ticket.lane)
         if lane is None:
             lane = self._lanes[ticket.lane] = deque()
         lane.append(ticket)
         self._size += 1
         self.rows += ticket.rows
+        return True
 
-    def take(self, lane: deque[Ticket], requests: int) -> list[Ticket]:
-        """The `requests` oldest of a lane."""
-        taken = [lane.popleft() for _ in range(requests)]
-        self._size -= requests
-        self.rows -= sum([ticket.rows for ticket in taken])
-        if not lane:
+    def take(self, lane: deque[Ticket], requests: int, rows: int) -> list[Ticket]:
+        """The `requests` oldest of a lane, which have so many `rows`."""
+        if requests == len(lane):
+            taken = list(lane)
             del self._lanes[taken[0].lane]
+        else:
+            taken = [lane.popleft() for _ in range(requests)]
+        self._size -= requests
+        self.rows -= rows
         return taken
 
     def leave(self, ticket: Ticket) -> bool:

@@ -46,6 +46,11 @@ class BatchRule:
                 raise ValueError(f"preferred batch size {size} is not between 1 and {self.max_batch_size}")
 
     @property
+    def eager(self) -> bool:
+        """Whether nobody ever waits for company, and no size is preferred: all leave that fit."""
+        return not self.max_queue_delay_us and not self.preferred_batch_sizes
+
+    @property
     def threshold(self) -> int:
         """The fewest rows with which a batch can leave before its delay is over."""
         if not self.max_queue_delay_us:

@@ -81,11 +81,12 @@ class Ticket:
     def settled(self) -> bool:
         return self._told is None
 
-    def answer(self, outputs: Tensors) -> None:
-        """Give the caller its rows, unless it has its answer already."""
+    def answer(self, outputs: Tensors, run: RunFacts) -> None:
+        """Give the caller its rows out of a run, unless it has its answer already."""
         told = self._told
         if told is not None:
             self._told = None
+            self.run = run
             self.outputs = outputs
             told(self)
 

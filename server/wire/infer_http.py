@@ -6,19 +6,17 @@ then remembered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
 
-import numpy as np
 import orjson
 
 from server.domain.errors import InvalidRequest, NotSupported
-from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
+from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import DATATYPES, VARIABLE, Array
-from server.wire import json_text, parameters, raw
+from server.wire import json_text, layout, parameters, raw
 from server.wire.classification import NO_LABELS, Labels
 from server.wire.form import AS_BYTES, AS_JSON, ReplyForm, form_of
 from server.wire.outputs import named, outputs_of
@@ -28,6 +26,8 @@ from server.wire.values import kind_of
 Chunk = bytes | memoryview
 
 _ONLY_BINARY = frozenset({"FP16", "BF16"})
+_OF_THE_FORM = frozenset({"binary_data_output"})
+"""Parameters of a request that say nothing but how its answer is to look."""
 
 
 def header_length_of(header: bytes | str | None) -> int | None:
@@ -54,17 +54,13 @@ def decode(
     """
     if header_length == 0:
         return _decode_raw_request(body, signature, version, now), AS_BYTES
-    if header_length is not None and header_length <= LONGEST_LAYOUT and type(body) is bytes:
-        layout = signature.remembered.get(body[:header_length])
-        if layout is not None and header_length + layout.size == len(body):
-            views = {
-                name: np.ndarray(shape, dtype, body, header_length + at)
-                for name, shape, dtype, at in layout.tensors
-            }
-            return InferRequest(
-                *(signature.model, version, views, "", layout.outputs, NO_PARAMETERS, FOREVER, 0, now),
-                layout.rows,
-            ), layout.form
+    if type(body) is bytes:
+        if header_length is None:
+            known = layout.find_json(body, signature, version, now)
+        else:
+            known = layout.find_binary(body, header_length, signature, version, now)
+        if known is not None:
+            return known
     if header_length is None:
         document = json_text.read(body)
         at = len(body)
@@ -100,61 +96,21 @@ def decode(
     else:
         wanted = [_wanted(output, binary, model) for output in _list(document, "outputs")]
         request.outputs, form = form_of(wanted, model, binary, signature.max_batch_size > 0)
-    if header_length is not None and given.keys() <= {"binary_data_output"}:
-        _remember(request, form, body, header_length, signature)
+    if type(body) is bytes and given.keys() <= _OF_THE_FORM:
+        if header_length is None:
+            layout.keep_json(body, document, request, form, signature)
+        else:
+            _keep_binary(body, header_length, request, form, signature)
     return request, form
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What the JSON before binary tensors says, where it can only say the same next time.
-
-    tensors   name, shape, dtype, and where it begins after the JSON
-    size      of all tensors, in bytes
-    """
-
-    tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]
-    size: int
-    rows: int
-    outputs: tuple[str, ...]
-    form: ReplyForm
-
-
-LONGEST_LAYOUT = 2048
-MOST_LAYOUTS = 256
-
-
-def _remember(
-    request: InferRequest, form: ReplyForm, body: raw.Buffer, header_length: int, signature: Signature
+def _keep_binary(
+    body: bytes, header_length: int, request: InferRequest, form: ReplyForm, signature: Signature
 ) -> None:
-    """Keep the layout of a request that fits, if the same JSON can only mean the same another time.
-
-    Clients send the same JSON with other bytes behind it, again and again: it is read once.
-    """
-    size = len(body) - header_length
-    arrays = request.inputs.values()
-    if (
-        request.id
-        or form.classes
-        or header_length > LONGEST_LAYOUT
-        or any(array.dtype.kind in "Ob" for array in arrays)
-        or sum(array.nbytes for array in arrays) != size
-    ):
-        return
-    try:
-        rows = signature.rows(request.inputs)
-    except InvalidRequest:
-        return  # whoever asked hears of it further on
-    tensors = []
-    at = 0
-    for name, array in request.inputs.items():
-        tensors.append((name, array.shape, array.dtype, at))
-        at += array.nbytes
-    if len(signature.remembered) >= MOST_LAYOUTS:
-        signature.remembered.clear()
-    signature.remembered[bytes(body[:header_length])] = _Layout(
-        tuple(tensors), size, rows, request.outputs, form
-    )
+    """Remember the JSON before tensors that are all bytes."""
+    size = sum(array.nbytes for array in request.inputs.values())
+    if size == len(body) - header_length and (known := layout.known_of(request, form, signature)):
+        layout.keep(signature, body[:header_length], layout.BinaryLayout(known))
 
 
 def _list(document: dict[str, Any], key: str) -> list[Any]:

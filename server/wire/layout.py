@@ -1,0 +1,176 @@
+"""What a request says besides its numbers, remembered: the same text comes again with other numbers.
+
+A client that asks a model asks it in one shape, so of all it sends only the elements change. What stands
+around them is read once and kept with the version's signature, for requests that fitted, and only where the
+same bytes can only mean the same another time: no id, no classes, no parameters but for the answer's form.
+"""
+
+import re
+import struct
+from collections.abc import Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from server.domain.errors import InvalidRequest
+from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
+from server.domain.signature import Signature
+from server.domain.tensors import Array
+from server.wire.form import ReplyForm
+
+LONGEST = 2048
+"""Bytes of text that are kept for one layout."""
+
+MOST = 256
+"""Layouts that are kept for one version."""
+
+Read = tuple[InferRequest, ReplyForm]
+
+
+class Known(NamedTuple):
+    """What every request of one layout has in common.
+
+    name, shape, dtype   of each tensor
+    """
+
+    tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]
+    rows: int
+    outputs: tuple[str, ...]
+    form: ReplyForm
+
+
+def known_of(request: InferRequest, form: ReplyForm, signature: Signature) -> Known | None:
+    """What is to be remembered of a request; None if its like may mean something else, or did not fit."""
+    if request.id or form.classes or request.parameters or request.priority or request.deadline != FOREVER:
+        return None
+    if any(array.dtype.kind in "Ob" for array in request.inputs.values()):
+        return None  # the elements of these are looked at one by one
+    try:
+        rows = signature.rows(request.inputs)
+    except InvalidRequest:
+        return None  # whoever asked hears of it further on
+    tensors = tuple((name, array.shape, array.dtype) for name, array in request.inputs.items())
+    return Known(tensors, rows, request.outputs, form)
+
+
+def keep(signature: Signature, text: bytes, layout: Any) -> None:
+    if len(text) <= LONGEST:
+        if len(signature.remembered) >= MOST:
+            signature.remembered.clear()
+        signature.remembered[text] = layout
+
+
+# Bytes after JSON
+
+
+class BinaryLayout:
+    """The tensors lie behind the text, one after the other."""
+
+    __slots__ = ("_common", "_tensors", "size")
+
+    def __init__(self, known: Known) -> None:
+        tensors = []
+        at = 0
+        for name, shape, dtype in known.tensors:
+            tensors.append((name, shape, dtype, at))
+            at += prod(shape) * dtype.itemsize
+        self._tensors = tuple(tensors)
+        self._common = known
+        self.size = at
+
+    def request(self, body: bytes, offset: int, model: str, version: str, now: float) -> Read:
+        """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
+        _, rows, outputs, form = self._common
+        views = {
+            name: np.ndarray(shape, dtype, body, offset + at) for name, shape, dtype, at in self._tensors
+        }
+        return InferRequest(model, version, views, "", outputs, NO_PARAMETERS, FOREVER, 0, now, rows), form
+
+
+def find_binary(
+    body: bytes, header_length: int, signature: Signature, version: str, now: float
+) -> Read | None:
+    """A request whose JSON is known; None for any other."""
+    layout = signature.remembered.get(body[:header_length])
+    if type(layout) is BinaryLayout and header_length + layout.size == len(body):
+        return layout.request(body, header_length, signature.model, version, now)
+    return None
+
+
+# Elements within JSON
+
+_ELEMENTS = b'"data":'
+_NUMBERS = re.compile(rb"[][\d\s,.eE+-]*")
+_CODES: Mapping[str, str] = {"float32": "f", "float64": "d"} | {
+    f"{sign}int{8 * size}": code.upper() if sign else code
+    for sign in ("", "u")
+    for size, code in ((1, "b"), (2, "h"), (4, "i"), (8, "q"))
+}
+"""struct's letter for each datatype of numbers that JSON can carry."""
+
+
+class JsonLayout:
+    """One tensor, whose elements stand between the text that it is known by and `tail`."""
+
+    __slots__ = ("_common", "_dtype", "_elements", "_name", "_shape", "tail")
+
+    def __init__(self, known: Known, tail: bytes) -> None:
+        ((self._name, self._shape, self._dtype),) = known.tensors
+        self._common = known
+        self._elements = struct.Struct(f"<{prod(self._shape)}{_CODES[self._dtype.name]}")
+        self.tail = tail
+
+    def array(self, text: bytes) -> Array | None:
+        """A flat JSON list as the tensor; None for anything else, which is to be read with more care.
+
+        struct checks while it converts: the count, the range, and no text, list or null among the
+        numbers. Only a bool passes for a number, and each has an `a` or a `u`.
+        """
+        if b"u" in text or b"a" in text:
+            return None
+        try:
+            packed = self._elements.pack(*orjson.loads(text))
+        except (orjson.JSONDecodeError, struct.error, OverflowError, TypeError):
+            return None
+        return np.ndarray(self._shape, self._dtype, packed)
+
+    def request(self, array: Array, model: str, version: str, now: float) -> Read:
+        _, rows, outputs, form = self._common
+        return InferRequest(
+            model, version, {self._name: array}, "", outputs, NO_PARAMETERS, FOREVER, 0, now, rows
+        ), form
+
+
+def find_json(body: bytes, signature: Signature, version: str, now: float) -> Read | None:
+    """A request whose text around the elements is known; None for any other."""
+    at = body.find(_ELEMENTS, 0, LONGEST) + len(_ELEMENTS)
+    layout = signature.remembered.get(body[:at])
+    if type(layout) is JsonLayout and body.endswith(layout.tail):
+        array = layout.array(body[at : len(body) - len(layout.tail)])
+        if array is not None:
+            return layout.request(array, signature.model, version, now)
+    return None
+
+
+def keep_json(
+    body: bytes, document: dict[str, Any], request: InferRequest, form: ReplyForm, signature: Signature
+) -> None:
+    """Remember a request of one tensor, if its elements stand where `find_json` will look for them."""
+    at = body.find(_ELEMENTS, 0, LONGEST) + len(_ELEMENTS)
+    if at < len(_ELEMENTS) or len(request.inputs) != 1:
+        return
+    numbers = _NUMBERS.match(body, at)
+    assert numbers is not None
+    tail = body[at + len(numbers.group().rstrip(b" \t\r\n,")) :]
+    known = known_of(request, form, signature)
+    if known is None or len(tail) > LONGEST or known.tensors[0][2].name not in _CODES:
+        return
+    try:
+        emptied = orjson.loads(body[:at] + b"[]" + tail)
+    except orjson.JSONDecodeError:
+        return
+    tensor = {**document["inputs"][0], "data": []}
+    if emptied == {**document, "inputs": [tensor]}:  # so nothing but the elements stood between the two
+        keep(signature, body[:at], JsonLayout(known, tail))
