@@ -214,13 +214,17 @@ def access_line(
     response: InferResponse | None,
     code: int,
 ) -> Record:
-    """What is known of a `ModelInfer` that is over, as far as it came."""
-    rows = 0 if request is None else request.rows
-    version = message.model_version if served is None else served.version
-    head = (arrived, monotonic(), message.id, "grpc", peer, message.model_name, version, rows)
+    """What is known of a `ModelInfer` that is over, as far as it came; `message` for what it did not read."""
+    ended = monotonic()
+    if request is None or served is None:
+        version = message.model_version if served is None else served.version
+        asked = (message.id, "grpc", peer, message.model_name, version)
+        return (arrived, ended, *asked, 0, 0, 0, 0, code)
+    asked = (request.id, "grpc", peer, request.model, served.version)
     if response is None:
-        return (*head, 0, 0, 0, code)
-    return (*head, response.batch_rows, response.queue_ns, response.compute_ns, code)
+        return (arrived, ended, *asked, request.rows, 0, 0, 0, code)
+    run = (response.batch_rows, response.queue_ns, response.compute_ns)
+    return (arrived, ended, *asked, request.rows, *run, code)
 
 
 class HealthDoor:

@@ -28,6 +28,7 @@ from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
 from server.wire import infer_proto
 from server.wire.codes import codes_of
+from server.wire.message_layout import MessageLayouts, find_message
 
 log = structlog.get_logger(__name__)
 
@@ -75,10 +76,12 @@ class Call:
                     f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
                     "--grpc-max-message-bytes allows"
                 )
-            self._message = message = parsed(pb.ModelInferRequest, payload)
-            self._served = served = front.route.find(message.model_name, message.model_version)
-            request, self._form = infer_proto.decode(message, served.facts.signature, now=self._arrived)
-            self._request = request
+            known = front.layouts.find(payload)
+            if known is None or not self._read_known(payload, *known):
+                self._read(payload)
+            served, request = self._served, self._request
+            assert served is not None
+            assert request is not None
             if time_remaining is not None:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
             if served.staged:
@@ -87,6 +90,23 @@ class Call:
                 self._ticket = front.route.begin(served, request, self._told)
         except Exception as error:
             self.fail(error)
+
+    def _read_known(self, payload: bytes, beginning: bytes, model: str, version: str) -> bool:
+        """Read a message that began like one before; False if the version that serves now has not seen it."""
+        self._served = served = self._front.route.find(model, version)
+        read = find_message(payload, beginning, version, served.facts.signature, self._arrived)
+        if read is None:
+            return False
+        self._request, self._form = read
+        return True
+
+    def _read(self, payload: bytes) -> None:
+        front = self._front
+        self._message = message = parsed(pb.ModelInferRequest, payload)
+        self._served = served = front.route.find(message.model_name, message.model_version)
+        signature = served.facts.signature
+        self._request, self._form = infer_proto.decode(message, signature, now=self._arrived)
+        front.layouts.keep(payload, message, self._request, self._form, signature)
 
     def cancel(self) -> None:
         """The client gave up, or its deadline passed: its queued work goes along."""
@@ -154,6 +174,7 @@ class InferFront:
         self.route = route
         self.station = station
         self.codes = codes
+        self.layouts = MessageLayouts()
         self.max_message_bytes = max_message_bytes
         self._access = access
         self._max_in_flight = max_in_flight

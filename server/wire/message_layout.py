@@ -1,0 +1,85 @@
+"""Messages that differ from one that came before in the bytes of one raw tensor alone: known without parsing.
+
+`server.wire.layout` for protobuf. A message of one tensor, as clients write it, ends in the entry of
+`raw_input_contents`, whose length the bytes before it say. So messages of one layout have one length and
+begin alike, up to where the tensor begins.
+"""
+
+from google.protobuf.message import DecodeError
+
+from protos import inference_pb2 as pb
+from server.domain.request import InferRequest
+from server.domain.signature import Signature
+from server.wire.form import ReplyForm
+from server.wire.layout import LONGEST, BinaryLayout, Read, keep, known_of
+
+MOST = 1024
+"""Beginnings that are kept, of all models together."""
+
+MOST_ALIKE = 4
+"""Beginnings of different lengths that are looked for in messages of one length."""
+
+
+class MessageLayouts:
+    """Which model a message asks, by how it begins. What it means there is kept with the model's version."""
+
+    def __init__(self) -> None:
+        self._asked: dict[bytes, tuple[str, str]] = {}
+        self._lengths: dict[int, tuple[int, ...]] = {}
+
+    def find(self, wire: bytes) -> tuple[bytes, str, str] | None:
+        """The known beginning of a message, its model and its version as written; None for any other."""
+        for length in self._lengths.get(len(wire), ()):
+            beginning = wire[:length]
+            asked = self._asked.get(beginning)
+            if asked is not None:
+                return beginning, *asked
+        return None
+
+    def keep(
+        self,
+        wire: bytes,
+        message: pb.ModelInferRequest,
+        request: InferRequest,
+        form: ReplyForm,
+        signature: Signature,
+    ) -> None:
+        """Remember a message, if its like can be told by how it begins."""
+        known = known_of(request, form, signature)
+        if known is None or len(known.tensors) != 1 or len(message.raw_input_contents) != 1:
+            return
+        content = message.raw_input_contents[0]
+        length = len(wire) - len(content)
+        if length > LONGEST or not wire.endswith(content) or not _stands_last(wire[:length], message):
+            return
+        alike = self._lengths.get(len(wire), ())
+        if length not in alike:
+            self._lengths[len(wire)] = (length, *alike)[:MOST_ALIKE]
+        if len(self._asked) >= MOST:
+            self._asked.clear()
+            self._lengths = {len(wire): (length,)}
+        self._asked[wire[:length]] = (message.model_name, message.model_version)
+        keep(signature, wire[:length], BinaryLayout(known))
+
+
+def find_message(
+    wire: bytes, beginning: bytes, version: str, signature: Signature, now: float
+) -> Read | None:
+    """A message whose beginning is known to this version of its model; None if it is not."""
+    layout = signature.remembered.get(beginning)
+    if type(layout) is BinaryLayout and len(beginning) + layout.size == len(wire):
+        return layout.request(wire, len(beginning), signature.model, version, now)
+    return None
+
+
+def _stands_last(beginning: bytes, message: pb.ModelInferRequest) -> bool:
+    """Whether `beginning` says all of the message but the bytes of its one tensor, which follow it."""
+    size = len(message.raw_input_contents[0])
+    try:
+        emptied = pb.ModelInferRequest.FromString(beginning + bytes(size))
+    except DecodeError:
+        return False
+    if list(emptied.raw_input_contents) != [bytes(size)]:
+        return False
+    emptied.raw_input_contents[0] = message.raw_input_contents[0]
+    return emptied == message
