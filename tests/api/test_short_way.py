@@ -116,6 +116,50 @@ def test_the_same_request_gets_the_same_bytes_by_either_way(server, case):
     assert by_short.startswith(b"HTTP/1.1 ")
 
 
+@pytest.mark.parametrize("case", BOTH_WAYS)
+def test_a_request_that_came_before_gets_the_same_bytes_again(server, case):
+    path, body, headers = BOTH_WAYS[case]
+    answers = [ask(server, request(path, body, *headers)) for _ in range(3)]
+    assert answers[1:] == [ask(server, request(path, body, *headers, chunked=True))] * 2
+
+
+def test_a_head_that_came_before_is_known_wherever_its_bytes_come_to_lie(server):
+    """In one read with its body, cut anywhere, before another request and behind one."""
+    text = request(IRIS, IN_JSON)
+    good = ask(server, text)
+    other = request(IRIS, b"{")
+    with connect(server) as connection:
+        for cut in range(1, len(text), 7):
+            connection.sendall(text)
+            assert answer(connection) == good
+            connection.sendall(text[:cut])
+            time.sleep(0.005)
+            connection.sendall(text[cut:])
+            assert answer(connection) == good
+        connection.sendall(text + other + text + text)
+        received = b""
+        while received.count(b"HTTP/1.1") < 4 or not received.endswith(good):
+            received += connection.recv(65_536)
+        assert received.startswith(good + b"HTTP/1.1 400")
+        assert received.endswith(b"}" + good + good)
+
+
+def test_a_known_head_with_a_body_of_another_length_is_read_as_it_stands(server):
+    text = request(IRIS, IN_JSON)
+    head, _, body = text.partition(b"\r\n\r\n")
+    with connect(server) as connection:
+        for _ in range(2):
+            connection.sendall(text)
+            good = answer(connection)
+        connection.sendall(head + b"\r\n\r\n" + body[:-3])
+        time.sleep(0.05)
+        connection.sendall(body[-3:] + b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b'{"live":true}'):
+            received += connection.recv(65_536)
+        assert received.startswith(good + b"HTTP/1.1 200")
+
+
 def test_a_connection_asks_as_often_as_it_likes(server):
     with connect(server) as connection:
         answers = set()
