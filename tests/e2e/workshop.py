@@ -154,5 +154,6 @@ def furnish(repository: Path) -> None:
     put(repository, "slow", slow(), ONE_BY_ONE)
     put(repository, "picky", times(2, 1), "max_batch_size: 8", pre_py=PICKY_PRE, post_py=PICKY_POST)
     put(repository, "curious", echo(), "max_batch_size: 8", pre_py=CURIOUS_PRE, post_py=CURIOUS_POST)
+    put(repository, "größe: 2.5 kg & more", times(2, 1))
     put(repository, "animals", times(1, 3), LABELS)
     (repository / "animals" / "animals.txt").write_text("cat\ndog\nemu\n")
