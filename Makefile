@@ -23,14 +23,18 @@ ready_to_serve := .venv/.serve-$(key)
 ready_to_test := .venv/.test-$(key)
 install := $(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# Triton's load generator, from a wheel that still has it, and beside it the two libraries that it wants
+analyzer := .venv/perf_analyzer
+wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
+
 # $(call step,NAME,COMMAND) says what it does and, last, what failed
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all lint bench models clean
+.PHONY: help serve test test-all lint bench models perf-analyzer clean
 
 help: ## show these commands
-	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) and 8002 (metrics)
 	@exec $(bin)/tercet serve model_repository $(ARGS)
@@ -53,6 +57,8 @@ bench: $(ready_to_test) ## measure requests per second, latency and CPU per requ
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)
 
+perf-analyzer: $(analyzer)/perf_analyzer ## fetch perf_analyzer, Triton's load generator: its tests then run too
+
 clean: ## remove all that was made here, the environment too
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis protos/*_pb2.py protos/*_pb2.pyi
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -68,3 +74,14 @@ $(ready_to_serve): $(sources)
 $(ready_to_test): $(ready_to_serve)
 	$(call step,install tercet[$(more_extras)],$(install) --editable '.[$(more_extras)]')
 	@touch $@
+
+$(analyzer)/perf_analyzer: | $(ready_to_serve)
+	@rm -rf $(analyzer) && mkdir -p $(analyzer)/fetched
+	$(call step,fetch perf_analyzer,$(bin)/python -m pip download --quiet --disable-pip-version-check \
+		--no-deps --only-binary :all: --dest $(analyzer)/fetched $(wheels))
+	$(call step,fetch libb64 (a Debian package),cd $(analyzer)/fetched && apt-get download --quiet libb64-0d && \
+		dpkg-deb --extract libb64-0d_*.deb .)
+	$(call step,unpack them,cd $(analyzer)/fetched && for wheel in *.whl; do ../../bin/python -m zipfile -e $$wheel .; done)
+	@mv $(analyzer)/fetched/usr/lib/*/libb64.so.0d $(analyzer)/fetched/nvidia/cuda_runtime/lib/libcudart.so.12 \
+		$(analyzer)/fetched/tritonclient-*.data/data/bin/perf_analyzer $(analyzer)
+	@chmod +x $(analyzer)/perf_analyzer && rm -r $(analyzer)/fetched

@@ -2,20 +2,22 @@
 
     setup(context)                           optional, called once before the first request
     preprocess(inputs), postprocess(outputs) dict of arrays -> dict of arrays
+    preprocess(inputs, request)              the same, told what else the client asked; postprocess alike
     INPUTS of pre.py, OUTPUTS of post.py     optional: what clients see, where the model's own
                                              inputs or outputs differ
 
 `raise ValueError("sentence")` says that the request is at fault; any other exception is the code's.
 """
 
+import inspect
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,30 +42,56 @@ class Context:
     parameters: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a function that takes a second argument is told of the request.
+
+    id           the client's own; where it gave none, the one that the server's log uses
+    parameters   those that the protocol leaves to the model, `sequence_*` among them; read-only
+    priority     1 is the highest; 0 is the model's default
+    """
+
+    id: str = ""
+    parameters: Mapping[str, bool | int | float | str] = field(default_factory=lambda: MappingProxyType({}))
+    priority: int = 0
+
+
+NO_REQUEST = Request()
+"""Stands in where no client asked, as for a golden example."""
+
+
 class Code:
     """One opened file. `run` may be called from several threads at once, as the file's author must know.
 
-    contract   the tensors that clients see on this side of the model; None for the model's own
+    contract        the tensors that clients see on this side of the model; None for the model's own
+    takes_request   whether the function wants to know more of a request than its arrays
     """
 
-    def __init__(self, module: ModuleType, function: str, contract: tuple[TensorSpec, ...] | None) -> None:
+    def __init__(
+        self,
+        module: ModuleType,
+        function: str,
+        contract: tuple[TensorSpec, ...] | None,
+        takes_request: bool,
+    ) -> None:
         self.contract = contract
+        self.takes_request = takes_request
         self._module = module
         self._name = function
-        self._function: Callable[[dict[str, Array]], Any] = getattr(module, function)
+        self._function: Callable[..., Any] = getattr(module, function)
         self._lock = threading.Lock()
         self._runs = 0
         self._closed = False
 
-    def run(self, arrays: Tensors) -> dict[str, Array]:
-        """Call the function on these arrays.
+    def run(self, arrays: Tensors, request: Request = NO_REQUEST) -> dict[str, Array]:
+        """Call the function on these arrays; `request` is passed on where the function takes it.
 
         Raises `InputRefused` in the words of a `ValueError`, or `RunFailed` with the cause attached.
         """
         with self._lock:
             self._runs += 1
         try:
-            return self._call(arrays)
+            return self._call((dict(arrays), request) if self.takes_request else (dict(arrays),))
         finally:
             with self._lock:
                 self._runs -= 1
@@ -81,9 +109,9 @@ class Code:
         if self._closed and not self._runs:
             self._module.__dict__.clear()
 
-    def _call(self, arrays: Tensors) -> dict[str, Array]:
+    def _call(self, arguments: tuple[Any, ...]) -> dict[str, Array]:
         try:
-            returned = self._function(dict(arrays))
+            returned = self._function(*arguments)
         except ValueError as error:
             raise InputRefused(str(error)) from error
         except (Exception, SystemExit) as error:  # a model's code must not end the server
@@ -162,10 +190,41 @@ def _open(path: Path, context: Context, function: str, contract: str) -> Code:
             raise
         except BaseException as error:  # sys.exit too: a model's code must not end the server
             raise ModelBroken(f"{_place(path, error)}: {_raised(error)}") from error
-        return Code(module, function, _contract(path, contract, getattr(module, contract, None)))
+        return Code(
+            module,
+            function,
+            _contract(path, contract, getattr(module, contract, None)),
+            _takes_request(path, function, getattr(module, function)),
+        )
     except BaseException:
         del sys.modules[module.__name__]
         raise
+
+
+def _takes_request(path: Path, name: str, function: Callable[..., Any]) -> bool:
+    """Whether the request is the function's second argument: what is required, or is named `request`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some callables that are not written in Python do not say
+        return False
+    alone, told = _binds(signature, 1), _binds(signature, 2)
+    if told and (not alone or list(signature.parameters)[1:2] == ["request"]):
+        return True
+    if alone:
+        return False
+    line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
+    raise ModelBroken(
+        f"{path.name}{f' line {line}' if line else ''}: {name}{signature} is to take the arrays, "
+        "or the arrays and the request"
+    )
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _place(path: Path, error: BaseException) -> str:

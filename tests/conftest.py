@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.analyzer import perf_analyzer
+
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -10,12 +12,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow tests unless asked for, and those of CUDA or a browser where there is none."""
+    """Deselect the slow tests unless asked for, and those that need what is not here."""
     unwanted = set() if config.getoption("--run-slow") else {"slow"}
     if not Path("/dev/nvidia0").exists():
         unwanted.add("cuda")
     if not CHROMIUM.exists():
         unwanted.add("browser")
+    if perf_analyzer() is None:
+        unwanted.add("perf_analyzer")
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -23,6 +27,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_collectionfinish() -> list[str]:
-    if CHROMIUM.exists():
-        return []
-    return [f"the tests in a browser are left out: there is no {CHROMIUM} (apt-get install chromium)"]
+    lines = []
+    if not CHROMIUM.exists():
+        lines.append(
+            f"the tests in a browser are left out: there is no {CHROMIUM} (apt-get install chromium)"
+        )
+    if perf_analyzer() is None:
+        lines.append("the tests with perf_analyzer are left out: it is not there (make perf-analyzer)")
+    return lines

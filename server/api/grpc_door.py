@@ -164,9 +164,7 @@ class GrpcDoor:
         return metadata.model_metadata_message(facts, versions)
 
     async def model_config(self, message: Any, context: Any) -> Any:
-        return configuration.model_config_response(
-            self._catalogue.facts(message.name, message.version).config
-        )
+        return configuration.model_config_response(self._catalogue.facts(message.name, message.version))
 
     async def model_statistics(self, message: Any, context: Any) -> Any:
         return statistics.model_statistics_message(counted(self._catalogue, message.name, message.version))

@@ -151,7 +151,7 @@ def _add_metadata(
     @app.get(MODEL + "/config")
     @app.get(VERSION + "/config")
     async def model_config(model: str, version: str = "") -> Response:
-        return JSONResponse(configuration.model_config(_facts(catalogue, model, version).config))
+        return JSONResponse(configuration.model_config(_facts(catalogue, model, version)))
 
 
 def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:

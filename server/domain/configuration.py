@@ -16,6 +16,9 @@ from server.domain.tensors import VARIABLE, TensorSpec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+MODEL_FILE = "tercet.model_file"
+"""The parameter in which a configuration that shows clients' tensors keeps those of the model file itself."""
+
 
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""

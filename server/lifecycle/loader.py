@@ -224,7 +224,7 @@ def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Ten
         if pre is None:
             return example.inputs
         try:
-            return pre.run(example.inputs, "golden example")
+            return pre.run(example.inputs, "golden example", example.parameters)
         except ServingError:
             continue
     return None

@@ -1,12 +1,14 @@
 """A version's own pre- or post-processing code, with its failures told apart."""
 
+from types import MappingProxyType
 from typing import Literal
 
 import structlog
 
-from runtimes.code import Code
+from runtimes.code import NO_REQUEST, Code, Request
 from runtimes.errors import InputRefused, RunFailed
 from server.domain.errors import InvalidRequest, StageFailed
+from server.domain.request import NO_PARAMETERS, Parameters
 from server.domain.tensors import Array, Tensors, TensorSpec
 
 log = structlog.get_logger(__name__)
@@ -32,10 +34,15 @@ class Part:
         """No run is in progress, and none follows."""
         self._code.close()
 
-    def run(self, tensors: Tensors, request_id: str) -> dict[str, Array]:
+    def run(
+        self, tensors: Tensors, request_id: str, parameters: Parameters = NO_PARAMETERS, priority: int = 0
+    ) -> dict[str, Array]:
         """Raises `InvalidRequest` in the code's own words, or `StageFailed`, whose cause goes to the log."""
+        request = NO_REQUEST
+        if self._code.takes_request:
+            request = Request(id=request_id, parameters=MappingProxyType(parameters), priority=priority)
         try:
-            return self._code.run(tensors)
+            return self._code.run(tensors, request)
         except InputRefused as refusal:
             raise InvalidRequest(str(refusal)) from None
         except RunFailed as failure:

@@ -19,6 +19,7 @@ from protos.json_values import json_values
 from protos.pool import POOL
 from server.domain.configuration import (
     ALL_VERSIONS,
+    MODEL_FILE,
     DynamicBatching,
     InstanceGroup,
     InstanceKind,
@@ -113,6 +114,12 @@ def read_nothing(model: str) -> Reading:
 
 
 def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batches_known: bool) -> Reading:
+    try:
+        _take_tensors_of_the_file(message)
+    except json_format.ParseError:
+        raise _invalid(
+            file, places, "parameters", f"has '{MODEL_FILE}', which is no configuration in JSON; leave it out"
+        ) from None
     for fault in faults(message, model, batches_known):
         raise _invalid(file, places, fault.field, fault.sentence)
     message.name = model
@@ -125,6 +132,20 @@ def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batche
         file=file,
         places=places,
     )
+
+
+def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:
+    """A configuration as clients read it shows what they send; here it is to say what the file takes."""
+    if MODEL_FILE not in message.parameters:
+        return
+    own = json_format.Parse(message.parameters[MODEL_FILE].string_value, pb.ModelConfig())
+    del message.parameters[MODEL_FILE]
+    if own.input:
+        del message.input[:]
+        message.input.extend(own.input)
+    if own.output:
+        del message.output[:]
+        message.output.extend(own.output)
 
 
 def _not_served(message: pb.ModelConfig) -> str:

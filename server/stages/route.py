@@ -124,13 +124,13 @@ class Route:
             async with asyncio.timeout(left):
                 inputs: Tensors = request.inputs
                 if served.pre is not None:
-                    inputs = await self._stage(served, "pre", served.pre, inputs, request_id)
+                    inputs = await self._stage(served, "pre", served.pre, inputs, request, request_id)
                     rows = _rows_for_model(served, inputs, request_id)
                 ticket = await self._predict(served, request, inputs, rows)
                 assert ticket.outputs is not None
                 outputs = ticket.outputs
                 if served.post is not None:
-                    outputs = await self._stage(served, "post", served.post, outputs, request_id)
+                    outputs = await self._stage(served, "post", served.post, outputs, request, request_id)
         except TimeoutError:
             raise DeadlineExceeded(request.model) from None
         missing = [name for name in request.outputs or seen.output_names if name not in outputs]
@@ -142,10 +142,18 @@ class Route:
         return respond(served, request, ticket, outputs)
 
     async def _stage(
-        self, served: ServedVersion, name: StageName, part: Part, tensors: Tensors, request_id: str
+        self,
+        served: ServedVersion,
+        name: StageName,
+        part: Part,
+        tensors: Tensors,
+        request: InferRequest,
+        request_id: str,
     ) -> dict[str, Array]:
         began = monotonic()
-        done = await self._pool.run(served.facts.model, lambda: part.run(tensors, request_id))
+        done = await self._pool.run(
+            served.facts.model, lambda: part.run(tensors, request_id, request.parameters, request.priority)
+        )
         served.facts.tally.stage(name).add(monotonic() - began)
         return done
 

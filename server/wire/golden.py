@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.domain.errors import InvalidRequest
+from server.domain.request import Parameters
 from server.domain.tensors import Array
-from server.wire import json_text
-from server.wire.tensor_json import datatype_of, elements_of, name_of, shape_of
+from server.wire import json_text, parameters
+from server.wire.tensor_json import datatype_of, elements_of, name_of, parameters_of, shape_of
 from server.wire.values import kind_of
 
 DEFAULT_TOLERANCE = 1e-4
@@ -24,12 +25,14 @@ class GoldenExample:
     """One request and its right answer.
 
     request     as it is written: the body of an infer request
+    parameters  those of the request that go to the model
     tolerance   how far a number may be off, absolutely and relatively
     """
 
     name: str
     request: Mapping[str, Any]
     inputs: Mapping[str, Array]
+    parameters: Parameters
     outputs: Mapping[str, Array]
     tolerance: float
 
@@ -41,6 +44,7 @@ def read(text: bytes, name: str) -> GoldenExample:
         return GoldenExample(
             name,
             inputs=_tensors(document, "request", "input"),
+            parameters=parameters.read(parameters_of(document["request"], "the request"), now=0.0)[2],
             outputs=_tensors(document, "response", "output"),
             tolerance=_tolerance(document),
             request=document["request"],

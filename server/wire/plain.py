@@ -1,7 +1,8 @@
 """Inference for people: business objects or a file in, plain JSON out.
 
-One object `{input: value}` is one row; a list of them, or `{"instances": [...]}`, is several. A
-model with one input also takes its bare value. No shape, datatype or batch dimension is written.
+One object `{input: value}` is one row; a list of them, or `{"instances": [...]}`, is several, and
+beside the instances there may be `parameters`, as in an infer request. A model with one input also
+takes its bare value. No shape, datatype or batch dimension is written.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from server.domain.errors import InvalidRequest
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import DATATYPES, VARIABLE, Array, TensorSpec
-from server.wire import json_text, values
+from server.wire import json_text, parameters, values
 from server.wire.raw import Buffer, one_element, written
+from server.wire.tensor_json import parameters_of
 
 _INSTANCES = "instances"
 
@@ -34,7 +36,11 @@ def decode(body: Buffer, signature: Signature, *, version: str = "", now: float)
         raise InvalidRequest(f"the list of objects for model '{signature.model}' is empty")
     read = [_row(row, f"row {index}: " if many else "", signature) for index, row in enumerate(rows)]
     inputs = {name: _stacked(name, read) for name in read[0]} if signature.max_batch_size else read[0]
-    return InferRequest(signature.model, version, inputs, arrived=now), many
+    request = InferRequest(signature.model, version, inputs, arrived=now)
+    if _wraps(document, signature):
+        given = parameters_of(document, "the request")
+        request.deadline, request.priority, request.parameters = parameters.read(given, now)
+    return request, many
 
 
 def decode_file(content: bytes, signature: Signature, *, version: str = "", now: float) -> InferRequest:
@@ -70,12 +76,17 @@ def encode(response: InferResponse, many: bool, batched: bool) -> bytes:
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 
 
-def _rows(document: Any, signature: Signature) -> tuple[Sequence[Any], bool]:
-    if (
+def _wraps(document: Any, signature: Signature) -> bool:
+    """Whether the rows are the document's instances."""
+    return (
         type(document) is dict
         and type(document.get(_INSTANCES)) is list
         and not _has_field(signature, _INSTANCES)
-    ):
+    )
+
+
+def _rows(document: Any, signature: Signature) -> tuple[Sequence[Any], bool]:
+    if _wraps(document, signature):
         return document[_INSTANCES], True
     if type(document) is not list:
         return [document], False

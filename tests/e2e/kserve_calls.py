@@ -1,7 +1,11 @@
 """What kserve's clients do with a running server, in a process of its own: kserve and tritonclient each
 bring a protobuf package `inference`, and one process cannot hold both.
 
-Takes the HTTP and the gRPC address; writes what came of each call as JSON.
+    samples HTTP GRPC    what came of every call to the sample models
+    workshop HTTP GRPC   what came of calls that take too long, or name a model oddly
+    crowd GRPC           what came of many calls at once to a model that takes them one by one
+
+Writes it as JSON.
 """
 
 import asyncio
@@ -15,8 +19,10 @@ import grpc
 import httpx
 import numpy as np
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve.protocol.infer_type import RequestedOutput
 
 from tests.e2e.golden import golden
+from tests.e2e.line import HALF_A_SECOND
 
 IRIS = golden("iris/1/examples/one_of_each.json")
 DIABETES = golden("diabetes/1/examples/two_patients.json")
@@ -25,14 +31,30 @@ SEVEN = golden("digits/1/examples/seven.json")
 logging.disable(logging.CRITICAL)  # kserve logs every refusal before it raises it
 
 
-def request(model: str, inputs: dict[str, np.ndarray], *, binary: bool, id: str = "") -> InferRequest:
+DATATYPES = {"float32": "FP32", "int64": "INT64", "object": "BYTES"}
+
+
+def request(
+    model: str,
+    inputs: dict[str, np.ndarray],
+    *,
+    binary: bool,
+    id: str = "",
+    outputs: list[str] | None = None,
+    **parameters: Any,
+) -> InferRequest:
     tensors = []
     for name, array in inputs.items():
-        datatype = "BYTES" if array.dtype == object else "FP32"
-        tensor = InferInput(name, list(array.shape), datatype)
+        tensor = InferInput(name, list(array.shape), DATATYPES[array.dtype.name])
         tensor.set_data_from_numpy(array, binary_data=binary)
         tensors.append(tensor)
-    return InferRequest(model, tensors, request_id=id or None, parameters={"binary_data_output": binary})
+    return InferRequest(
+        model,
+        tensors,
+        request_id=id or None,
+        parameters={"binary_data_output": binary, **parameters},
+        request_outputs=None if outputs is None else [RequestedOutput(name) for name in outputs],
+    )
 
 
 async def told(call: Awaitable[Any]) -> Any:
@@ -41,9 +63,11 @@ async def told(call: Awaitable[Any]) -> Any:
         answer = await call
     except httpx.HTTPStatusError as refusal:
         return [refusal.response.status_code, refusal.response.json()["error"]]
+    except httpx.TimeoutException as given_up:
+        return type(given_up).__name__
     except grpc.RpcError as refusal:
         return [refusal.code().name, refusal.details()]
-    if isinstance(answer, bool):
+    if isinstance(answer, (bool, dict)):
         return answer
     return {
         "id": answer.id,
@@ -55,21 +79,31 @@ async def told(call: Awaitable[Any]) -> Any:
 
 async def over_rest(url: str) -> dict[str, Any]:
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client, InferenceRESTClient() as v1:
+        heard: dict[str, str] = {}
 
-        async def infer(model: str, inputs: dict[str, np.ndarray], *, binary: bool, id: str = "") -> Any:
-            return await told(
-                client.infer(url, request(model, inputs, binary=binary, id=id), model_name=model)
-            )
+        async def infer(
+            model: str, inputs: dict[str, np.ndarray], *, binary: bool, id: str = "", **how: Any
+        ) -> Any:
+            asked = request(model, inputs, binary=binary, id=id, outputs=how.pop("outputs", None))
+            return await told(client.infer(url, asked, model_name=model, **how))
 
         wrong = {"measurements": np.zeros((1, 3), np.float32)}
+        whole = f"{url}/v2/models/iris/infer"
         return {
             "live": await told(client.is_server_live(url)),
             "live by v1": await told(v1.is_server_live(url)),
-            "ready": await told(client.is_server_ready(url)),
+            "ready": await told(client.is_server_ready(url, headers={"x-any": "1"}, timeout=5)),
             "iris is ready": await told(client.is_model_ready(url, "iris")),
             "nobody is ready": await told(client.is_model_ready(url, "nobody")),
-            "iris": await infer("iris", IRIS.inputs, binary=True, id="7"),
+            "iris": await infer("iris", IRIS.inputs, binary=True, id="7", response_headers=heard),
+            "headers of the answer": heard,
             "iris in JSON": await infer("iris", IRIS.inputs, binary=False),
+            "iris with headers": await infer(
+                "iris", IRIS.inputs, binary=True, headers={"tercet-timeout-ms": "0"}
+            ),
+            "one output": await infer("iris", IRIS.inputs, binary=True, outputs=["label"]),
+            "a dict": await told(client.infer(url, IRIS.request, model_name="iris")),
+            "a graph": await told(client.infer(whole, IRIS.request, is_graph_endpoint=True)),
             "diabetes": await infer("diabetes", DIABETES.inputs, binary=True),
             "diabetes in JSON": await infer("diabetes", DIABETES.inputs, binary=False),
             "digits": await infer("digits", SEVEN.inputs, binary=True),
@@ -82,13 +116,19 @@ async def over_rest(url: str) -> dict[str, Any]:
 async def over_grpc(address: str) -> dict[str, Any]:
     async with InferenceGRPCClient(address) as client:
         wrong = {"measurements": np.zeros((1, 3), np.float32)}
+        headers = [("x-any", "1")]
         return {
-            "live": await told(client.is_server_live()),
-            "ready": await told(client.is_server_ready()),
-            "iris is ready": await told(client.is_model_ready("iris")),
+            "live": await told(client.is_server_live(timeout=5, headers=headers)),
+            "ready": await told(client.is_server_ready(timeout=5, headers=headers)),
+            "iris is ready": await told(client.is_model_ready("iris", timeout=5, headers=headers)),
             "nobody is ready": await told(client.is_model_ready("nobody")),
-            "iris": await told(client.infer(request("iris", IRIS.inputs, binary=True, id="7"))),
+            "iris": await told(
+                client.infer(request("iris", IRIS.inputs, binary=True, id="7"), timeout=5, headers=headers)
+            ),
             "iris in typed fields": await told(client.infer(request("iris", IRIS.inputs, binary=False))),
+            "one output": await told(
+                client.infer(request("iris", IRIS.inputs, binary=True, outputs=["label"]))
+            ),
             "diabetes": await told(client.infer(request("diabetes", DIABETES.inputs, binary=True))),
             "digits": await told(client.infer(request("digits", SEVEN.inputs, binary=True))),
             "digits_onnx": await told(client.infer(request("digits_onnx", SEVEN.inputs, binary=True))),
@@ -97,8 +137,63 @@ async def over_grpc(address: str) -> dict[str, Any]:
         }
 
 
-async def main(http: str, grpc_address: str) -> None:
-    print(json.dumps({"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}))
+async def workshop_over_rest(url: str) -> dict[str, Any]:
+    async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
+        return {
+            "too long": await told(client.infer(url, slow(HALF_A_SECOND), model_name="slow", timeout=0.05)),
+            "in time": await told(client.infer(url, slow(1), model_name="slow", timeout=None)),
+            "parameters": await told(client.infer(url, curious(), model_name="curious")),
+            "odd name": await told(client.infer(url, odd(), model_name=ODD)),
+            "odd name is ready": await told(client.is_model_ready(url, ODD)),
+        }
+
+
+async def workshop_over_grpc(address: str) -> dict[str, Any]:
+    async with InferenceGRPCClient(address) as client:
+        return {
+            "too long": await told(client.infer(slow(HALF_A_SECOND), timeout=0.05)),
+            "in time": await told(client.infer(slow(1), timeout=None)),
+            "parameters": await told(client.infer(curious())),
+            "odd name": await told(client.infer(odd())),
+            "odd name is ready": await told(client.is_model_ready(ODD)),
+        }
+
+
+ODD = "größe: 2.5 kg & more"
+
+
+def odd() -> InferRequest:
+    return request(ODD, {"x": np.ones((1, 1), np.float32)}, binary=True)
+
+
+def slow(rounds: int) -> InferRequest:
+    return request("slow", {"rounds": np.array([[rounds]], np.int64)}, binary=True)
+
+
+def curious() -> InferRequest:
+    sent = {"unit": "cm", "depth": 3, "lit": True, "sequence_id": 5, "sequence_start": True}
+    return request("curious", {"x": np.ones((1, 1), np.float32)}, binary=True, id="7", **sent)
+
+
+async def crowd(address: str) -> list[Any]:
+    """What came of each of eight calls at once; one client tries a call again by its own rule."""
+    async with InferenceGRPCClient(address) as client:
+        return await asyncio.gather(*(told(client.infer(slow(HALF_A_SECOND))) for _ in range(8)))
+
+
+async def main(whom: str, *addresses: str) -> None:
+    if whom == "samples":
+        http, grpc_address = addresses
+        came: Any = {"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}
+    elif whom == "workshop":
+        http, grpc_address = addresses
+        came = {
+            "rest": await workshop_over_rest(f"http://{http}"),
+            "grpc": await workshop_over_grpc(grpc_address),
+        }
+    else:
+        came = await crowd(*addresses)
+    print(json.dumps(came, default=bytes.decode))
 
 
 if __name__ == "__main__":

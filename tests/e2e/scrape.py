@@ -7,7 +7,8 @@ import httpx
 from tests.server_process import Server
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def scrape(server: Server) -> list[tuple[str, dict[str, str], float]]:
@@ -16,9 +17,15 @@ def scrape(server: Server) -> list[tuple[str, dict[str, str], float]]:
     The parser of prometheus_client would not do: it puts `_total` behind the names of counters.
     """
     text = httpx.get(f"http://{server.metrics}/metrics").text
-    return [
-        (name, dict(_LABEL.findall(labels)), float(value)) for name, labels, value in _SAMPLE.findall(text)
-    ]
+    return [(name, _labels(written), float(value)) for name, written, value in _SAMPLE.findall(text)]
+
+
+def _labels(written: str) -> dict[str, str]:
+    plain = {"n": "\n"}
+    return {
+        name: _ESCAPED.sub(lambda found: plain.get(found[1], found[1]), value)
+        for name, value in _LABEL.findall(written)
+    }
 
 
 def metric(server: Server, name: str, **labels: str) -> float:

@@ -119,6 +119,31 @@ def postprocess(outputs):
     return outputs
 """
 
+CURIOUS_PRE = """
+import json
+import numpy as np
+
+INPUTS = [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}]
+
+def preprocess(inputs, request):
+    try:
+        request.parameters["mine"] = True
+    except TypeError:
+        told = json.dumps([request.id, dict(request.parameters), request.priority])
+    return {"said": np.full(inputs["x"].shape, told.encode(), object)}
+"""
+
+CURIOUS_POST = """
+import json
+import numpy as np
+
+OUTPUTS = [{"name": name, "datatype": "BYTES", "shape": [-1, 1]} for name in ("before", "after")]
+
+def postprocess(outputs, request):
+    told = json.dumps([request.id, dict(request.parameters), request.priority])
+    return {"before": outputs["heard"], "after": np.full(outputs["heard"].shape, told.encode(), object)}
+"""
+
 
 def furnish(repository: Path) -> None:
     """Fill an empty repository."""
@@ -128,5 +153,7 @@ def furnish(repository: Path) -> None:
     put(repository, "echo", echo(), "max_batch_size: 8")
     put(repository, "slow", slow(), ONE_BY_ONE)
     put(repository, "picky", times(2, 1), "max_batch_size: 8", pre_py=PICKY_PRE, post_py=PICKY_POST)
+    put(repository, "curious", echo(), "max_batch_size: 8", pre_py=CURIOUS_PRE, post_py=CURIOUS_POST)
+    put(repository, "größe: 2.5 kg & more", times(2, 1))
     put(repository, "animals", times(1, 3), LABELS)
     (repository / "animals" / "animals.txt").write_text("cat\ndog\nemu\n")

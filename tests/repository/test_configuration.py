@@ -258,6 +258,27 @@ def test_json_is_refused_by_the_same_rules_with_its_field(text: str, said: str):
         read_json(text, "m")
 
 
+@pytest.mark.parametrize("text", ["", "5", "[1]", '"x"', "null", '{"input": 5}', "{" * 100_000, '{"a": 1}'])
+def test_tensors_of_the_model_file_that_cannot_be_read_are_refused(text: str):
+    config = json.dumps({"parameters": {"tercet.model_file": {"string_value": text}}})
+    with pytest.raises(ConfigInvalid, match=r"parameters: has 'tercet.model_file', which is no"):
+        read_json(config, "m")
+
+
+def test_the_tensors_of_the_model_file_stand_in_for_those_that_clients_see():
+    text = """
+    max_batch_size: 8
+    input { name: "IMAGE" data_type: TYPE_STRING dims: [ 1 ] }
+    output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] }
+    parameters { key: "tercet.model_file" value { string_value:
+      '{"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["2"]}]}' } }
+    """
+    config = read_text(text.encode(), "m", "m/config.pbtxt").config
+    assert config.inputs == (TensorConfig(name="x", datatype="FP32", dims=(2,)),)
+    assert config.outputs == (TensorConfig(name="y", datatype="FP32", dims=(3,)),)
+    assert config.parameters == {}
+
+
 def test_long_integers_of_json_may_be_strings():
     text = '{"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1", 3]}]}'
     assert read_json(text, "m").config.inputs[0].dims == (-1, 3)

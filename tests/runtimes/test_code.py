@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtimes.code import Code, Context, as_tensor, open_post, open_pre
+from runtimes.code import Code, Context, Request, as_tensor, open_post, open_pre
 from runtimes.errors import InputRefused, ModelBroken, RunFailed
 from runtimes.tensors import TensorSpec
 
@@ -41,6 +41,42 @@ def test_postprocess_of_post_py_is_called(tmp_path):
     code = open_post(tmp_path / "post.py", context(tmp_path))
     assert code.contract == (TensorSpec("label", "BYTES", (-1, 1)),)
     assert code.run({})["label"].tolist() == [[b"seven"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("inputs", False),
+        ("inputs, unit='cm'", False),
+        ("*arrays", False),
+        ("inputs, **more", False),
+        ("inputs, request", True),
+        ("inputs, asked", True),
+        ("inputs, request=None", True),
+        ("inputs, request, unit='cm'", True),
+    ],
+)
+def test_a_function_is_told_of_the_request_where_it_takes_one(tmp_path, arguments, told):
+    source = f"def preprocess({arguments}):\n    return {{'id': [str(locals().get('request') or '')]}}\n"
+    code = pre(tmp_path, source)
+    assert code.takes_request is told
+    code.run({}, Request(id="7"))
+
+
+def test_what_it_is_told_are_the_id_the_parameters_and_the_priority(tmp_path):
+    code = pre(
+        tmp_path,
+        "def preprocess(inputs, request):\n"
+        "    return {'told': [request.id, request.parameters['unit'], str(request.priority)]}\n",
+    )
+    asked = Request(id="7", parameters={"unit": "cm"}, priority=2)
+    assert code.run({}, asked)["told"].tolist() == [b"7", b"cm", b"2"]
+    with pytest.raises(FrozenInstanceError):
+        asked.id = "8"
+
+
+def test_a_function_that_does_not_say_what_it_takes_is_given_the_arrays_alone(tmp_path):
+    assert pre(tmp_path, "preprocess = dict\n").run({"x": np.ones(1)})["x"].tolist() == [1]
 
 
 def test_setup_is_called_once_with_the_context(tmp_path):
@@ -138,6 +174,12 @@ def test_code_that_calls_exit_fails_its_request_and_not_the_server(tmp_path):
         ),
         ("import sys\nsys.exit(3)\n", r"pre\.py line 2: SystemExit: 3"),
         ("x = 1\n", r"pre\.py has no function preprocess"),
+        (
+            "\ndef preprocess(): ...\n",
+            r"pre\.py line 2: preprocess\(\) is to take the arrays, or the arrays and the request",
+        ),
+        ("def preprocess(a, b, c): ...\n", r"pre\.py line 1: preprocess\(a, b, c\) is to take"),
+        ("def preprocess(inputs, *, request): ...\n", r"preprocess\(inputs, \*, request\) is to take"),
         ("INPUTS = 5\ndef preprocess(inputs): ...\n", r"INPUTS in pre\.py is a int, not a list"),
         (
             "INPUTS = [{'name': 'x'}]\ndef preprocess(inputs): ...\n",

@@ -1,7 +1,9 @@
 """The configuration in force, as clients read it."""
 
 import json
+from typing import Any
 
+from server.domain.catalogue import VersionFacts
 from server.domain.configuration import (
     ALL_VERSIONS,
     DynamicBatching,
@@ -13,7 +15,12 @@ from server.domain.configuration import (
     TensorConfig,
     VersionPolicy,
 )
-from server.wire.configuration import model_config, model_config_response
+from server.domain.signature import Signature
+from server.domain.tensors import TensorSpec
+from server.observe.tally import Tally
+from server.repository.configuration import read_json
+from server.wire import configuration
+from server.wire.configuration import model_config_response
 
 FILLED_IN = ModelConfig(
     name="tiny",
@@ -29,6 +36,29 @@ FILLED_IN = ModelConfig(
     default_model_filename="model.onnx",
     dynamic_batching=DynamicBatching(preferred_batch_size=(4, 8), max_queue_delay_microseconds=100),
 )
+
+
+def facts(config: ModelConfig, **seen: tuple[TensorSpec, ...]) -> VersionFacts:
+    """One version of the model; `seen` are inputs or outputs that its own code makes."""
+    rows = config.max_batch_size or 0
+    own = {
+        "inputs": tuple(tensor.spec(rows > 0) for tensor in config.inputs),
+        "outputs": tuple(tensor.spec(rows > 0) for tensor in config.outputs),
+    }
+    return VersionFacts(
+        model=config.name,
+        version=1,
+        platform="onnxruntime_onnx",
+        config=config,
+        signature=Signature(config.name, **{**own, **seen}, max_batch_size=rows),
+        tally=Tally(),
+        devices=("cpu",),
+        load_seconds=0.1,
+    )
+
+
+def model_config(config: ModelConfig, **seen: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    return configuration.model_config(facts(config, **seen))
 
 
 def test_what_was_filled_in_is_there_though_the_operator_wrote_nothing():
@@ -104,6 +134,39 @@ def test_a_model_that_runs_requests_alone_has_no_dynamic_batching():
 
 
 def test_the_message_says_the_same():
-    config = model_config_response(FILLED_IN).config
+    config = model_config_response(facts(FILLED_IN)).config
     assert config.max_batch_size == 8
     assert list(config.dynamic_batching.preferred_batch_size) == [4, 8]
+
+
+IMAGE = TensorSpec("IMAGE", "BYTES", (-1, 1))
+
+
+def test_the_inputs_are_those_that_clients_see_where_the_versions_code_makes_them():
+    config = model_config(FILLED_IN, inputs=(IMAGE,))
+    assert [(x["name"], x["data_type"], x["dims"]) for x in config["input"]] == [
+        ("IMAGE", "TYPE_STRING", [1])
+    ]
+    assert [(y["name"], y["label_filename"]) for y in config["output"]] == [("Y", "labels.txt")]
+    unbatched = ModelConfig(name="m", max_batch_size=0, outputs=FILLED_IN.outputs)
+    shown = model_config(unbatched, outputs=(TensorSpec("Z", "FP32", (2, -1)),))
+    assert [(y["name"], y["dims"]) for y in shown["output"]] == [("Z", [2, -1])]
+
+
+def test_what_clients_read_and_send_back_says_what_the_operator_said():
+    declared = ModelConfig(
+        name="tiny",
+        max_batch_size=8,
+        inputs=(TensorConfig(name="X", datatype="FP32", dims=(1,), reshape=(), optional=True),),
+        outputs=FILLED_IN.outputs,
+        parameters={"threads": "2"},
+    )
+    sent = model_config(declared, inputs=(IMAGE,), outputs=(TensorSpec("Z", "FP32", (-1, 2)),))
+    read = read_json(json.dumps(sent), "tiny").config
+    assert (read.inputs, read.outputs) == (declared.inputs, declared.outputs)
+    assert read.parameters == {"threads": "2"}
+    assert "tercet" not in str(read.declared)
+
+
+def test_the_model_files_tensors_are_not_told_twice():
+    assert model_config(FILLED_IN)["parameters"] == {}

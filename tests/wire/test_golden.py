@@ -23,6 +23,11 @@ def test_an_example_is_a_request_its_answer_and_a_tolerance():
     assert example.tolerance == 0.01
 
 
+def test_an_example_may_have_parameters_for_the_model():
+    request = {**GOOD["request"], "parameters": {"unit": "cm", "timeout": 5}}
+    assert golden.read(orjson.dumps({**GOOD, "request": request}), "one").parameters == {"unit": "cm"}
+
+
 def test_half_floats_may_be_written_as_numbers():
     tensor = {"name": "X", "shape": [2], "datatype": "FP16", "data": [1, 0.5]}
     example = golden.read(orjson.dumps({**GOOD, "request": {"inputs": [tensor]}}), "half")

@@ -45,6 +45,15 @@ def test_a_list_of_objects_is_several_rows(wrap: Any):
     assert many
 
 
+def test_parameters_stand_beside_the_instances():
+    beside = {"parameters": {"unit": "cm", "priority": 2, "timeout": 3_000_000}}
+    request, _ = ask({"instances": [FLAT], **beside}, HOUSE)
+    assert request.parameters == {"unit": "cm"}
+    assert (request.priority, request.deadline) == (2, 8.0)
+    with pytest.raises(InvalidRequest, match="'parameters' of the request"):
+        ask({"instances": [FLAT], "parameters": 5}, HOUSE)
+
+
 def test_a_field_may_be_left_out_where_the_model_says_so():
     assert "town" not in inputs({"rooms": 3, "area": 70}, HOUSE)
 
