@@ -181,12 +181,12 @@ class GrpcDoor:
 
     async def load(self, message: Any, context: Any) -> Any:
         overrides = control.load_of(message)
-        await self._control.load(message.model_name, overrides.config, overrides.files)
+        await self._control.load(message.model_name, overrides.config, overrides.files, overrides.version)
         return pb.RepositoryModelLoadResponse()
 
     async def unload(self, message: Any, context: Any) -> Any:
-        control.unload_of(message)
-        await self._control.unload(message.model_name)
+        asked = control.unload_of(message)
+        await self._control.unload(message.model_name, asked.version)
         return pb.RepositoryModelUnloadResponse()
 
     def _guarded(self, answer: Answer, request: type[Message]) -> Answer:

@@ -200,13 +200,13 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
     @app.post("/v2/repository/models/{model}/load")
     async def load(model: str, request: Request) -> Response:
         overrides = control.decode_load(await body_of(request))
-        await orders.load(model, overrides.config, overrides.files)
+        await orders.load(model, overrides.config, overrides.files, overrides.version)
         return Response(status_code=200)
 
     @app.post("/v2/repository/models/{model}/unload")
     async def unload(model: str, request: Request) -> Response:
-        control.decode_unload(await body_of(request))
-        await orders.unload(model)
+        asked = control.decode_unload(await body_of(request))
+        await orders.unload(model, asked.version)
         return Response(status_code=200)
 
     @app.post("/v2/repository/{repository}/index")

@@ -85,19 +85,22 @@ class Manager:
         """Wait until a model is as wanted, if it can be. A caller who leaves does not stop the work."""
         await asyncio.shield(self._begin(model))
 
-    async def settled(self, model: str) -> None:
+    async def settled(self, model: str, asked: int | None = None) -> None:
         """Wait until a model is as wanted. Raises `LoadUnknown` or `LoadFailed` if it could not be.
 
-        What failed before is tried again, once for all who ask at the same time.
+        What failed before is tried again, once for all who ask at the same time. Where one version is
+        `asked` for, what becomes of the others is not told.
         """
         for version in self.table.statuses(model):
-            self._failed.pop((model, version), None)
+            if asked in (None, version):
+                self._failed.pop((model, version), None)
         await self.settle(model)
         problem = self.table.problem(model)
         if problem is not None:
             raise LoadUnknown(model, problem.reason)
         offer = self._offers.get(model)
-        for version in sorted(offer.versions.keys() | offer.broken.keys()) if offer else ():
+        offered = offer.versions.keys() | offer.broken.keys() if offer else frozenset()
+        for version in sorted(offered if asked is None else offered & {asked}):
             status = self.table.statuses(model).get(version)
             if status is not None and status.reason and status.reason != UNLOADED:
                 raise LoadFailed(model, version, status.reason)
@@ -168,6 +171,9 @@ class Manager:
 
     def _report(self, offer: ModelOffer) -> None:
         """A model that cannot be served as it stands. A bad edit does not stop what serves already."""
+        if offer.one_by_one:
+            kept = offer.versions.keys() | offer.unsettled
+            self._unload(offer.name, self.table.versions(offer.name).keys() - kept)
         serving = self.table.versions(offer.name)
         known = self.table.problem(offer.name)
         if known is None or known.reason != offer.problem:
@@ -242,9 +248,12 @@ class Manager:
             loading.cancel()
 
     def _retire_leftovers(self, offer: ModelOffer) -> None:
-        """Versions that are not wanted go once those that are wanted serve, or when their folder is gone."""
+        """Versions that are not wanted go once those that are wanted serve, or when their folder is gone.
+
+        Where versions are named one by one, nobody waits for a successor.
+        """
         serving = self.table.versions(offer.name)
-        complete = (
+        complete = offer.one_by_one or (
             all(version in serving for version in offer.versions)
             and not offer.unsettled | offer.broken.keys()
         )
@@ -256,10 +265,15 @@ class Manager:
             and (complete or version not in offer.on_disk)
         ]
         self._unload(offer.name, leftovers)
-        known = offer.on_disk | offer.unsettled | offer.broken.keys()
+        wanted = offer.versions.keys() | offer.unsettled | offer.broken.keys()
         for version, status in list(self.table.statuses(offer.name).items()):
-            if version not in known and status.state is State.UNAVAILABLE:
+            if status.state is not State.UNAVAILABLE or version in wanted:
+                continue
+            if version not in offer.on_disk:
                 self._drop(offer.name, version)
+            elif offer.one_by_one:  # it had failed, and is not to be served any more
+                self._failed.pop((offer.name, version), None)
+                self._note(offer.name, version, State.UNAVAILABLE, UNLOADED)
 
     def _put_away(self, model: str, reason: str) -> None:
         """What failed of a model that is not to be served is out for the same reason as the rest of it."""
