@@ -38,7 +38,7 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
-from server.observe.metrics import Measured, ProcessCollector, TallyCollector, registry
+from server.observe.metrics import MachineCollector, Measured, ProcessCollector, TallyCollector, registry
 from server.repository.scanner import Scanner
 from server.settings import Settings
 from server.stages.pool import Pool
@@ -187,6 +187,7 @@ class Process:
         return Manager(
             loader,
             load_threads=settings.model_load_thread_count,
+            retries=settings.model_load_retry_count,
             retire_within_s=settings.exit_timeout_secs,
         )
 
@@ -238,6 +239,7 @@ class Process:
                 (
                     TallyCollector(lambda: _measured(manager)),
                     ProcessCollector(lambda: access.dropped if access else 0),
+                    *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )
             tasks.create_task(

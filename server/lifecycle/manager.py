@@ -34,10 +34,13 @@ class Manager:
     It is also the catalogue (`server.domain.catalogue`) that the doors ask.
     """
 
-    def __init__(self, loader: Loader, *, load_threads: int, retire_within_s: float) -> None:
+    def __init__(
+        self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
+    ) -> None:
         self.table = Table()
         self._loader = loader
         self._retire_within_s = retire_within_s
+        self._retries = retries
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Loaded]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -203,16 +206,10 @@ class Manager:
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        try:
-            served = self._loader.assemble(await self._open(offer, version), identity)
-        except Exception as error:
-            if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
-                why = str(error)
-            else:
-                why = f"internal error while loading ({type(error).__name__})"
-                log.exception("version_load_crashed", model=model, version=number)
-            self._failed[model, number] = identity, why
-            self._fail(model, number, why)
+        served = await self._try(offer, version, identity)
+        if isinstance(served, str):
+            self._failed[model, number] = identity, served
+            self._fail(model, number, served)
             return
         self._failed.pop((model, number), None)
         if self._closing:
@@ -230,6 +227,24 @@ class Manager:
         )
         if replaced is not None:
             self._retire(replaced)
+
+    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | str:
+        """Load a version, again where that fails and retries are left; else the sentence of what failed."""
+        model, number = offer.name, version.version
+        left = self._retries
+        while True:
+            try:
+                return self._loader.assemble(await self._open(offer, version), identity)
+            except Exception as error:
+                if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
+                    why = str(error)
+                else:
+                    why = f"internal error while loading ({type(error).__name__})"
+                    log.exception("version_load_crashed", model=model, version=number)
+            if not left or self._closing:
+                return why
+            left -= 1
+            log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 
     async def _open(self, offer: ModelOffer, version: VersionOffer) -> Loaded:
         """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""

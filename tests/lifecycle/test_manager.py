@@ -42,6 +42,23 @@ def preprocess(inputs):
 """Its setup notes that it began and waits for the gate."""
 
 
+FALTERING = """
+import pathlib
+
+diary = pathlib.Path({diary!r})
+
+def setup(context):
+    with diary.open("a") as file:
+        file.write("x")
+    if len(diary.read_text()) < 3:
+        raise OSError("the share is not mounted yet")
+
+def preprocess(inputs):
+    return inputs
+"""
+"""Its setup fails twice."""
+
+
 class RememberingLoader(Loader):
     """The loader, which also keeps what it has loaded."""
 
@@ -91,9 +108,13 @@ class Managed:
 
 
 @asynccontextmanager
-async def managing(*, load_threads: int = 2, retire_within_s: float = 10.0) -> AsyncIterator[Managed]:
+async def managing(
+    *, load_threads: int = 2, retire_within_s: float = 10.0, retries: int = 0
+) -> AsyncIterator[Managed]:
     loader = RememberingLoader()
-    async with Manager(loader, load_threads=load_threads, retire_within_s=retire_within_s) as manager:
+    async with Manager(
+        loader, load_threads=load_threads, retire_within_s=retire_within_s, retries=retries
+    ) as manager:
         yield Managed(manager, loader)
 
 
@@ -272,6 +293,17 @@ async def test_who_asks_for_a_model_by_name_has_its_failed_versions_tried_again_
         needed.touch()
         await at.manager.settled("m")
         assert await at.answer() == 1
+
+
+@pytest.mark.parametrize(("retries", "began", "state"), [(1, 2, State.UNAVAILABLE), (2, 3, State.READY)])
+async def test_a_load_that_fails_is_tried_again_as_often_as_the_operator_said(
+    shelf, tmp_path, retries, began, state
+):
+    diary = tmp_path / "diary"
+    async with managing(retries=retries) as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
+        assert diary.read_text() == "x" * began
+        assert at.index[1][0] is state
 
 
 async def test_waiting_for_a_broken_version_raises_its_reason(shelf):
