@@ -144,9 +144,12 @@ def _on_a_signal_to_leave(leave: Callable[[], object]) -> None:
 
 
 class Process:
-    """One process with every stage inside: what it is made of, and in which order that comes and goes."""
+    """One process with every stage inside: what it is made of, and in which order that comes and goes.
 
-    def __init__(self, settings: Settings, process_log: ProcessLog) -> None:
+    Without a `process_log` it opens that of its settings while it runs.
+    """
+
+    def __init__(self, settings: Settings, process_log: ProcessLog | None = None) -> None:
         self._settings = settings
         self._log = process_log
         self._station = Station()
@@ -155,6 +158,8 @@ class Process:
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, or until any part fails."""
         async with AsyncExitStack() as parts:
+            if self._log is None:
+                self._log = parts.enter_context(_logging(self._settings))
             access = self._access_log(parts)
             listeners = self._listen(parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
