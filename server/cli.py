@@ -64,8 +64,8 @@ would stay open that they are meant to close:
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
     """
-    allow-client-shm allow-cpu-metrics allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
-    grpc-keepalive-permit-without-calls model-namespacing reuse-grpc-port reuse-http-port strict-model-config
+    allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
+    grpc-keepalive-permit-without-calls model-namespacing reuse-grpc-port reuse-http-port
     """.split()  # noqa: SIM905
 )
 IDLE_VALUES = frozenset(
@@ -77,7 +77,7 @@ IDLE_VALUES = frozenset(
     grpc-infer-response-compression-level grpc-infer-thread-count grpc-keepalive-time grpc-keepalive-timeout
     grpc-max-connection-age grpc-max-connection-age-grace grpc-max-response-pool-size grpc-root-cert
     grpc-server-cert grpc-server-key host-policy http-header-forward-pattern http-thread-count metrics-config
-    metrics-interval-ms min-supported-compute-capability model-load-gpu-limit model-load-retry-count
+    metrics-interval-ms min-supported-compute-capability model-load-gpu-limit
     pinned-memory-pool-byte-size rate-limit rate-limit-resource repoagent-directory response-cache-byte-size
     sagemaker-port sagemaker-safe-port-range sagemaker-thread-count trace-config trace-count trace-file
     trace-level trace-log-frequency trace-rate vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
@@ -88,7 +88,10 @@ LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
 LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
 
 INDENTED = TextWrapper(width=100, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
-ALIASES = {"model-store": "model-repository"}
+ALIASES = {"model-store": "model-repository", "strict-model-config": "disable-auto-complete-config"}
+MOST_NAMED = 4
+"""Options that a beginning of several may have meant: more of them are no help."""
+
 YES, NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
@@ -193,7 +196,8 @@ def read_serve(words: Sequence[str]) -> ServeWords:
             asked.fallback["model_control_mode"] = "poll"
         else:
             written, equals, value = word.partition("=")
-            name = _option_named(written, {*known, *idle, *locks, *ALIASES, "settings"})
+            called = _option_named(written, {*known, *idle, *locks, *ALIASES, "settings"})
+            name = ALIASES.get(called, called)
             if not equals:
                 value = _value_after(written, waiting, is_flag=name in flags, may_lack=name in idle | locks)
             if name in idle:
@@ -202,21 +206,25 @@ def read_serve(words: Sequence[str]) -> ServeWords:
                 _check_lock(written, value)
             elif name in known and known[name].is_list:
                 asked.given.setdefault(known[name].field, []).append(value)
+            elif called in ALIASES:  # where the option itself stands beside it, that counts, as in Triton
+                asked.given.setdefault(known[name].field, value)
             else:
                 asked.given[name.replace("-", "_")] = value
     return asked
 
 
 def _option_named(written: str, names: set[str]) -> str:
-    """The option's name; an unambiguous beginning will do, as for tritonserver."""
+    """The option's name, as it is or by its alias; an unambiguous beginning will do, as for tritonserver."""
     name = written.removeprefix("--")
     begun = [candidate for candidate in names if candidate.startswith(name)]
     if name not in names and len(begun) == 1 and written.startswith("--"):
         name = begun[0]
     if name not in names or not written.startswith("--"):
         hint = nearest(name, names, prefix="--")
+        if 1 < len(begun) <= MOST_NAMED:
+            hint = "; did you mean " + " or ".join(f"--{each}" for each in sorted(begun)) + "?"
         raise UsageError(f"there is no option {written}{hint}\n`tercet serve --help` shows all options")
-    return ALIASES.get(name, name)
+    return name
 
 
 def _value_after(written: str, waiting: deque[str], *, is_flag: bool, may_lack: bool) -> str:

@@ -77,6 +77,7 @@ class Settings(BaseModel):
     model_config_name: str = _models("", "read configs/NAME.pbtxt of a model in place of its config.pbtxt")
     disable_auto_complete_config: bool = _models(False, "fill in nothing that a config.pbtxt leaves out")
     model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)
+    model_load_retry_count: int = _models(0, "how often a load that fails is tried again", ge=0, le=100)
 
     id: str = _process("tercet", "the server's name in its metadata")
     strict_readiness: bool = _process(True, "ready only while every model is; false: once the server answers")
@@ -103,6 +104,7 @@ class Settings(BaseModel):
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
 
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
+    allow_cpu_metrics: bool = _metrics(True, "show the machine's processors and memory among them")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")
     metrics_port: Port = _metrics(8002, "port to listen on; 0 takes a free one")
 

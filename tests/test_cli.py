@@ -90,6 +90,90 @@ def test_a_start_script_of_tritonserver_starts_tercet(served, repository, capsys
     )
 
 
+START_SCRIPTS = {
+    "KServe's serving runtime": (
+        "--model-store=models --grpc-port=9000 --http-port=8080 --allow-grpc=true --allow-http=true",
+        {"http_port": 8080, "grpc_port": 9000, "allow_http": True, "model_control_mode": "none"},
+        "",
+    ),
+    "Triton's quick start": (
+        "--model-repository=models",
+        {"model_control_mode": "none", "http_port": 8000, "grpc_port": 8001, "metrics_port": 8002},
+        "",
+    ),
+    "everything loaded by call": (
+        "--model-repository=models --model-control-mode=explicit --load-model=* --strict-readiness=false"
+        " --exit-on-error=false --exit-timeout-secs=120 --model-load-thread-count=8"
+        " --model-load-retry-count=3 --id=east-1",
+        {"load_model": ("*",), "model_load_retry_count": 3, "exit_timeout_secs": 120, "id": "east-1"},
+        "",
+    ),
+    "polled, and talkative": (
+        "--model-repository models --model-control-mode poll --repository-poll-secs 5 --log-verbose=1"
+        " --log-info=1 --log-warning=0 --log-error=1 --log-format=ISO8601 --log-file=server.log",
+        {"repository_poll_secs": 5, "log_verbose": 1, "log_warning": False, "log_format": "ISO8601"},
+        "",
+    ),
+    "measured and traced": (
+        "--model-repository=models --allow-metrics=true --allow-gpu-metrics=true --allow-cpu-metrics=false"
+        " --metrics-interval-ms=500 --metrics-config summary_latencies=true --metrics-port=8002"
+        " --metrics-config=summary_quantiles=0.5:0.05 --trace-config triton,file=/tmp/trace.json"
+        " --trace-config level=TIMESTAMPS --trace-config=rate=100",
+        {"allow_cpu_metrics": False},
+        "--allow-gpu-metrics, --metrics-interval-ms, --metrics-config, --trace-config",
+    ),
+    "tuned": (
+        "--model-repository=models --backend-config=onnxruntime,default-max-batch-size=16"
+        " --backend-config=tensorflow,version=2 --backend-directory=/opt/tritonserver/backends"
+        " --cache-config=local,size=1048576 --rate-limit=execution_count --rate-limit-resource=R1:4:0"
+        " --pinned-memory-pool-byte-size=268435456 --cuda-memory-pool-byte-size=0:67108864"
+        " --min-supported-compute-capability=6.0 --http-thread-count=8 --grpc-infer-thread-count=2"
+        " --buffer-manager-thread-count=2 --host-policy=gpu_0,numa-node=0 --http-max-input-size=134217728",
+        {"http_max_input_size": 134217728},
+        "--backend-config, --backend-directory, --cache-config, --rate-limit, --rate-limit-resource,"
+        " --pinned-memory-pool-byte-size, --cuda-memory-pool-byte-size, --min-supported-compute-capability,"
+        " --http-thread-count, --grpc-infer-thread-count, --buffer-manager-thread-count, --host-policy",
+    ),
+    "of some years ago": (
+        "--model-store=models --strict-model-config=true --response-cache-byte-size=1048576"
+        " --trace-file=trace.json --trace-level=MAX --trace-rate=1 --allow-sagemaker=false",
+        {"disable_auto_complete_config": True},
+        "--response-cache-byte-size, --trace-file, --trace-level, --trace-rate, --allow-sagemaker",
+    ),
+    "in short": (
+        "--model-rep=models --model-control=none --allow-cl=0 --strict-m=0 --log-v=2 --http-a=127.0.0.1",
+        {"log_verbose": 2, "http_address": "127.0.0.1", "disable_auto_complete_config": False},
+        "--allow-cl",
+    ),
+}
+"""What people start tritonserver with: the words, what becomes of them, and which the one warning names."""
+
+
+@pytest.mark.parametrize("script", START_SCRIPTS)
+def test_what_people_start_tritonserver_with_starts_tercet(script, served, repository, capsys):
+    words, meant, idle = START_SCRIPTS[script]
+    assert main(words.split()) == 0
+    (settings,) = served
+    assert [str(path) for path in settings.model_repository] == ["models"]
+    assert {name: getattr(settings, name) for name in meant} == meant
+    warning = "tercet: warning: these options of Triton have no effect here: "
+    assert capsys.readouterr().err == (f"{warning}{idle}\n" if idle else "")
+
+
+@pytest.mark.parametrize(
+    ("words", "off"),
+    [
+        ("--strict-model-config=false", False),
+        ("--strict-model-config=true", True),
+        ("--strict-model-config=false --disable-auto-complete-config", True),
+        ("--disable-auto-complete-config --strict-model-config=false", True),
+    ],
+)
+def test_an_old_name_of_an_option_gives_way_to_the_new_one(words, off, served, repository):
+    assert main(["serve", repository, *words.split()]) == 0
+    assert served[0].disable_auto_complete_config is off
+
+
 def test_with_model_repository_and_no_mode_it_is_none_as_in_triton(served, repository):
     main(["--model-repository", repository])
     assert served[0].model_control_mode == "none"
@@ -127,7 +211,12 @@ def test_a_flag_stands_alone_or_with_its_value(words, on, served, repository):
     ("words", "sentence"),
     [
         (["--modl-repository=x"], "there is no option --modl-repository; did you mean --model-repository?"),
-        (["--log-f=x"], "there is no option --log-f; did you mean --log-info?"),
+        (["--log-f=x"], "there is no option --log-f; did you mean --log-file or --log-format?"),
+        (["--grpc=x"], "there is no option --grpc; did you mean --grpc-port?"),
+        (
+            ["--http-thread-counts=8"],
+            "there is no option --http-thread-counts; did you mean --http-thread-count?",
+        ),
         (["-p", "80"], "there is no option -p"),
         (["--http-port"], "--http-port needs a value"),
         (["--http-port", "--docs"], "--http-port needs a value"),

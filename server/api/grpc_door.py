@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from protos import inference_pb2 as pb
 from protos.pool import POOL
+from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
 from server.api.rest import counted
 from server.domain.catalogue import Catalogue
@@ -28,6 +29,7 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog, Record
+from server.observe.logs import ProcessLog
 from server.stages.route import Route
 from server.wire import configuration, control, infer_proto, metadata, statistics
 from server.wire.codes import codes_of, sentence_of
@@ -79,6 +81,7 @@ class GrpcDoor:
         name: str,
         version: str,
         extensions: Sequence[str],
+        log: ProcessLog,
         codes: Table,
     ) -> None:
         self._route = route
@@ -88,6 +91,7 @@ class GrpcDoor:
         self._station = station
         self._access = access
         self._server = (name, version, extensions)
+        self._settings = SettingsDoor(log)
         self._codes = codes
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -102,6 +106,7 @@ class GrpcDoor:
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
             "RepositoryModelLoad": (self.load, pb.RepositoryModelLoadRequest),
             "RepositoryModelUnload": (self.unload, pb.RepositoryModelUnloadRequest),
+            **self._settings.methods(),
         }
         table = {
             method: grpc.unary_unary_rpc_method_handler(
@@ -174,12 +179,12 @@ class GrpcDoor:
 
     async def load(self, message: Any, context: Any) -> Any:
         overrides = control.load_of(message)
-        await self._control.load(message.model_name, overrides.config, overrides.files)
+        await self._control.load(message.model_name, overrides.config, overrides.files, overrides.version)
         return pb.RepositoryModelLoadResponse()
 
     async def unload(self, message: Any, context: Any) -> Any:
-        control.unload_of(message)
-        await self._control.unload(message.model_name)
+        asked = control.unload_of(message)
+        await self._control.unload(message.model_name, asked.version)
         return pb.RepositoryModelUnloadResponse()
 
     def _guarded(self, answer: Answer, request: type[Message]) -> Answer:

@@ -1,4 +1,4 @@
-"""Everything over HTTP but inference itself: health, metadata, configuration, statistics, control.
+"""Everything over HTTP but inference itself: health, metadata, configuration, statistics, control, settings.
 
 A FastAPI app for what is asked now and then. The inference path goes past it (`server.api.infer_door`);
 every refusal, the framework's own too, has the one JSON shape of `server.api.reply`.
@@ -15,6 +15,7 @@ from server.api.body import read_body
 from server.api.docs import add_docs
 from server.api.infer_door import InferDoor, digits, target_of
 from server.api.reply import Table, refuse
+from server.api.rest_settings import add_settings
 from server.domain.catalogue import Catalogue, VersionFacts
 from server.domain.control import Control
 from server.domain.errors import (
@@ -27,6 +28,7 @@ from server.domain.errors import (
     StatisticsUnknown,
 )
 from server.domain.health import Health
+from server.observe.logs import ProcessLog
 from server.wire import configuration, control, metadata, statistics
 
 MODEL = "/v2/models/{model}"
@@ -56,6 +58,7 @@ def rest_app(
     name: str,
     version: str,
     extensions: Sequence[str],
+    log: ProcessLog,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -74,6 +77,7 @@ def rest_app(
     _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
+    add_settings(app, log, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
     return app
@@ -94,7 +98,8 @@ def _speak_one_language(app: FastAPI, codes: Table) -> None:
         if error.status_code == 404:
             return respond(RouteNotFound(f"there is nothing at {request.url.path}"))
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
+            known = (error.headers or {}).get("Allow", "another method")
+            allowed = ", ".join(sorted(known.split(", ")))
             return respond(MethodNotAllowed(request.method, request.url.path, allowed))
         return JSONResponse({"error": str(error.detail)}, error.status_code)
 
@@ -195,13 +200,13 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
     @app.post("/v2/repository/models/{model}/load")
     async def load(model: str, request: Request) -> Response:
         overrides = control.decode_load(await body_of(request))
-        await orders.load(model, overrides.config, overrides.files)
+        await orders.load(model, overrides.config, overrides.files, overrides.version)
         return Response(status_code=200)
 
     @app.post("/v2/repository/models/{model}/unload")
     async def unload(model: str, request: Request) -> Response:
-        control.decode_unload(await body_of(request))
-        await orders.unload(model)
+        asked = control.decode_unload(await body_of(request))
+        await orders.unload(model, asked.version)
         return Response(status_code=200)
 
     @app.post("/v2/repository/{repository}/index")

@@ -2,13 +2,16 @@
 
 The control mode decides who orders. none: everything that is there at the start. poll: everything
 that is there, at any time. explicit: what is named at the start, and then what calls load and unload.
+
+A call for a whole model leaves its versions to the version policy. A call for one version names it, beside
+those that are served by then or without it; what is named so holds until the next call for the model.
 """
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType, TracebackType
@@ -16,6 +19,7 @@ from typing import Literal, Self
 
 import structlog
 
+from server.app.brought import BroughtFiles
 from server.domain.errors import ControlRefused, InvalidRequest, LoadUnknown
 from server.domain.offer import ModelOffer, Offers
 from server.lifecycle.manager import Manager
@@ -53,18 +57,19 @@ class Orders:
         self._offers: Offers = MappingProxyType({})
         self._wanted: frozenset[str] = frozenset()
         self._calls = asyncio.Lock()
-        self._folder: Path | None = None
-        self._brought: dict[str, Path] = {}
+        self._named: dict[str, frozenset[int]] = {}
+        self._brought = BroughtFiles()
+        self._configs: dict[str, str] = {}
         self.begun = asyncio.Event()
 
     def __enter__(self) -> Self:
+        self._brought.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._brought.__exit__(kind, error, trace)
 
     async def follow(self) -> None:
         """Order what is wanted at the start, set `begun`, and in mode poll go on for ever.
@@ -87,7 +92,9 @@ class Orders:
             async for offers in watch(self._scanner, self._poll_s):
                 self._order(offers, frozenset(offers))
 
-    async def load(self, model: str, config: str | None, files: Mapping[str, bytes]) -> None:
+    async def load(
+        self, model: str, config: str | None, files: Mapping[str, bytes], version: int | None = None
+    ) -> None:
         self._check_allowed()
         if files and config is None:
             raise InvalidRequest(
@@ -95,20 +102,36 @@ class Orders:
             )
         await self.begun.wait()
         async with self._calls:
-            if config is None:
+            if version is not None:
+                offer = await self._with_version(model, version)
+            elif config is None:
                 offer = await self._offered(model)
+                self._forget(model)
             else:
                 offer = await self._overridden(model, config, files)
+                self._forget(model)
+                self._configs[model] = config
             self._order({**self._offers, model: offer}, self._wanted | {model})
-        await self._manager.settled(model)
+        await self._settled(model, offer.directory, version)
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, version: int | None = None) -> None:
         self._check_allowed()
         await self.begun.wait()
         async with self._calls:
-            self._order(self._offers, self._wanted - {model})
+            served = self._served(model)
+            if version is not None and version not in served:
+                return
+            if version is not None and len(served) > 1:
+                offer = _without(self._offers[model], served, version)
+                self._named[model] = served - {version}
+                files: Sequence[Path] = ()
+                self._order({**self._offers, model: offer}, self._wanted)
+            else:
+                self._forget(model)
+                files = self._brought.folders(model)
+                self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)
-        self._forget_brought(model)
+        self._brought.remove(model, files)
 
     def _check_allowed(self) -> None:
         if self._mode != "explicit":
@@ -118,38 +141,121 @@ class Orders:
         self._offers, self._wanted = offers, wanted
         self._manager.apply(offers, wanted)
 
-    async def _offered(self, model: str) -> ModelOffer:
-        """What the repositories have of a model by now, once its files are at rest."""
+    def _forget(self, model: str) -> None:
+        """What calls have said of a model before."""
+        self._named.pop(model, None)
+        self._configs.pop(model, None)
+
+    def _served(self, model: str) -> frozenset[int]:
+        """The versions of a model that are to be served by now, or are served still."""
+        if model not in self._wanted:
+            return frozenset()
+        if model in self._named:
+            return self._named[model]
+        return frozenset(self._offers[model].versions) | frozenset(self._manager.ready_versions(model))
+
+    async def _settled(self, model: str, directory: Path, version: int | None) -> None:
+        """Wait for a load, and remove the files that earlier calls brought.
+
+        Unless it succeeds, the oldest stay: they may be what is served still.
+        """
+        earlier = self._brought.folders(model, before=directory.parent)
+        is_served = False
+        try:
+            await self._manager.settled(model, version)
+            is_served = True
+        finally:
+            self._brought.remove(model, earlier if is_served else earlier[1:])
+
+    async def _offered(
+        self, model: str, named: frozenset[int] | None = None, version: int | None = None
+    ) -> ModelOffer:
+        """What the repositories have of a model by now, once its files, or a version's, are at rest."""
+        wanted = {name: versions for name, versions in self._named.items() if name != model}
+        if named is not None:
+            wanted[model] = named
         until = monotonic() + SETTLE_PATIENCE_S
         while True:
-            scan = await asyncio.to_thread(self._scanner.scan)
+            scan = await asyncio.to_thread(self._scanner.scan, wanted)
             offer = scan.offers.get(model)
             left = until - monotonic()
-            if offer is not None and (not offer.unsettled or left <= 0):
-                return offer
+            if offer is not None:
+                restless = offer.unsettled if version is None else offer.unsettled & {version}
+                if not restless or left <= 0:
+                    return offer
             if scan.wait_s is None or left <= 0:
                 raise LoadUnknown(model)
             await asyncio.sleep(min(scan.wait_s, left))
 
+    async def _with_version(self, model: str, version: int) -> ModelOffer:
+        """The offer with one more version, and with the others as they are."""
+        others = self._served(model) - {version}
+        named = others | {version}
+        if model in self._configs:
+            directory = self._offers[model].directory
+            offer = await self._read(model, self._configs[model], {}, directory, named)
+        else:
+            offer = await self._offered(model, named, version)
+        if not offer.problem and version not in offer.on_disk:
+            there_are = ", ".join(map(str, sorted(offer.on_disk)))
+            raise LoadUnknown(model, f"it has no version {version}; there are {there_are}")
+        earlier = self._offers[model].versions if others else {}
+        kept = {other: earlier[other] for other in others & earlier.keys() & offer.on_disk}
+        self._named[model] = named
+        return replace(
+            offer,
+            versions={**offer.versions, **kept},
+            unsettled=offer.unsettled - kept.keys(),
+            broken={other: why for other, why in offer.broken.items() if other not in kept},
+        )
+
     async def _overridden(self, model: str, config: str, files: Mapping[str, bytes]) -> ModelOffer:
         """The offer that a load call brings along; its files go to a folder of ours."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="tercet-"))
+        directory = None
+        if not files:
+            with suppress(LoadUnknown):
+                directory = (await self._offered(model)).directory
+        offer = await self._read(model, config, files, directory)
+        if not files:
+            return offer
         known = self._offers.get(model)
-        on_disk = None if known is None or model in self._brought else known.directory
+        if known is not None and model in self._wanted and _brings(known) == _brings(offer):
+            shutil.rmtree(offer.directory.parent, ignore_errors=True)
+            return known  # so that the files that are served, or are loading, are not taken away
+        self._brought.add(model, offer.directory.parent)
+        return offer
+
+    async def _read(
+        self,
+        model: str,
+        config: str,
+        files: Mapping[str, bytes],
+        directory: Path | None,
+        named: frozenset[int] | None = None,
+    ) -> ModelOffer:
         try:
-            offer = await asyncio.to_thread(override, model, config, files, self._folder, on_disk)
+            return await asyncio.to_thread(
+                override, model, config, files, self._brought.root, directory, named
+            )
         except ConfigInvalid as error:
             raise LoadUnknown(model, str(error)) from None
         except OverrideInvalid as error:
             raise InvalidRequest(str(error)) from None
-        self._forget_brought(model)
-        if files:
-            self._brought[model] = offer.directory.parent
-        return offer
 
-    def _forget_brought(self, model: str) -> None:
-        folder = self._brought.pop(model, None)
-        if folder is not None:
-            with suppress(OSError):
-                shutil.rmtree(folder)
+
+def _without(offer: ModelOffer, served: frozenset[int], version: int) -> ModelOffer:
+    """What is left once a version is to go; of the others, those that the offer does not have stay served."""
+    left = served - {version}
+    return replace(
+        offer,
+        versions={other: offer.versions[other] for other in left & offer.versions.keys()},
+        unsettled=left - offer.versions.keys(),
+        broken={other: why for other, why in offer.broken.items() if other in left},
+        one_by_one=True,
+    )
+
+
+def _brings(offer: ModelOffer) -> tuple[object, ...]:
+    """Equal for two offers of the same content, wherever it lies."""
+    versions = {version: each.fingerprint for version, each in offer.versions.items()}
+    return offer.fingerprint, versions, offer.on_disk, offer.problem, offer.one_by_one

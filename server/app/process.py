@@ -37,8 +37,8 @@ from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
-from server.observe.logs import logging_to
-from server.observe.metrics import Measured, ProcessCollector, TallyCollector, registry
+from server.observe.logs import LogSettings, ProcessLog, logging_to
+from server.observe.metrics import MachineCollector, Measured, ProcessCollector, TallyCollector, registry
 from server.repository.scanner import Scanner
 from server.settings import Settings
 from server.stages.pool import Pool
@@ -50,11 +50,13 @@ log = structlog.get_logger(__name__)
 EXTENSIONS = (
     "classification",
     "model_repository",
+    "model_repository(unload_dependents)",
     "schedule_policy",
     "model_configuration",
     "binary_tensor_data",
     "parameters",
     "statistics",
+    "logging",
 )
 """Of the protocol's extensions, those that are on."""
 
@@ -78,10 +80,10 @@ SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code of the process."""
-    with _logging(settings):
+    with _logging(settings) as process_log:
         code = 0
         try:
-            uvloop.run(_until_told(settings))
+            uvloop.run(_until_told(settings, process_log))
         except (Exception, ExceptionGroup) as failure:
             for leaf in _leaves(failure):
                 if isinstance(leaf, SENTENCES):
@@ -111,7 +113,7 @@ def _busy_threads() -> list[str]:
     return [thread.name for thread in waited_for if thread.is_alive()]
 
 
-async def _until_told(settings: Settings) -> None:
+async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
     if not settings.model_repository:
         raise StartRefused(
             "no model repository is given: name a folder, as in 'tercet serve model_repository'"
@@ -122,7 +124,7 @@ async def _until_told(settings: Settings) -> None:
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
     stopping = asyncio.Event()
     _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))
-    await Process(settings).run(stopping)
+    await Process(settings, process_log).run(stopping)
 
 
 def _on_a_signal_to_leave(leave: Callable[[], object]) -> None:
@@ -142,16 +144,22 @@ def _on_a_signal_to_leave(leave: Callable[[], object]) -> None:
 
 
 class Process:
-    """One process with every stage inside: what it is made of, and in which order that comes and goes."""
+    """One process with every stage inside: what it is made of, and in which order that comes and goes.
 
-    def __init__(self, settings: Settings) -> None:
+    Without a `process_log` it opens that of its settings while it runs.
+    """
+
+    def __init__(self, settings: Settings, process_log: ProcessLog | None = None) -> None:
         self._settings = settings
+        self._log = process_log
         self._station = Station()
         self._closing = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set, or until any part fails."""
         async with AsyncExitStack() as parts:
+            if self._log is None:
+                self._log = parts.enter_context(_logging(self._settings))
             access = self._access_log(parts)
             listeners = self._listen(parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
@@ -184,6 +192,7 @@ class Process:
         return Manager(
             loader,
             load_threads=settings.model_load_thread_count,
+            retries=settings.model_load_retry_count,
             retire_within_s=settings.exit_timeout_secs,
         )
 
@@ -219,6 +228,7 @@ class Process:
             "name": settings.id,
             "version": installed_version("tercet"),
             "extensions": EXTENSIONS,
+            "log": self._log,
             "codes": codes,
         }
         if "http" in listeners:
@@ -234,6 +244,7 @@ class Process:
                 (
                     TallyCollector(lambda: _measured(manager)),
                     ProcessCollector(lambda: access.dropped if access else 0),
+                    *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )
             tasks.create_task(
@@ -334,14 +345,16 @@ class Process:
         return parts.enter_context(AccessLog(stream))
 
 
-def _logging(settings: Settings) -> AbstractContextManager[None]:
+def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:
     return logging_to(
-        verbose=settings.log_verbose,
-        info=settings.log_info,
-        warning=settings.log_warning,
-        error=settings.log_error,
-        format=settings.log_format,
-        file=settings.log_file,
+        LogSettings(
+            verbose=settings.log_verbose,
+            info=settings.log_info,
+            warning=settings.log_warning,
+            error=settings.log_error,
+            format=settings.log_format,
+            file=settings.log_file,
+        )
     )
 
 

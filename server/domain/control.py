@@ -10,16 +10,22 @@ class Control(Protocol):
     Raises `ControlRefused` where the control mode does not allow it.
     """
 
-    async def load(self, model: str, config: str | None, files: Mapping[str, bytes]) -> None:
+    async def load(
+        self, model: str, config: str | None, files: Mapping[str, bytes], version: int | None = None
+    ) -> None:
         """Serve a model, as its folder says or as these say instead; returns when it is ready.
 
         config   a model configuration as JSON, in place of the one on disk; None for that one
         files    "<version>/<file>" -> content, in place of the folder's; then `config` is needed too
+        version  this one alone, beside those that serve already; None for those of the version policy
 
         Raises `LoadUnknown` or `LoadFailed`.
         """
         ...
 
-    async def unload(self, model: str) -> None:
-        """Serve a model no longer; returns when requests reach it no more. Unknown names are no fault."""
+    async def unload(self, model: str, version: int | None = None) -> None:
+        """Serve a model, or one version of it, no longer; returns when requests reach it no more.
+
+        Unknown names and versions are no fault.
+        """
         ...

@@ -53,6 +53,13 @@ class NotSupported(ServingError):
     """Understood, and not offered here."""
 
 
+class RegionUnknown(ServingError):
+    """A region of shared memory that nobody has registered."""
+
+    def __init__(self, kind: str, region: str) -> None:
+        super().__init__(f"Unable to find {kind} shared memory region: '{region}'")
+
+
 class QueueFull(ServingError):
     """As many requests wait as may wait. `retry_after_s` is when a place is likely to be free."""
 

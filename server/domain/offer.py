@@ -44,6 +44,7 @@ class ModelOffer:
     on_disk       every version folder there is, chosen or not: what has left it is not served on
     problem       why the whole model cannot be served, such as a name in two repositories; or empty
     labels        label file name -> its path
+    one_by_one    somebody named the versions to be served, so all others go at once and are not waited for
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModelOffer:
     on_disk: frozenset[int] = frozenset()
     problem: str = ""
     labels: Mapping[str, Path] = field(default_factory=lambda: NO_FILES)
+    one_by_one: bool = False
 
 
 Offers = Mapping[str, ModelOffer]

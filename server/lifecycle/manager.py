@@ -34,10 +34,13 @@ class Manager:
     It is also the catalogue (`server.domain.catalogue`) that the doors ask.
     """
 
-    def __init__(self, loader: Loader, *, load_threads: int, retire_within_s: float) -> None:
+    def __init__(
+        self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
+    ) -> None:
         self.table = Table()
         self._loader = loader
         self._retire_within_s = retire_within_s
+        self._retries = retries
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Loaded]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -85,19 +88,22 @@ class Manager:
         """Wait until a model is as wanted, if it can be. A caller who leaves does not stop the work."""
         await asyncio.shield(self._begin(model))
 
-    async def settled(self, model: str) -> None:
+    async def settled(self, model: str, asked: int | None = None) -> None:
         """Wait until a model is as wanted. Raises `LoadUnknown` or `LoadFailed` if it could not be.
 
-        What failed before is tried again, once for all who ask at the same time.
+        What failed before is tried again, once for all who ask at the same time. Where one version is
+        `asked` for, what becomes of the others is not told.
         """
         for version in self.table.statuses(model):
-            self._failed.pop((model, version), None)
+            if asked in (None, version):
+                self._failed.pop((model, version), None)
         await self.settle(model)
         problem = self.table.problem(model)
         if problem is not None:
             raise LoadUnknown(model, problem.reason)
         offer = self._offers.get(model)
-        for version in sorted(offer.versions.keys() | offer.broken.keys()) if offer else ():
+        offered = offer.versions.keys() | offer.broken.keys() if offer else frozenset()
+        for version in sorted(offered if asked is None else offered & {asked}):
             status = self.table.statuses(model).get(version)
             if status is not None and status.reason and status.reason != UNLOADED:
                 raise LoadFailed(model, version, status.reason)
@@ -168,6 +174,9 @@ class Manager:
 
     def _report(self, offer: ModelOffer) -> None:
         """A model that cannot be served as it stands. A bad edit does not stop what serves already."""
+        if offer.one_by_one:
+            kept = offer.versions.keys() | offer.unsettled
+            self._unload(offer.name, self.table.versions(offer.name).keys() - kept)
         serving = self.table.versions(offer.name)
         known = self.table.problem(offer.name)
         if known is None or known.reason != offer.problem:
@@ -197,16 +206,10 @@ class Manager:
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        try:
-            served = self._loader.assemble(await self._open(offer, version), identity)
-        except Exception as error:
-            if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
-                why = str(error)
-            else:
-                why = f"internal error while loading ({type(error).__name__})"
-                log.exception("version_load_crashed", model=model, version=number)
-            self._failed[model, number] = identity, why
-            self._fail(model, number, why)
+        served = await self._try(offer, version, identity)
+        if isinstance(served, str):
+            self._failed[model, number] = identity, served
+            self._fail(model, number, served)
             return
         self._failed.pop((model, number), None)
         if self._closing:
@@ -225,6 +228,24 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
+    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | str:
+        """Load a version, again where that fails and retries are left; else the sentence of what failed."""
+        model, number = offer.name, version.version
+        left = self._retries
+        while True:
+            try:
+                return self._loader.assemble(await self._open(offer, version), identity)
+            except Exception as error:
+                if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
+                    why = str(error)
+                else:
+                    why = f"internal error while loading ({type(error).__name__})"
+                    log.exception("version_load_crashed", model=model, version=number)
+            if not left or self._closing:
+                return why
+            left -= 1
+            log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
+
     async def _open(self, offer: ModelOffer, version: VersionOffer) -> Loaded:
         """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""
         loading = asyncio.get_running_loop().run_in_executor(
@@ -242,9 +263,12 @@ class Manager:
             loading.cancel()
 
     def _retire_leftovers(self, offer: ModelOffer) -> None:
-        """Versions that are not wanted go once those that are wanted serve, or when their folder is gone."""
+        """Versions that are not wanted go once those that are wanted serve, or when their folder is gone.
+
+        Where versions are named one by one, nobody waits for a successor.
+        """
         serving = self.table.versions(offer.name)
-        complete = (
+        complete = offer.one_by_one or (
             all(version in serving for version in offer.versions)
             and not offer.unsettled | offer.broken.keys()
         )
@@ -256,10 +280,15 @@ class Manager:
             and (complete or version not in offer.on_disk)
         ]
         self._unload(offer.name, leftovers)
-        known = offer.on_disk | offer.unsettled | offer.broken.keys()
+        wanted = offer.versions.keys() | offer.unsettled | offer.broken.keys()
         for version, status in list(self.table.statuses(offer.name).items()):
-            if version not in known and status.state is State.UNAVAILABLE:
+            if status.state is not State.UNAVAILABLE or version in wanted:
+                continue
+            if version not in offer.on_disk:
                 self._drop(offer.name, version)
+            elif offer.one_by_one:  # it had failed, and is not to be served any more
+                self._failed.pop((offer.name, version), None)
+                self._note(offer.name, version, State.UNAVAILABLE, UNLOADED)
 
     def _put_away(self, model: str, reason: str) -> None:
         """What failed of a model that is not to be served is out for the same reason as the rest of it."""

@@ -9,6 +9,8 @@ the same form, from warnings up; its own handlers stay off (uvicorn: `log_config
 
 Whoever logs never waits for whoever reads: lines go to a bounded queue, and one thread, which `logging_to`
 owns, writes what has gathered there. Lines beyond the bound are lost and counted.
+
+What is written, and how, may change while the process runs (`ProcessLog.change`): the next line obeys.
 """
 
 import json
@@ -18,6 +20,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Literal, TextIO, cast
@@ -92,71 +95,119 @@ class Lines:
             return  # nobody reads any more, and there is nowhere else to say so
 
 
-@contextmanager
-def logging_to(
-    *, verbose: int, info: bool, warning: bool, error: bool, format: Format, file: Path | None = None
-) -> Iterator[None]:
-    """Send every line of the process to `file`, else to stderr, while this is open.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is written, and how.
 
-    `verbose` above 0 adds debug lines, and the libraries' from info up. Raises `OSError` if `file` cannot be
-    opened.
+    verbose   above 0 adds debug lines, and the libraries' from info up
+    file      where the lines go; None for stderr
     """
-    stream = file.open("a", encoding="utf-8", errors="backslashreplace") if file else sys.stderr
-    lines = Lines(stream)
-    shown = _shown(verbose, info, warning, error)
 
-    def only_shown(_: WrappedLogger, level: str, event: EventDict) -> EventDict:
-        if level not in shown:
+    verbose: int
+    info: bool
+    warning: bool
+    error: bool
+    format: Format
+    file: Path | None = None
+
+
+class ProcessLog:
+    """The settings in force for every line of the process. Made by `logging_to`, which also ends it."""
+
+    def __init__(self, lines: Lines, settings: LogSettings) -> None:
+        self._lines = lines
+        self._shown: frozenset[str] = frozenset()
+        self._libraries = logging.StreamHandler(lines)
+        self._libraries.addFilter(lambda record: record.levelname.lower() in self._shown)
+        self._root = logging.getLogger()
+        self._former_level = self._root.level
+        self._root.addHandler(self._libraries)
+        logging.captureWarnings(True)
+        self._put_in_force(settings)
+
+    @property
+    def settings(self) -> LogSettings:
+        return self._settings
+
+    def change(self, settings: LogSettings) -> None:
+        """From the next line on. `file` stays as it is."""
+        if not self._settings.info:  # so that the change is told if info is shown before it or after it
+            self._put_in_force(settings)
+        structlog.get_logger().info(
+            "log_settings_changed",
+            verbose=settings.verbose,
+            info=settings.info,
+            warning=settings.warning,
+            error=settings.error,
+            format=settings.format,
+        )
+        self._put_in_force(settings)
+
+    def end(self) -> None:
+        logging.captureWarnings(False)
+        self._root.removeHandler(self._libraries)
+        self._root.setLevel(self._former_level)
+        structlog.reset_defaults()
+
+    def _put_in_force(self, settings: LogSettings) -> None:
+        self._settings = settings
+        self._shown = _shown(settings)
+        steps: list[Processor] = [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            TimeStamper("%H:%M:%S.%f", utc=False) if settings.format == "default" else TimeStamper("iso"),
+            structlog.processors.format_exc_info,
+        ]
+        render = _as_json if settings.format == "json" else _as_text
+        level = logging.DEBUG if settings.verbose else logging.INFO
+        structlog.configure(
+            processors=[self._only_shown, *steps, render],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, self._lines)),
+            cache_logger_on_first_use=False,  # a microsecond a line, and a module's logger obeys the change
+        )
+        self._libraries.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=[structlog.stdlib.add_logger_name, *steps],
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            )
+        )
+        self._root.setLevel(logging.INFO if settings.verbose else logging.WARNING)
+
+    def _only_shown(self, _: WrappedLogger, level: str, event: EventDict) -> EventDict:
+        if level not in self._shown:
             raise structlog.DropEvent
         return event
 
-    steps: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        TimeStamper("%H:%M:%S.%f", utc=False) if format == "default" else TimeStamper("iso"),
-        structlog.processors.format_exc_info,
-    ]
-    render = _as_json if format == "json" else _as_text
-    structlog.configure(
-        processors=[only_shown, *steps, render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, lines)),
-        cache_logger_on_first_use=False,  # a microsecond a line, and a module's logger follows its server
-    )
-    libraries = logging.StreamHandler(lines)
-    libraries.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *steps],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-        )
-    )
-    libraries.addFilter(lambda record: record.levelname.lower() in shown)
-    root = logging.getLogger()
-    former_level = root.level
-    root.addHandler(libraries)
-    root.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.captureWarnings(True)
+
+@contextmanager
+def logging_to(settings: LogSettings) -> Iterator[ProcessLog]:
+    """Send every line of the process to the settings' file, else to stderr, while this is open.
+
+    Raises `OSError` if the file cannot be opened.
+    """
+    file = settings.file
+    stream = file.open("a", encoding="utf-8", errors="backslashreplace") if file else sys.stderr
+    lines = Lines(stream)
+    process_log = ProcessLog(lines, settings)
     try:
-        yield
+        yield process_log
     finally:
-        logging.captureWarnings(False)
-        root.removeHandler(libraries)
-        root.setLevel(former_level)
-        structlog.reset_defaults()
+        process_log.end()
         lines.close()
         if file:
             stream.close()
 
 
-def _shown(verbose: int, info: bool, warning: bool, error: bool) -> frozenset[str]:
+def _shown(settings: LogSettings) -> frozenset[str]:
     """The levels to show, by structlog's and logging's names: Triton has a switch for each."""
     switches = {
-        "debug": verbose > 0,
-        "info": info,
-        "warning": warning,
-        "error": error,
-        "exception": error,
-        "critical": error,
+        "debug": settings.verbose > 0,
+        "info": settings.info,
+        "warning": settings.warning,
+        "error": settings.error,
+        "exception": settings.error,
+        "critical": settings.error,
     }
     return frozenset(level for level, on in switches.items() if on)
 

@@ -113,10 +113,23 @@ class TallyCollector(Collector):
 
 
 class ProcessCollector(Collector):
-    """The machine's processors and memory, by Triton's names, and what the server itself reports."""
+    """What the server reports of itself."""
 
     def __init__(self, dropped_lines: Callable[[], int]) -> None:
         self._dropped_lines = dropped_lines
+
+    def collect(self) -> Iterator[Metric]:
+        dropped = Metric(
+            "tercet_access_lines_dropped", "Access lines lost because the log could not keep up", "counter"
+        )
+        dropped.add_sample("tercet_access_lines_dropped_total", {}, self._dropped_lines())
+        yield dropped
+
+
+class MachineCollector(Collector):
+    """The machine's processors and memory, by Triton's names."""
+
+    def __init__(self) -> None:
         self._processors = _processor_ticks()
 
     def collect(self) -> Iterator[Metric]:
@@ -130,11 +143,6 @@ class ProcessCollector(Collector):
         yield GaugeMetricFamily(
             "nv_cpu_memory_used_bytes", "Memory in use on the machine, in bytes", total - available
         )
-        dropped = Metric(
-            "tercet_access_lines_dropped", "Access lines lost because the log could not keep up", "counter"
-        )
-        dropped.add_sample("tercet_access_lines_dropped_total", {}, self._dropped_lines())
-        yield dropped
 
     def _utilization(self) -> float:
         busy_before, all_before = self._processors

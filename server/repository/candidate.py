@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from server.domain.configuration import ModelConfig
+from server.domain.configuration import ModelConfig, VersionPolicy
 from server.domain.offer import ModelOffer
 from server.repository.configuration import Reading
 from server.repository.declaration import Declaration
@@ -47,15 +47,19 @@ class Candidate:
         self._declaration = Declaration(name, directory, config_name, settle_s, given)
         self._versions = Versions(settle_s, self._fingerprints)
         self._snapshot: ModelFolder | None = None
+        self._named: frozenset[int] | None = None
         self._at_rest = False
 
-    def look(self, moment: Moment) -> Look:
-        """See what can be offered. What lies in the folder never raises: it becomes the offer's `problem`."""
+    def look(self, moment: Moment, named: frozenset[int] | None = None) -> Look:
+        """See what can be offered: the `named` versions, or those that the version policy chooses.
+
+        What lies in the folder never raises: it becomes the offer's `problem`.
+        """
         try:
             snapshot = take_snapshot(self._directory)
-            if snapshot == self._snapshot and self._at_rest:
+            if (snapshot, named) == (self._snapshot, self._named) and self._at_rest:
                 return Look(self.offer, None)
-            self._snapshot = snapshot
+            self._snapshot, self._named = snapshot, named
             look = self._decide(snapshot, moment)
         except (FileNotFoundError, ContentMoved):  # it changes while we look
             look = Look(self.offer, self._settle_s)
@@ -89,7 +93,10 @@ class Candidate:
         fingerprint = hashlib.sha256(both.encode()).hexdigest()
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)
-        choice = self._versions.choose(snapshot, config, moment)
+        policy = config.version_policy
+        if self._named is not None:
+            policy = VersionPolicy(latest=None, specific=self._named)
+        choice = self._versions.choose(snapshot, config, policy, moment)
         self._fingerprints.forget_unused()
         if not (snapshot.versions or snapshot.unreadable or choice.unsettled):
             why = "holds no version folder: one that is named 1, 2 or so on"
@@ -106,5 +113,6 @@ class Candidate:
             broken=choice.broken,
             on_disk=frozenset(snapshot.versions) | snapshot.unreadable.keys(),
             labels={name: self._directory / name for name in labels},
+            one_by_one=self._named is not None,
         )
         return Look(offer, choice.wait_s)

@@ -61,6 +61,7 @@ class Declaration:
 
     def _read_anew(self, name: str, stamp: Stamp | None) -> Reading | ConfigInvalid:
         if self._given is not None:
+            self._warn(self._given)
             return self._given
         if stamp is None:
             return read_nothing(self._model)
@@ -68,9 +69,14 @@ class Declaration:
             reading = read_text((self._directory / name).read_bytes(), self._model, f"{self._model}/{name}")
         except ConfigInvalid as error:
             return error
-        if reading.unread and reading != self._outcome:
-            log.warning("config_fields_not_used", model=self._model, fields=list(reading.unread))
+        if reading != self._outcome:
+            self._warn(reading)
         return reading
+
+    def _warn(self, reading: Reading) -> None:
+        """Name everything that the operator wrote in vain, in one line."""
+        if reading.unread:
+            log.warning("config_fields_not_used", model=self._model, fields=list(reading.unread))
 
     def _file(self, beside: Folder) -> str:
         named = f"configs/{self._config_name}.pbtxt"

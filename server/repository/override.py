@@ -22,7 +22,12 @@ class OverrideInvalid(Exception):
 
 
 def override(
-    model: str, config: str, files: Mapping[str, bytes], folder: Path, directory: Path | None
+    model: str,
+    config: str,
+    files: Mapping[str, bytes],
+    folder: Path,
+    directory: Path | None,
+    named: frozenset[int] | None = None,
 ) -> ModelOffer:
     """Build the offer of `model` from a load request.
 
@@ -31,6 +36,7 @@ def override(
                 are the whole model
     folder      where a private folder is made for the files
     directory   the model's folder in a repository, read where no files come; None where it has none
+    named       the versions to offer, whatever the version policy says; None for those that it chooses
 
     Reads and writes files, so it belongs in a thread. Raises `ConfigInvalid` and `OverrideInvalid`.
     """
@@ -44,7 +50,7 @@ def override(
     if directory is None:
         raise OverrideInvalid(f"'{model}' is in no repository, and the request brings no files of it")
     candidate = Candidate(model, directory, "", 0.0, reading)
-    look = candidate.look(Moment(0.0, 0.0))
+    look = candidate.look(Moment(0.0, 0.0), named)
     if look.offer is None:
         raise OverrideInvalid(f"the files of '{model}' changed while they were read")
     return look.offer

@@ -22,6 +22,8 @@ from server.repository.snapshot import model_folders
 
 log = structlog.get_logger()
 
+NO_NAMED: Mapping[str, frozenset[int]] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -93,19 +95,24 @@ class Scanner:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
 
-    def scan(self) -> Scan:
-        """Look at every model once."""
+    def scan(self, named: Mapping[str, frozenset[int]] = NO_NAMED) -> Scan:
+        """Look at every model once.
+
+        `named` has the versions that are to be offered of some models, whatever their version policy says.
+        """
         with self._lock:
             moment = Moment(self._clock(), self._wall_clock())
             looks: dict[str, list[tuple[Path, Look]]] = {}
             for repository in self._known:
-                for name, look in self._looks(repository, moment):
+                for name, look in self._looks(repository, moment, named):
                     looks.setdefault(name, []).append((repository.path / name, look))
             offers = {name: offer for name, found in sorted(looks.items()) if (offer := _only(name, found))}
             waits = [look.wait_s for found in looks.values() for _, look in found if look.wait_s is not None]
             return Scan(MappingProxyType(offers), min(waits, default=None))
 
-    def _looks(self, repository: _Repository, moment: Moment) -> Iterator[tuple[str, Look]]:
+    def _looks(
+        self, repository: _Repository, moment: Moment, named: Mapping[str, frozenset[int]]
+    ) -> Iterator[tuple[str, Look]]:
         folders = repository.folders()
         if folders is None:
             for name, candidate in repository.candidates.items():
@@ -115,7 +122,7 @@ class Scanner:
             repository.gone_since_s.pop(name, None)
             if name not in repository.candidates:
                 repository.candidates[name] = Candidate(name, directory, self._config_name, self._settle_s)
-            yield name, self._look(name, repository.candidates[name], moment)
+            yield name, self._look(name, repository.candidates[name], moment, named.get(name))
         for name in sorted(repository.candidates.keys() - folders.keys()):
             gone_since_s = repository.gone_since_s.setdefault(name, moment.monotonic_s)
             wait_s = gone_since_s + self._settle_s - moment.monotonic_s
@@ -124,9 +131,9 @@ class Scanner:
             else:
                 del repository.candidates[name], repository.gone_since_s[name]
 
-    def _look(self, name: str, candidate: Candidate, moment: Moment) -> Look:
+    def _look(self, name: str, candidate: Candidate, moment: Moment, versions: frozenset[int] | None) -> Look:
         try:
-            return candidate.look(moment)
+            return candidate.look(moment, versions)
         except Exception as error:  # our own fault, and still no reason to lose the other models
             log.exception("model_not_scanned", model=name)
             return Look(candidate.refuse(f"could not be looked at: {error!r}"), None)

@@ -1,5 +1,8 @@
 """Which fields of a configuration are acted on, and which are understood and left alone so far."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from protos import model_config_pb2 as pb
 
 READ = frozenset(
@@ -29,22 +32,35 @@ READ = frozenset(
         "parameters",
         "dynamic_batching.preferred_batch_size",
         "dynamic_batching.max_queue_delay_microseconds",
-        "dynamic_batching.default_queue_policy",
+        "dynamic_batching.default_queue_policy.default_timeout_microseconds",
+        "dynamic_batching.default_queue_policy.allow_timeout_override",
+        "dynamic_batching.default_queue_policy.max_queue_size",
+        "ensemble_scheduling",
+        "sequence_batching",
+        "model_transaction_policy.decoupled",
     }
 )
-"""What is acted on, or is a description only; a message is meant with all that is in it."""
+"""What is acted on, is a description only, or keeps the whole model from being served, which is told so.
 
-_PARTLY_READ = frozenset(field.rpartition(".")[0] for field in READ) - {""}
+A message is meant with all that is in it. A field that is not here is one that nothing acts on yet: a new one
+of the .proto, too.
+"""
+
+_PARTLY_READ = frozenset(field[:dot] for field in READ for dot, letter in enumerate(field) if letter == ".")
 
 
 def unread_fields(config: pb.ModelConfig) -> tuple[str, ...]:
     """The fields that the operator wrote and that nothing acts on yet, such as model_warmup; sorted."""
-    unread = set()
-    for field, value in config.ListFields():
-        if field.name in _PARTLY_READ:
+    return tuple(sorted(_unread(config, "")))
+
+
+def _unread(message: Any, prefix: str) -> Iterator[str]:
+    found: set[str] = set()
+    for field, value in message.ListFields():
+        name = prefix + field.name
+        if name in _PARTLY_READ:
             for part in value if field.is_repeated else [value]:
-                names = {f"{field.name}.{inner.name}" for inner, _ in part.ListFields()}
-                unread |= names - READ
-        elif field.name not in READ:
-            unread.add(field.name)
-    return tuple(sorted(unread))
+                found.update(_unread(part, f"{name}."))
+        elif name not in READ:
+            found.add(name)
+    yield from found

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from server.domain.configuration import ModelConfig, Platform
+from server.domain.configuration import ModelConfig, Platform, VersionPolicy
 from server.domain.offer import VersionOffer
 from server.repository.container import is_complete
 from server.repository.fingerprint import ContentMoved, Fingerprints
@@ -77,8 +77,10 @@ class Versions:
             known.sighting = sight(known.sighting, folder.stamps, moment.monotonic_s, age_s)
             known.gone_since_s = None
 
-    def choose(self, snapshot: ModelFolder, config: ModelConfig, moment: Moment) -> Choice:
-        """Decide over what was last seen."""
+    def choose(
+        self, snapshot: ModelFolder, config: ModelConfig, policy: VersionPolicy, moment: Moment
+    ) -> Choice:
+        """Decide over what was last seen. `policy` is the configured one, or stands in its place."""
         missed = self._missed(snapshot, moment)
         found = {
             version: self._find(self._known[version], folder, snapshot.beside, config, moment)
@@ -87,7 +89,6 @@ class Versions:
         platform = config.platform or self._told_platform(found)
         if config.platform is None:
             found = {version: _agreeing(one, platform) for version, one in found.items()}
-        policy = config.version_policy
         restless = frozenset(version for version, one in found.items() if one.wait_s > 0) | missed.keys()
         faulty = dict(snapshot.unreadable) | {
             version: one.broken for version, one in found.items() if one.broken

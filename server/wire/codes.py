@@ -22,6 +22,7 @@ from server.domain.errors import (
     ModelNotReady,
     NotSupported,
     QueueFull,
+    RegionUnknown,
     RequestCancelled,
     RequestTooLarge,
     RouteNotFound,
@@ -57,6 +58,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         RouteNotFound: Codes(http=404, grpc=12),  # UNIMPLEMENTED
         MethodNotAllowed: Codes(http=405, grpc=12),
         NotSupported: Codes(http=501, grpc=12),
+        RegionUnknown: Codes(http=404, grpc=5),
         QueueFull: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
         DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED

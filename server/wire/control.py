@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,10 @@ from server.wire import json_text
 from server.wire.parameters import flag
 from server.wire.raw import Buffer
 from server.wire.tensor_json import parameters_of
-from server.wire.values import kind_of
+from server.wire.values import kind_of, shown
 
 _FILE = "file:"
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _NO_REPOSITORY = "naming a repository is not supported: leave repository_name empty"
 
 
@@ -22,12 +24,26 @@ _NO_REPOSITORY = "naming a repository is not supported: leave repository_name em
 class LoadOverrides:
     """What a load request brings along instead of what is on disk.
 
-    config   a `ModelConfig` as JSON text; None where the one on disk is meant
-    files    `VERSION/NAME` -> content; if there are any, they are the whole model
+    config    a `ModelConfig` as JSON text; None where the one on disk is meant
+    files     `VERSION/NAME` -> content; if there are any, they are the whole model
+    version   this one alone is to be loaded; None for those of the version policy
     """
 
     config: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """The parameters of an unload.
+
+    dependents   the models that this one is made of are to be unloaded too
+    version      this one alone is to go; None for all of them
+    """
+
+    dependents: bool = False
+    version: int | None = None
 
 
 def decode_index(body: Buffer) -> bool:
@@ -41,9 +57,9 @@ def decode_load(body: Buffer) -> LoadOverrides:
     return _overrides({key: _from_base64(key, value) for key, value in parameters.items()})
 
 
-def decode_unload(body: Buffer) -> bool:
-    """Whether the models that this one is made of are to be unloaded too."""
-    return _dependents(parameters_of(_document(body), "the request"))
+def decode_unload(body: Buffer) -> Unload:
+    """The parameters of an unload over HTTP. An empty body has none."""
+    return _unload(parameters_of(_document(body), "the request"))
 
 
 def index_of(message: pb.RepositoryIndexRequest) -> bool:
@@ -59,9 +75,9 @@ def load_of(message: pb.RepositoryModelLoadRequest) -> LoadOverrides:
     return _overrides(_plain(message.parameters))
 
 
-def unload_of(message: pb.RepositoryModelUnloadRequest) -> bool:
+def unload_of(message: pb.RepositoryModelUnloadRequest) -> Unload:
     _check_names(message)
-    return _dependents(_plain(message.parameters))
+    return _unload(_plain(message.parameters))
 
 
 def _check_names(message: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> None:
@@ -106,6 +122,7 @@ def _from_base64(key: str, value: object) -> object:
 def _overrides(parameters: Mapping[str, Any]) -> LoadOverrides:
     config: str | None = None
     files: dict[str, bytes] = {}
+    version: int | None = None
     for key, value in parameters.items():
         if key == "config":
             if type(value) is not str:
@@ -115,17 +132,35 @@ def _overrides(parameters: Mapping[str, Any]) -> LoadOverrides:
             if type(value) is not bytes:
                 raise InvalidRequest(f"parameter '{key}' must be the content of a file")
             files[key.removeprefix(_FILE)] = value
+        elif key == "version":
+            version = _version(value)
         else:
             raise InvalidRequest(
-                f"unrecognized load parameter '{key}'; there are 'config' and 'file:VERSION/NAME'"
+                f"unrecognized load parameter '{key}'; there are 'config', 'file:VERSION/NAME' and 'version'"
             )
     if files and config is None:
         raise InvalidRequest("parameter 'config' must be given where files are: they replace the whole model")
-    return LoadOverrides(config, files)
+    if version is not None and config is not None:
+        raise InvalidRequest("parameter 'version' cannot stand beside 'config', which is of the whole model")
+    return LoadOverrides(config, files, version)
 
 
-def _dependents(parameters: Mapping[str, Any]) -> bool:
+def _unload(parameters: Mapping[str, Any]) -> Unload:
     for key in parameters:
-        if key != "unload_dependents":
-            raise InvalidRequest(f"unrecognized unload parameter '{key}'; there is 'unload_dependents'")
-    return flag(parameters, "unload_dependents", "the request")
+        if key not in ("unload_dependents", "version"):
+            raise InvalidRequest(
+                f"unrecognized unload parameter '{key}'; there are 'unload_dependents' and 'version'"
+            )
+    dependents = flag(parameters, "unload_dependents", "the request")
+    return Unload(dependents, _version(parameters["version"]) if "version" in parameters else None)
+
+
+def _version(value: object) -> int:
+    """A version as a whole number, or as the text of one."""
+    text = str(value) if type(value) in (int, str) else ""
+    if not _VERSION.fullmatch(text):
+        raise InvalidRequest(
+            "parameter 'version' must be a whole number from 1 on, or a string that holds one, "
+            f"but is {kind_of(value)}: {shown(value)}"
+        )
+    return int(text)

@@ -12,7 +12,7 @@ from tests.contract.line import PATIENCE_S, in_chunks, request, to_model
 from tests.contract.models import BROKEN, LARGEST, ODD_NAME
 from tests.contract.question import BINARY, FORMS, JSON, RAW, Question, Tensor, filled
 from tests.contract.rows import INVALID, NOT_FOUND, Asker, Call, Rest
-from tests.contract.tables import bodies, garbage, messages, objects, orders, paths, questions
+from tests.contract.tables import bodies, garbage, messages, objects, orders, paths, questions, settings
 from tests.server_process import Server, running
 
 TABLES: dict[str, list[Rest | Call]] = {
@@ -21,6 +21,7 @@ TABLES: dict[str, list[Rest | Call]] = {
     "paths": list(paths.rows()),
     "objects": list(objects.rows()),
     "orders": list(orders.rows()),
+    "settings": list(settings.rows()),
     "messages": list(messages.rows()),
     "garbage": list(garbage.rows()),
 }

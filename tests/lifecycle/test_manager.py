@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,23 @@ def preprocess(inputs):
     return inputs
 """
 """Its setup notes that it began and waits for the gate."""
+
+
+FALTERING = """
+import pathlib
+
+diary = pathlib.Path({diary!r})
+
+def setup(context):
+    with diary.open("a") as file:
+        file.write("x")
+    if len(diary.read_text()) < 3:
+        raise OSError("the share is not mounted yet")
+
+def preprocess(inputs):
+    return inputs
+"""
+"""Its setup fails twice."""
 
 
 class RememberingLoader(Loader):
@@ -90,9 +108,13 @@ class Managed:
 
 
 @asynccontextmanager
-async def managing(*, load_threads: int = 2, retire_within_s: float = 10.0) -> AsyncIterator[Managed]:
+async def managing(
+    *, load_threads: int = 2, retire_within_s: float = 10.0, retries: int = 0
+) -> AsyncIterator[Managed]:
     loader = RememberingLoader()
-    async with Manager(loader, load_threads=load_threads, retire_within_s=retire_within_s) as manager:
+    async with Manager(
+        loader, load_threads=load_threads, retire_within_s=retire_within_s, retries=retries
+    ) as manager:
         yield Managed(manager, loader)
 
 
@@ -271,6 +293,17 @@ async def test_who_asks_for_a_model_by_name_has_its_failed_versions_tried_again_
         needed.touch()
         await at.manager.settled("m")
         assert await at.answer() == 1
+
+
+@pytest.mark.parametrize(("retries", "began", "state"), [(1, 2, State.UNAVAILABLE), (2, 3, State.READY)])
+async def test_a_load_that_fails_is_tried_again_as_often_as_the_operator_said(
+    shelf, tmp_path, retries, began, state
+):
+    diary = tmp_path / "diary"
+    async with managing(retries=retries) as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
+        assert diary.read_text() == "x" * began
+        assert at.index[1][0] is state
 
 
 async def test_waiting_for_a_broken_version_raises_its_reason(shelf):
@@ -532,6 +565,48 @@ async def test_unloading_a_name_that_nobody_knows_does_nothing():
     async with managing() as at:
         await at.manager.settle("nowhere")
         assert at.manager.index() == []
+
+
+# Versions that somebody names one by one.
+
+
+async def test_a_version_that_is_named_no_more_goes_at_once_although_another_is_broken(shelf):
+    async with managing() as at:
+        first, second = shelf.put(1), shelf.put(2, BROKEN)
+        await at.apply(shelf.offer(first))
+        await at.apply(shelf.offer(first, second, one_by_one=True))
+        assert at.manager.ready_versions("m") == [1]
+        await at.apply(shelf.offer(second, one_by_one=True))
+        assert at.manager.ready_versions("m") == []
+        await until(lambda: at.index[1] == (State.UNAVAILABLE, UNLOADED))
+        with pytest.raises(ModelNotFound, match="has no available versions"):
+            await at.answer()
+
+
+async def test_a_broken_version_that_is_named_no_more_is_unloaded_in_the_index(shelf):
+    async with managing() as at:
+        first, second = shelf.put(1), shelf.put(2, BROKEN)
+        await at.apply(shelf.offer(first, second, one_by_one=True))
+        assert at.index[2][0] is State.UNAVAILABLE
+        await at.apply(shelf.offer(first, one_by_one=True))
+        assert at.index == {1: (State.READY, ""), 2: (State.UNAVAILABLE, UNLOADED)}
+
+
+async def test_who_asks_for_one_version_hears_nothing_of_another_that_is_broken(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2, BROKEN), one_by_one=True))
+        await at.manager.settled("m", 1)
+        with pytest.raises(LoadFailed, match="version 2"):
+            await at.manager.settled("m", 2)
+
+
+async def test_a_version_can_be_unloaded_while_the_configuration_cannot_be_read(shelf):
+    async with managing() as at:
+        first, second = shelf.put(1), shelf.put(2)
+        await at.apply(shelf.offer(first, second))
+        broken = replace(shelf.unreadable("a typing error"), one_by_one=True, unsettled=frozenset({2}))
+        await at.apply(broken)
+        assert at.manager.ready_versions("m") == [2]
 
 
 # Readiness.

@@ -2,11 +2,13 @@ import io
 import json
 import logging
 import threading
+from dataclasses import replace
+from inspect import signature
 
 import pytest
 import structlog
 
-from server.observe.logs import Lines, logging_to
+from server.observe.logs import Lines, LogSettings, logging_to
 
 log = structlog.get_logger()
 
@@ -17,8 +19,8 @@ def logged(tmp_path):
 
     def run(say, **options) -> list[str]:
         switches = {"verbose": 0, "info": True, "warning": True, "error": True, "format": "default"} | options
-        with logging_to(**switches, file=tmp_path / "log"):
-            say()
+        with logging_to(LogSettings(**switches, file=tmp_path / "log")) as process_log:
+            say(process_log) if signature(say).parameters else say()
         return (tmp_path / "log").read_text().splitlines()
 
     return run
@@ -80,6 +82,32 @@ def test_an_exception_brings_its_traceback(logged):
     first, *traceback = logged(say)
     assert first.endswith("error   stage_failed stage=pre")
     assert traceback[-1] == "ValueError: why"
+
+
+def test_a_change_of_settings_holds_from_the_next_line_for_every_logger(logged):
+    library = logging.getLogger("library")
+
+    def say(process_log):
+        log.info("before")
+        library.info("not yet")
+        process_log.change(replace(process_log.settings, info=False, verbose=1, format="json"))
+        log.info("hidden")
+        log.debug("now")
+        library.info("hidden as well")
+        library.warning("loud")
+
+    before, changed, now, loud = logged(say)
+    assert before.endswith("before")
+    assert "log_settings_changed verbose=1 info=False" in changed
+    assert [json.loads(line)["event"] for line in (now, loud)] == ["now", "loud"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"), [(True, False, 1), (False, True, 1), (False, False, 0)]
+)
+def test_a_change_is_told_if_info_is_shown_before_it_or_after_it(logged, before, after, lines):
+    told = logged(lambda each: each.change(replace(each.settings, info=after)), info=before)
+    assert len(told) == lines
 
 
 class StalledReader(io.StringIO):

@@ -5,7 +5,14 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.observe.metrics import Measured, ProcessCollector, TallyCollector, exposition, registry
+from server.observe.metrics import (
+    MachineCollector,
+    Measured,
+    ProcessCollector,
+    TallyCollector,
+    exposition,
+    registry,
+)
 from server.observe.tally import FAILURES, Tally
 
 TRITON_COUNTERS = {
@@ -153,13 +160,13 @@ def test_the_text_is_what_prometheus_reads():
 
 
 def test_the_machines_memory_and_lost_access_lines_are_shown():
-    values = samples(exposition(registry([ProcessCollector(lambda: 12)])).decode())
+    values = samples(exposition(registry([MachineCollector(), ProcessCollector(lambda: 12)])).decode())
     assert 0 < values["nv_cpu_memory_used_bytes"] < values["nv_cpu_memory_total_bytes"]
     assert values["tercet_access_lines_dropped_total"] == 12
 
 
 def test_the_use_of_the_processors_is_that_since_the_last_scrape():
-    shown_by = registry([ProcessCollector(lambda: 0)])
+    shown_by = registry([MachineCollector()])
     until = time.monotonic() + 0.2
     while time.monotonic() < until:
         pass

@@ -116,7 +116,9 @@ def test_fields_that_nothing_acts_on_are_listed_by_name():
         "optimization",
         "response_cache",
     )
-    assert read_text(FULL.encode(), "m", "f").unread == ()
+    assert read_text(FULL.encode(), "m", "f").unread == (
+        "dynamic_batching.default_queue_policy.timeout_action",
+    ), "REJECT is acted on, DELAY is not"
 
 
 @pytest.mark.parametrize(

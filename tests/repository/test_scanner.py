@@ -7,7 +7,7 @@ import time
 import pytest
 import structlog
 
-from server.domain.configuration import Platform
+from server.domain.configuration import Platform, VersionPolicy
 from server.domain.offer import ModelOffer
 from server.repository.scanner import Scanner
 
@@ -380,3 +380,29 @@ def test_a_thousand_models_are_scanned_again_in_well_under_a_second(repository, 
     assert len(first.offers) == 1000
     assert second.offers == first.offers
     assert again_s < 1.0
+
+
+def test_versions_that_are_named_are_offered_whatever_the_policy_says(scanner, repository):
+    for version in (1, 2, 3):
+        repository.put("m", version, config="version_policy { latest { num_versions: 1 } }")
+    offer = scanner.scan({"m": frozenset({1, 2, 9})}).offers["m"]
+    assert (set(offer.versions), set(offer.on_disk), offer.one_by_one) == ({1, 2}, {1, 2, 3}, True)
+    assert offer.config.version_policy == VersionPolicy(latest=1)
+
+    offer = scanner.scan().offers["m"]
+    assert (set(offer.versions), offer.one_by_one) == ({3}, False)
+
+
+def test_naming_the_versions_of_one_model_leaves_the_others_to_their_policy(scanner, repository):
+    for model in ("m", "n"):
+        repository.put(model, 1)
+        repository.put(model, 2)
+    offers = scanner.scan({"m": frozenset()}).offers
+    assert (set(offers["m"].versions), set(offers["n"].versions)) == (set(), {2})
+
+
+def test_a_named_version_without_a_model_is_offered_as_broken(scanner, repository):
+    repository.put("m", 2)
+    (repository.path / "m" / "1").mkdir()
+    offer = scanner.scan({"m": frozenset({1, 2})}).offers["m"]
+    assert (set(offer.versions), set(offer.broken)) == ({2}, {1})

@@ -7,13 +7,21 @@ import pytest
 
 from protos import inference_pb2 as pb
 from server.domain.errors import InvalidRequest, NotSupported
-from server.wire.control import LoadOverrides, decode_index, decode_load, decode_unload, load_of, unload_of
+from server.wire.control import (
+    LoadOverrides,
+    Unload,
+    decode_index,
+    decode_load,
+    decode_unload,
+    load_of,
+    unload_of,
+)
 
 
 def test_an_empty_body_says_nothing_special():
     assert decode_index(b"") is False
     assert decode_load(b"") == LoadOverrides()
-    assert decode_unload(b"") is False
+    assert decode_unload(b"") == Unload()
 
 
 def test_what_is_said_is_understood():
@@ -21,7 +29,7 @@ def test_what_is_said_is_understood():
     body = orjson.dumps({"parameters": {"config": "{}", "file:1/model.onnx": content}})
     assert decode_index(b'{"ready": true}') is True
     assert decode_load(body) == LoadOverrides("{}", {"1/model.onnx": b"\0model"})
-    assert decode_unload(b'{"parameters": {"unload_dependents": true}}') is True
+    assert decode_unload(b'{"parameters": {"unload_dependents": true}}') == Unload(dependents=True)
 
 
 def test_a_message_says_the_same_with_files_as_they_are():
@@ -31,7 +39,22 @@ def test_a_message_says_the_same_with_files_as_they_are():
     assert load_of(message) == LoadOverrides("{}", {"1/model.onnx": b"\0model"})
     unload = pb.RepositoryModelUnloadRequest(model_name="m")
     unload.parameters["unload_dependents"].bool_param = True
-    assert unload_of(unload) is True
+    assert unload_of(unload) == Unload(dependents=True)
+
+
+@pytest.mark.parametrize("written", [b"3", b'"3"'])
+def test_one_version_may_be_named_as_a_number_or_as_its_text(written: bytes):
+    body = b'{"parameters": {"version": %s}}' % written
+    assert decode_load(body) == LoadOverrides(version=3)
+    assert decode_unload(body) == Unload(version=3)
+
+
+def test_a_message_names_one_version_likewise():
+    for value in ({"int64_param": 3}, {"string_param": "3"}):
+        load, unload = pb.RepositoryModelLoadRequest, pb.RepositoryModelUnloadRequest
+        for read, message in ((load_of, load(model_name="m")), (unload_of, unload(model_name="m"))):
+            message.parameters["version"].CopyFrom(pb.ModelRepositoryParameter(**value))
+            assert read(message).version == 3
 
 
 @pytest.mark.parametrize(

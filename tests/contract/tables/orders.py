@@ -39,6 +39,13 @@ REFUSED: list[tuple[str, str, Parameters, str]] = [
     ("a file with a zero", "new", of_file("1/model\0"), "must be a plain path beneath the model's folder"),
     ("a file of a number", "new", of_file("1/model.onnx", 5), "must be the content of a file"),
     ("a file of a long name", "new", of_file("1/" + "n" * 300), "cannot be written"),
+    ("a version and a configuration", "double", {"version": 1, "config": CONFIG}, "cannot stand beside"),
+    ("a version of 0", "double", {"version": 0}, "'version' must be a whole number from 1 on"),
+    ("a version below 0", "double", {"version": -1}, "'version' must be a whole number from 1 on"),
+    ("a version that is no number", "double", {"version": "new"}, "'version' must be a whole number from 1"),
+    ("a version with a zero", "double", {"version": "01"}, "'version' must be a whole number from 1 on"),
+    ("a huge version", "double", {"version": "9" * 19}, "'version' must be a whole number from 1 on"),
+    ("a version of truth", "double", {"version": True}, "'version' must be a whole number from 1 on"),
     ("a model of dots", "..", of_file("1/model.onnx"), "'..' cannot be the name of a model"),
     ("a model with a folder", "a/b", of_file("1/model.onnx"), "'a/b' cannot be the name of a model"),
 ]
@@ -46,6 +53,8 @@ REFUSED: list[tuple[str, str, Parameters, str]] = [
 NOT_KNOWN: list[tuple[str, str, Parameters, str]] = [
     ("a name of none", "nobody", {}, "failed to load 'nobody', failed to poll from model repository"),
     ("a name of dots", "..", {}, "failed to load '..', failed to poll from model repository"),
+    ("a version that there is not", "double", {"version": 77}, "it has no version 77; there are 1"),
+    ("a version of nobody", "nobody", {"version": 1}, "failed to load 'nobody', failed to poll"),
     ("a configuration that is no JSON", "double", of_config("{"), "failed to load 'double', failed to poll"),
     ("a configuration in text format", "double", of_config("max_batch_size: 8"), "failed to load 'double'"),
     ("a configuration of a list", "double", of_config("[]"), "failed to load 'double', failed to poll"),
@@ -60,6 +69,7 @@ LOADS = [*((INVALID, row) for row in REFUSED), *((INTERNAL, row) for row in NOT_
 UNLOADS: list[tuple[str, Parameters, str]] = [
     ("a parameter that there is not", {"speed": "high"}, "unrecognized unload parameter 'speed'"),
     ("a load's parameter", {"config": CONFIG}, "unrecognized unload parameter 'config'"),
+    ("a version that is no number", {"version": "new"}, "'version' must be a whole number from 1 on"),
     ("dependents of text", {"unload_dependents": "yes"}, "'unload_dependents' of the request must be a bool"),
     ("dependents of a number", {"unload_dependents": 1}, "'unload_dependents' of the request must be a bool"),
 ]

@@ -1,0 +1,57 @@
+"""Settings over HTTP: the log, and what answers for tracing and shared memory while they are not offered."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from server.api.body import read_body
+from server.domain.absent import check_region, no_shared_memory, no_tracing
+from server.observe.logs import ProcessLog
+from server.wire import log_settings
+
+READ_AND_CHANGE = ["GET", "POST"]
+
+
+def add_settings(app: FastAPI, log: ProcessLog, max_body_bytes: int) -> None:
+    _add_logging(app, log, max_body_bytes)
+    _add_tracing(app)
+    for kind in ("system", "cuda"):
+        _add_shared_memory(app, kind)
+
+
+def _add_logging(app: FastAPI, log: ProcessLog, max_body_bytes: int) -> None:
+    @app.api_route("/v2/logging", methods=READ_AND_CHANGE)
+    async def logging(request: Request) -> Response:
+        if request.method == "POST":
+            body = await read_body(request.receive, dict(request.scope["headers"]), max_body_bytes)
+            changed = log_settings.decode(body, log.settings)
+            if changed != log.settings:
+                log.change(changed)
+        return JSONResponse(log_settings.log_settings(log.settings))
+
+
+def _add_tracing(app: FastAPI) -> None:
+    """A model's versions have no trace settings of their own: with a version, there is nothing there."""
+
+    @app.api_route("/v2/trace/setting", methods=READ_AND_CHANGE)
+    @app.api_route("/v2/models/{model}/trace/setting", methods=READ_AND_CHANGE)
+    async def trace_setting() -> Response:
+        raise no_tracing()
+
+
+def _add_shared_memory(app: FastAPI, kind: str) -> None:
+    """As Triton answers where clients may not use it: no region is there, and none can be registered."""
+    memory = f"/v2/{kind}sharedmemory"
+    region_path = memory + "/region/{region}"
+
+    @app.get(memory + "/status")
+    @app.get(region_path + "/status")
+    async def status(region: str = "") -> Response:
+        check_region(kind, region)
+        return JSONResponse([])
+
+    @app.post(memory + "/register")
+    @app.post(memory + "/unregister")
+    @app.post(region_path + "/register")
+    @app.post(region_path + "/unregister")
+    async def registration() -> Response:
+        raise no_shared_memory()

@@ -1,0 +1,81 @@
+"""Settings of the log that cannot be made, and what answers for tracing and shared memory."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from protos import inference_pb2 as pb
+from tests.contract.line import request
+from tests.contract.rows import INVALID, NOT_FOUND, UNSUPPORTED, Call, Codes, Rest
+
+LOG: list[tuple[str, object, Codes, str]] = [
+    ("log_file", "/tmp/elsewhere", UNSUPPORTED, "log file location can not be updated"),
+    ("log_colour", True, INVALID, "there is no log setting 'log_colour'; there are log_info, log_warning"),
+    ("", True, INVALID, "there is no log setting ''"),
+    ("log_info", "false", INVALID, "log setting 'log_info' must be a bool, but is a string: 'false'"),
+    ("log_error", 1, INVALID, "log setting 'log_error' must be a bool, but is a whole number: 1"),
+    ("log_verbose_level", True, INVALID, "'log_verbose_level' must be a whole number from 0 to 2147483647"),
+    ("log_verbose_level", "1", INVALID, "'log_verbose_level' must be a whole number from 0 to 2147483647"),
+    ("log_verbose_level", 2**32 - 1, INVALID, "'log_verbose_level' must be a whole number from 0 to"),
+    ("log_format", "xml", INVALID, "'log_format' must be one of default, ISO8601, json, but is a string"),
+    ("log_format", False, INVALID, "'log_format' must be one of default, ISO8601, json, but is a bool"),
+]
+
+LOG_OVER_HTTP: list[tuple[str, bytes, str]] = [
+    ("no JSON", b"{", "the request is not JSON"),
+    ("a list", b"[]", "the request must be a JSON object, but is a list"),
+    ("a level below 0", b'{"log_verbose_level": -1}', "must be a whole number from 0 to"),
+    ("a broken level", b'{"log_verbose_level": 1.5}', "must be a whole number from 0 to"),
+    ("a list of formats", b'{"log_format": ["default"]}', "must be one of default, ISO8601, json"),
+    ("a right one beside a wrong one", b'{"log_info": false, "log_error": 0}', "'log_error' must be a bool"),
+]
+
+DISABLED = "Client shared memory is disabled"
+NO_TRACE = "tracing is not offered"
+
+
+def rows() -> Iterator[Rest | Call]:
+    for name, value, codes, says in LOG:
+        body = json.dumps({name: value}).encode()
+        yield Rest(f"log: {name!r} is {value!r}", request("/v2/logging", body), codes.http, says)
+        yield Call(f"log: {name!r} is {value!r}", "LogSettings", _log_message(name, value), codes.grpc, says)
+    for title, body, says in LOG_OVER_HTTP:
+        yield Rest(f"log: {title}", request("/v2/logging", body), 400, says)
+    for path in ("/v2/trace/setting", "/v2/models/double/trace/setting"):
+        for method, body in (("GET", b""), ("POST", b'{"trace_level": ["TIMESTAMPS"]}')):
+            yield Rest(f"trace: {method} {path}", request(path, body, method=method), 501, NO_TRACE, method)
+    traced = pb.TraceSettingRequest(model_name="double")
+    traced.settings["trace_level"].value.append("TIMESTAMPS")
+    for sent in (b"", traced.SerializeToString()):
+        yield Call("trace", "TraceSetting", sent, UNSUPPORTED.grpc, NO_TRACE)
+    for kind in ("system", "cuda"):
+        yield from _shared_memory(kind)
+
+
+def _shared_memory(kind: str) -> Iterator[Rest | Call]:
+    path = f"/v2/{kind}sharedmemory"
+    body = b'{"key": "/k", "byte_size": 4}'
+    for where in (f"{path}/region/r/register", f"{path}/region/r/unregister", f"{path}/unregister"):
+        yield Rest(f"shared memory: {where}", request(where, body), 501, DISABLED)
+    says = f"Unable to find {kind} shared memory region: 'r'"
+    sent = request(f"{path}/region/r/status", method="GET")
+    yield Rest(f"shared memory: status of a {kind} region", sent, NOT_FOUND.http, says, "GET")
+    methods = f"{kind.capitalize()}SharedMemory"
+    named = pb.SystemSharedMemoryStatusRequest(name="r").SerializeToString()  # all of them have this field
+    for what in ("Register", "Unregister"):
+        for wire in (b"", named):
+            yield Call(f"shared memory: {methods}{what}", methods + what, wire, UNSUPPORTED.grpc, DISABLED)
+    yield Call(f"shared memory: {methods}Status", methods + "Status", named, NOT_FOUND.grpc, says)
+
+
+def _log_message(name: str, value: Any) -> bytes:
+    message = pb.LogSettingsRequest()
+    match value:
+        case bool():
+            message.settings[name].bool_param = value
+        case int():
+            message.settings[name].uint32_param = value
+        case str():
+            message.settings[name].string_param = value
+    wire: bytes = message.SerializeToString()
+    return wire
