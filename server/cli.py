@@ -71,12 +71,12 @@ IDLE_FLAGS = frozenset(
 IDLE_VALUES = frozenset(
     """
     backend-config backend-directory buffer-manager-thread-count cache-config cache-directory
-    cuda-memory-pool-byte-size cuda-virtual-address-size grpc-header-forward-pattern
+    cuda-memory-pool-byte-size cuda-virtual-address-size
     grpc-http2-max-ping-strikes grpc-http2-max-pings-without-data
     grpc-http2-min-recv-ping-interval-without-data grpc-infer-allocation-pool-size
     grpc-infer-response-compression-level grpc-infer-thread-count grpc-keepalive-time grpc-keepalive-timeout
     grpc-max-connection-age grpc-max-connection-age-grace grpc-max-response-pool-size grpc-root-cert
-    grpc-server-cert grpc-server-key host-policy http-header-forward-pattern http-thread-count metrics-config
+    grpc-server-cert grpc-server-key host-policy http-thread-count metrics-config
     metrics-interval-ms min-supported-compute-capability model-load-gpu-limit
     pinned-memory-pool-byte-size rate-limit rate-limit-resource repoagent-directory response-cache-byte-size
     sagemaker-port sagemaker-safe-port-range sagemaker-thread-count trace-config trace-count trace-file

@@ -11,6 +11,7 @@ say which one a bad value came from, wants lists in the environment as JSON, and
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 INT32_MAX = 2**31 - 1
 MIB = 2**20
@@ -45,9 +55,18 @@ def _listed(value: object) -> object:
     return [part for part in parts if part != ""] if isinstance(parts, list) else parts
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value.removeprefix("(?-i)"))
+    except re.error as error:
+        raise ValueError from error
+    return value
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 _models = _group("Models")
@@ -91,6 +110,9 @@ class Settings(BaseModel):
     http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
     http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
     http_keep_alive_secs: float = _http(75, "how long a connection may idle between requests", gt=0)
+    http_header_forward_pattern: Pattern = _http(
+        "", "request headers whose names match this regular expression become parameters of the request"
+    )
     docs: bool = _http(True, "show the API of the served models at /docs")
 
     allow_grpc: bool = _grpc(True, "answer over gRPC")
@@ -102,6 +124,8 @@ class Settings(BaseModel):
         "auto", "who answers ModelInfer: pygrpc-native where it can (auto, native), or grpcio"
     )
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
+
+    grpc_header_forward_pattern: Pattern = _grpc("", "the same for the metadata of a gRPC call")
 
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
     allow_cpu_metrics: bool = _metrics(True, "show the machine's processors and memory among them")
@@ -206,6 +230,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(schema["enum"])
     if schema.get("type") == "boolean":
         return "true or false"
+    if schema.get("format") == "regex":
+        return "a regular expression"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

@@ -34,5 +34,3 @@ class HeaderForwarding:
 def _texts(header: tuple[bytes | str, bytes | str]) -> tuple[str, str]:
     name, value = (part.decode("latin-1") if isinstance(part, bytes) else part for part in header)
     return name.lower(), value
-
-

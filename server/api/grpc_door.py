@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from protos import inference_pb2 as pb
 from protos.pool import POOL
+from server.api.forwarding import HeaderForwarding
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
 from server.api.rest import counted
@@ -83,6 +84,7 @@ class GrpcDoor:
         extensions: Sequence[str],
         log: ProcessLog,
         codes: Table,
+        forwarding: HeaderForwarding | None = None,
     ) -> None:
         self._route = route
         self._catalogue = catalogue
@@ -93,6 +95,7 @@ class GrpcDoor:
         self._server = (name, version, extensions)
         self._settings = SettingsDoor(log)
         self._codes = codes
+        self._forwarding = forwarding
 
     def handlers(self) -> grpc.GenericRpcHandler:
         methods: dict[str, tuple[Answer, Any]] = {
@@ -131,6 +134,8 @@ class GrpcDoor:
             message = parsed(pb.ModelInferRequest, wire)
             served = self._route.find(message.model_name, message.model_version)
             request, form = infer_proto.decode(message, served.facts.signature, now=arrived)
+            if self._forwarding is not None:
+                self._forwarding.add(request, context.invocation_metadata())
             left = context.time_remaining()
             if left is not None:
                 request.deadline = min(request.deadline, arrived + left)

@@ -17,6 +17,7 @@ import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
+from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
@@ -36,7 +37,8 @@ METHOD = f"/{SERVICE}/ModelInfer"
 BATCH = 256
 LOOK_AGAIN_S = 0.005
 CANCELLED = 1
-Event = tuple[int, int, int, bytes | None, Any, tuple[Any, str, float | None] | None]
+Metadata = tuple[tuple[str, str | bytes], ...]
+Event = tuple[int, int, int, bytes | None, Any, tuple[Metadata, str, float | None] | None]
 
 
 class Call:
@@ -66,7 +68,7 @@ class Call:
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, payload: bytes, time_remaining: float | None) -> None:
+    def start(self, payload: bytes, metadata: Metadata, time_remaining: float | None) -> None:
         """Never raises: a refusal is an answer."""
         front = self._front
         try:
@@ -82,6 +84,8 @@ class Call:
             served, request = self._served, self._request
             assert served is not None
             assert request is not None
+            if front.forwarding is not None:
+                front.forwarding.add(request, metadata)
             if time_remaining is not None:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
             if served.staged:
@@ -170,8 +174,10 @@ class InferFront:
         codes: Table,
         max_message_bytes: int,
         max_in_flight: int,
+        forwarding: HeaderForwarding | None = None,
     ) -> None:
         self.route = route
+        self.forwarding = forwarding
         self.station = station
         self.codes = codes
         self.layouts = MessageLayouts()
@@ -291,10 +297,10 @@ class InferFront:
                 if gone is not None:
                     gone.cancel()
                 continue
-            _, peer, time_remaining = details or ((), "", None)
+            metadata, peer, time_remaining = details or ((), "", None)
             call = Call(self, call_id, peer)
             if len(self._calls) >= self._max_in_flight:
                 call.fail(ServerBusy(len(self._calls)))
                 continue
             self._calls[call_id] = call
-            call.start(payload, time_remaining)
+            call.start(payload, metadata, time_remaining)

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Literal, NamedTuple
 
 from server.api.body import pack, read_body
+from server.api.forwarding import HeaderForwarding
 from server.api.reply import JSON, Headers, Table, refuse
 from server.domain.errors import (
     InvalidRequest,
@@ -108,8 +109,10 @@ class InferDoor:
         *,
         codes: Table,
         max_body_bytes: int,
+        forwarding: HeaderForwarding | None = None,
     ) -> None:
         self.route = route
+        self.forwarding = forwarding
         self.max_body_bytes = max_body_bytes
         self._station = station
         self._access = access
@@ -128,6 +131,8 @@ class InferDoor:
             self._station.admit()
             body = await read_body(receive, headers, self.max_body_bytes)
             asked = self.read(target, headers, body, arrived)
+            if self.forwarding is not None:
+                self.forwarding.add(asked.request, scope["headers"])
             response = await _unless_gone(
                 receive, self.route.infer(asked.served, asked.request), target.model
             )

@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
+from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor, PortRefused, grpcio_server
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
@@ -233,7 +234,10 @@ class Process:
         }
         if "http" in listeners:
             limit = settings.http_max_input_size
-            infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
+            forwarding = _forwarding(settings.http_header_forward_pattern)
+            infer = InferDoor(
+                route, self._station, access, codes=codes, max_body_bytes=limit, forwarding=forwarding
+            )
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
             short_way = partial(ShortWay, infer, Targets(), Heads(), settings.http_max_header_bytes)
             tasks.create_task(
@@ -251,7 +255,16 @@ class Process:
                 self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
             )
         if "grpc" in listeners:
-            door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
+            door = GrpcDoor(
+                route,
+                manager,
+                orders,
+                health,
+                self._station,
+                access,
+                forwarding=_forwarding(settings.grpc_header_forward_pattern),
+                **about,
+            )
             front = self._grpc_front(route, access, codes)
             tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
 
@@ -278,6 +291,7 @@ class Process:
             codes=codes,
             max_message_bytes=self._settings.grpc_max_message_bytes,
             max_in_flight=self._settings.grpc_max_in_flight,
+            forwarding=_forwarding(self._settings.grpc_header_forward_pattern),
         )
 
     async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
@@ -343,6 +357,10 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
+
+
+def _forwarding(pattern: str) -> HeaderForwarding | None:
+    return HeaderForwarding(pattern) if pattern else None
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:
