@@ -68,7 +68,7 @@ def keep(signature: Signature, text: bytes, layout: Any) -> None:
 class BinaryLayout:
     """The tensors lie behind the text, one after the other."""
 
-    __slots__ = ("_common", "_tensors", "size")
+    __slots__ = ("_form", "_outputs", "_rows", "_tensors", "size")
 
     def __init__(self, known: Known) -> None:
         tensors = []
@@ -77,16 +77,20 @@ class BinaryLayout:
             tensors.append((name, shape, dtype, at))
             at += prod(shape) * dtype.itemsize
         self._tensors = tuple(tensors)
-        self._common = known
+        self._rows, self._outputs, self._form = known.rows, known.outputs, known.form
         self.size = at
 
     def request(self, body: bytes, offset: int, model: str, version: str, now: float) -> Read:
         """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
-        _, rows, outputs, form = self._common
-        views = {
-            name: np.ndarray(shape, dtype, body, offset + at) for name, shape, dtype, at in self._tensors
-        }
-        return InferRequest(model, version, views, "", outputs, NO_PARAMETERS, FOREVER, 0, now, rows), form
+        views: dict[str, Array] = {}
+        for name, shape, dtype, at in self._tensors:
+            views[name] = np.ndarray(shape, dtype, body, offset + at)
+        return (
+            InferRequest(
+                model, version, views, "", self._outputs, NO_PARAMETERS, FOREVER, 0, now, self._rows
+            ),
+            self._form,
+        )
 
 
 def find_binary(
@@ -114,11 +118,11 @@ _CODES: Mapping[str, str] = {"float32": "f", "float64": "d"} | {
 class JsonLayout:
     """One tensor, whose elements stand between the text that it is known by and `tail`."""
 
-    __slots__ = ("_common", "_dtype", "_elements", "_name", "_shape", "tail")
+    __slots__ = ("_dtype", "_elements", "_form", "_name", "_outputs", "_rows", "_shape", "tail")
 
     def __init__(self, known: Known, tail: bytes) -> None:
         ((self._name, self._shape, self._dtype),) = known.tensors
-        self._common = known
+        self._rows, self._outputs, self._form = known.rows, known.outputs, known.form
         self._elements = struct.Struct(f"<{prod(self._shape)}{_CODES[self._dtype.name]}")
         self.tail = tail
 
@@ -137,10 +141,13 @@ class JsonLayout:
         return np.ndarray(self._shape, self._dtype, packed)
 
     def request(self, array: Array, model: str, version: str, now: float) -> Read:
-        _, rows, outputs, form = self._common
-        return InferRequest(
-            model, version, {self._name: array}, "", outputs, NO_PARAMETERS, FOREVER, 0, now, rows
-        ), form
+        inputs = {self._name: array}
+        return (
+            InferRequest(
+                model, version, inputs, "", self._outputs, NO_PARAMETERS, FOREVER, 0, now, self._rows
+            ),
+            self._form,
+        )
 
 
 def find_json(body: bytes, signature: Signature, version: str, now: float) -> Read | None:
