@@ -1,11 +1,7 @@
 """What kserve's clients do with a running server, in a process of its own: kserve and tritonclient each
 bring a protobuf package `inference`, and one process cannot hold both.
 
-    samples HTTP GRPC    what came of every call to the sample models
-    workshop HTTP GRPC   what came of calls that take too long, or name a model oddly
-    crowd GRPC           what came of many calls at once to a model that takes them one by one
-
-Writes it as JSON.
+Takes the HTTP and the gRPC address; writes what came of each call as JSON.
 """
 
 import asyncio
@@ -22,7 +18,6 @@ from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRe
 from kserve.protocol.infer_type import RequestedOutput
 
 from tests.e2e.golden import golden
-from tests.e2e.line import HALF_A_SECOND
 
 IRIS = golden("iris/1/examples/one_of_each.json")
 DIABETES = golden("diabetes/1/examples/two_patients.json")
@@ -67,7 +62,7 @@ async def told(call: Awaitable[Any]) -> Any:
         return type(given_up).__name__
     except grpc.RpcError as refusal:
         return [refusal.code().name, refusal.details()]
-    if isinstance(answer, (bool, dict)):
+    if isinstance(answer, bool | dict):
         return answer
     return {
         "id": answer.id,
@@ -137,63 +132,8 @@ async def over_grpc(address: str) -> dict[str, Any]:
         }
 
 
-async def workshop_over_rest(url: str) -> dict[str, Any]:
-    async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
-        return {
-            "too long": await told(client.infer(url, slow(HALF_A_SECOND), model_name="slow", timeout=0.05)),
-            "in time": await told(client.infer(url, slow(1), model_name="slow", timeout=None)),
-            "parameters": await told(client.infer(url, curious(), model_name="curious")),
-            "odd name": await told(client.infer(url, odd(), model_name=ODD)),
-            "odd name is ready": await told(client.is_model_ready(url, ODD)),
-        }
-
-
-async def workshop_over_grpc(address: str) -> dict[str, Any]:
-    async with InferenceGRPCClient(address) as client:
-        return {
-            "too long": await told(client.infer(slow(HALF_A_SECOND), timeout=0.05)),
-            "in time": await told(client.infer(slow(1), timeout=None)),
-            "parameters": await told(client.infer(curious())),
-            "odd name": await told(client.infer(odd())),
-            "odd name is ready": await told(client.is_model_ready(ODD)),
-        }
-
-
-ODD = "größe: 2.5 kg & more"
-
-
-def odd() -> InferRequest:
-    return request(ODD, {"x": np.ones((1, 1), np.float32)}, binary=True)
-
-
-def slow(rounds: int) -> InferRequest:
-    return request("slow", {"rounds": np.array([[rounds]], np.int64)}, binary=True)
-
-
-def curious() -> InferRequest:
-    sent = {"unit": "cm", "depth": 3, "lit": True, "sequence_id": 5, "sequence_start": True}
-    return request("curious", {"x": np.ones((1, 1), np.float32)}, binary=True, id="7", **sent)
-
-
-async def crowd(address: str) -> list[Any]:
-    """What came of each of eight calls at once; one client tries a call again by its own rule."""
-    async with InferenceGRPCClient(address) as client:
-        return await asyncio.gather(*(told(client.infer(slow(HALF_A_SECOND))) for _ in range(8)))
-
-
-async def main(whom: str, *addresses: str) -> None:
-    if whom == "samples":
-        http, grpc_address = addresses
-        came: Any = {"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}
-    elif whom == "workshop":
-        http, grpc_address = addresses
-        came = {
-            "rest": await workshop_over_rest(f"http://{http}"),
-            "grpc": await workshop_over_grpc(grpc_address),
-        }
-    else:
-        came = await crowd(*addresses)
-    print(json.dumps(came, default=bytes.decode))
+async def main(http: str, grpc_address: str) -> None:
+    print(json.dumps({"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}))
 
 
 if __name__ == "__main__":
