@@ -172,9 +172,9 @@ class InferDoor:
             length, pieces = infer_http.encode(response, asked.form, facts.labels)
         size = sum(map(len, pieces))
         accepted = headers.get(b"accept-encoding")
-        if accepted is None or size < WORTH_PACKING:
+        if accepted is None or (size < WORTH_PACKING and b"=0" not in accepted):
             return Answer(pieces, size, length, b"")
-        packed, encoding = pack(b"".join(pieces), accepted)
+        packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
         return Answer([packed], len(packed), length, encoding)
 
     def refuse(self, error: Exception, asked: Asked | None) -> tuple[int, Headers, bytes]:
