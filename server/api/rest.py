@@ -74,6 +74,7 @@ def rest_app(
     _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
+    _add_v1(app, catalogue)
     if docs:
         add_docs(app, catalogue, version)
     return app
@@ -138,6 +139,7 @@ def _add_metadata(
         return JSONResponse({"status": "alive"})
 
     @app.get("/v2/models")
+    @app.get("/v1/models")
     async def models() -> Response:
         return JSONResponse({"models": sorted({facts.model for facts in catalogue.all_facts()})})
 
@@ -209,6 +211,24 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
     @app.post("/v2/repository/{repository}/models/{model}/unload")
     async def named_repository(repository: str, model: str = "") -> Response:
         raise NotSupported(f"naming a repository ('{repository}') is not supported: leave it out of the path")
+
+
+def _add_v1(app: FastAPI, catalogue: Catalogue) -> None:
+    """KServe's V1 but for its predictions, which go the way of all inference."""
+
+    @app.post("/v1/models/{model}:explain")
+    async def explain(model: str) -> Response:
+        raise NotSupported(f"explanations are not offered, of model '{model}' or any other")
+
+    @app.get("/v1/models/{model}")
+    async def ready(model: str) -> Response:
+        try:
+            catalogue.facts(model)
+        except (ModelNotFound, ModelNotReady) as error:
+            if all(status.model != model for status in catalogue.index()):
+                raise
+            return JSONResponse({"name": model, "ready": False, "error": str(error)}, 503)
+        return JSONResponse({"name": model, "ready": True})
 
 
 def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:
