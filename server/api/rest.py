@@ -92,11 +92,12 @@ def _speak_one_language(app: FastAPI, codes: Table) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = request.scope["path"]  # as it was meant; that of `request.url` is quoted again, in part
         if error.status_code == 404:
-            return respond(RouteNotFound(f"there is nothing at {request.url.path}"))
+            return respond(RouteNotFound(f"there is nothing at {path}"))
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return respond(MethodNotAllowed(request.method, request.url.path, allowed))
+            return respond(MethodNotAllowed(request.method, path, allowed))
         return JSONResponse({"error": str(error.detail)}, error.status_code)
 
     app.add_exception_handler(ServingError, ours)
