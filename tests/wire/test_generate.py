@@ -56,9 +56,7 @@ def test_elements_are_dealt_out_over_the_dimensions_of_the_input(
     ],
 )
 def test_elements_that_fill_no_such_shape_are_refused_in_tritons_words(value: Any, of: Signature):
-    with pytest.raises(
-        InvalidRequest, match="can not convert input 'X' to tensor with proper shape"
-    ):
+    with pytest.raises(InvalidRequest, match="can not convert input 'X' to tensor with proper shape"):
         ask({"X": value}, of)
 
 
