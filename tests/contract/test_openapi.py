@@ -66,9 +66,13 @@ def test_it_is_valid(document: dict[str, Any]):
 
 @pytest.mark.parametrize("path", KNOWN)
 def test_every_path_that_is_answered_is_there(document: dict[str, Any], path: str):
-    general = path.replace("/double/versions/1", "/{model}/versions/{version}").replace("/double", "/{model}")
-    found = document["paths"].get(path) or document["paths"][general]
-    assert KNOWN[path].lower() in found
+    verbs = {
+        verb
+        for told, operations in document["paths"].items()
+        if re.fullmatch(re.sub(r"{\w+}", "[^/:]+", told), path)
+        for verb in operations
+    }
+    assert verbs >= set(KNOWN[path].lower().split(", "))
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
