@@ -6,6 +6,8 @@ from typing import Any
 from server.domain.errors import InvalidRequest, RequestCancelled, RequestTooLarge
 
 _ZLIB_BITS = {b"gzip": 31, b"deflate": 15}
+_UNSAID = 0.0001
+"""The weight of an answer as it is, for who says nothing of it: allowed, and less than anything else."""
 
 
 async def read_body(receive: Any, headers: dict[bytes, bytes], limit: int) -> bytes:
@@ -59,14 +61,48 @@ def unpack(body: bytes, encoding: bytes, limit: int) -> bytes:
     return unpacked
 
 
-def pack(body: bytes | memoryview, accepted: bytes) -> tuple[bytes | memoryview, bytes]:
-    """Compress an answer as `Accept-Encoding` asks; with it the encoding's name, empty for none."""
+def pack(
+    body: bytes | memoryview, accepted: bytes, *, worth: bool = True
+) -> tuple[bytes | memoryview, bytes]:
+    """Compress an answer as `Accept-Encoding` asks; with it the encoding's name, empty for none.
+
+    `worth` says whether anything is gained by it: if not, only a caller that refuses the answer as it
+    is has it compressed.
+    """
+    encoding = _chosen(accepted, worth)
+    if not encoding:
+        return body, b""
+    machine = zlib.compressobj(1, zlib.DEFLATED, _ZLIB_BITS[encoding])
+    return machine.compress(body) + machine.flush(), encoding
+
+
+def _chosen(accepted: bytes, worth: bool) -> bytes:
+    """The encoding of an answer; empty for none, which is also sent to whoever accepts nothing we have.
+
+    The one with the highest weight, at the same weight the first, and none only if its own is higher.
+    Source: RFC 9110, 12.5.3.
+    """
+    weights: dict[bytes, float] = {}
     for choice in accepted.lower().split(b","):
-        name, _, quality = choice.strip().partition(b";")
-        if name.strip() in _ZLIB_BITS and quality.replace(b" ", b"") not in (b"q=0", b"q=0.0"):
-            machine = zlib.compressobj(1, zlib.DEFLATED, _ZLIB_BITS[name.strip()])
-            return machine.compress(body) + machine.flush(), name.strip()
-    return body, b""
+        name, _, weight = choice.partition(b";")
+        weights[name.strip()] = _weight(weight)
+    others = weights.pop(b"*", None)
+    if others is not None:
+        weights = {**weights, **{name: others for name in (*_ZLIB_BITS, b"identity") if name not in weights}}
+    best = max((name for name in weights if name in _ZLIB_BITS), key=weights.__getitem__, default=b"")
+    none = weights.get(b"identity", _UNSAID)
+    if not best or not weights[best] or none > weights[best]:
+        return b""
+    return best if worth or not none else b""
+
+
+def _weight(parameter: bytes) -> float:
+    """Of `q=0.5` or nothing, from 0 to 1; what is no weight counts as nothing said."""
+    name, _, value = parameter.partition(b";")[0].partition(b"=")
+    try:
+        return min(1.0, max(0.0, float(value))) if name.strip() == b"q" else 1.0
+    except ValueError:
+        return 1.0
 
 
 def _too_large(limit: int) -> RequestTooLarge:

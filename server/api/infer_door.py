@@ -1,16 +1,17 @@
 """The inference path over HTTP, as a lean ASGI app: decode, ask the route, encode.
 
-Beside the infer calls of the Open Inference Protocol, it answers `POST …/predict`, where people send
-a plain JSON object or a file. Everything else over HTTP is the business of `server.api.rest`.
+Beside the infer calls of the Open Inference Protocol, it answers those of `server.api.plain_verbs`.
+Everything else over HTTP is the business of `server.api.rest`.
 """
 
 import asyncio
 from collections.abc import Coroutine, Mapping
 from time import monotonic
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from server.api.body import pack, read_body
 from server.api.forwarding import HeaderForwarding
+from server.api.plain_verbs import PLAIN_VERBS, Write
 from server.api.reply import JSON, Headers, Table, refuse
 from server.domain.errors import (
     InvalidRequest,
@@ -20,14 +21,16 @@ from server.domain.errors import (
 )
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.domain.signature import Signature
 from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog
 from server.stages.route import Route
-from server.wire import infer_http, plain
+from server.wire import infer_http
 from server.wire.form import ReplyForm
 
 PREFIX = "/v2/models/"
+V1_PREFIX = "/v1/models/"
+V1_VERB = ":predict"
+VERBS = frozenset({"infer", "predict", "generate", "generate_stream"})
 BINARY = (b"content-type", b"application/octet-stream")
 LENGTH = b"inference-header-content-length"
 WORTH_PACKING = 512
@@ -38,23 +41,25 @@ CLIENT_GONE = 499
 
 
 class Target(NamedTuple):
-    """What an inference URL names."""
+    """What an inference URL names; `verb` is infer, or a key of `PLAIN_VERBS`."""
 
     model: str
     version: str
-    verb: Literal["infer", "predict"]
+    verb: str
 
 
 def target_of(path: str) -> Target | None:
-    """Read `/v2/models/NAME[/versions/VERSION]/infer` or `…/predict`; None for any other path."""
-    verb: Literal["infer", "predict"]
-    if path.endswith("/infer"):
-        verb, name = "infer", path[len(PREFIX) : -len("/infer")]
-    elif path.endswith("/predict"):
-        verb, name = "predict", path[len(PREFIX) : -len("/predict")]
+    """Read `/v2/models/NAME[/versions/VERSION]/VERB` or KServe's `/v1/models/NAME:predict`.
+
+    None for any other path.
+    """
+    if path.startswith(PREFIX):
+        name, _, verb = path[len(PREFIX) :].rpartition("/")
+        if verb not in VERBS:
+            return None
+    elif path.startswith(V1_PREFIX) and path.endswith(V1_VERB):
+        verb, name = V1_VERB, path[len(V1_PREFIX) : -len(V1_VERB)]
     else:
-        return None
-    if not path.startswith(PREFIX):
         return None
     model, _, version = name.partition("/versions/")
     if not model or "/" in model or "/" in version or ("/versions/" in name and not version):
@@ -68,16 +73,18 @@ class Answer(NamedTuple):
     size          of all pieces, in bytes
     json_length   of the JSON before binary tensors; None if all is JSON
     encoding      such as gzip; empty for none
+    content_type  where all is text; with tensors it is that of bytes
     """
 
     pieces: list[infer_http.Chunk]
     size: int
     json_length: int | None
     encoding: bytes
+    content_type: tuple[bytes, bytes] = JSON
 
     def headers(self) -> Headers:
         """In the order in which they are sent."""
-        own: Headers = [JSON]
+        own: Headers = [self.content_type]
         if self.json_length is not None:
             own = [BINARY, (LENGTH, b"%d" % self.json_length)]
         if self.encoding:
@@ -87,12 +94,18 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One inference as it was read: by whom it will be answered, and how the answer is to look."""
+    """One inference as it was read: by whom it will be answered, and how the answer is to look.
+
+    form    of the answer to infer; None for every other verb
+    verb    as in `Target`
+    write   writes the answer to a plain verb
+    """
 
     served: ServedVersion
     request: InferRequest
     form: ReplyForm | None
-    many: bool
+    verb: str
+    write: Write | None
 
 
 class InferDoor:
@@ -129,6 +142,8 @@ class InferDoor:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             self._station.admit()
+            if target.verb in PLAIN_VERBS:
+                PLAIN_VERBS[target.verb].check_encoding(headers)
             body = await read_body(receive, headers, self.max_body_bytes)
             asked = self.read(target, headers, body, arrived)
             if self.forwarding is not None:
@@ -154,32 +169,34 @@ class InferDoor:
         served = self.route.find(target.model, digits(target.model, version) if version else "")
         signature = served.facts.signature
         form: ReplyForm | None = None
-        many = False
+        write: Write | None = None
         if target.verb == "infer":
             header = headers.get(b"inference-header-content-length")
             length = None if header is None else infer_http.header_length_of(header)
             request, form = infer_http.decode(body, length, signature, version=version, now=arrived)
         else:
-            request, many = _plain_request(body, headers, signature, target, arrived)
+            request, write = PLAIN_VERBS[target.verb].read(body, headers, signature, version, arrived)
         if b"tercet-timeout-ms" in headers:
             _apply_deadline(request, headers, arrived)
-        return Asked(served, request, form, many)
+        return Asked(served, request, form, target.verb, write)
 
     def write(self, asked: Asked, response: InferResponse, headers: Mapping[bytes, bytes]) -> Answer:
         """A good answer, compressed if the caller accepts it and it is worth it."""
-        facts = asked.served.facts
-        if asked.form is None:
-            pieces: list[infer_http.Chunk] = [
-                plain.encode(response, asked.many, facts.signature.max_batch_size > 0)
-            ]
-            length = None
-        else:
-            length, pieces = infer_http.encode(response, asked.form, facts.labels)
-        size = sum(map(len, pieces))
         accepted = headers.get(b"accept-encoding")
-        if accepted is None or size < WORTH_PACKING:
+        if asked.form is None:
+            assert asked.write is not None
+            verb = PLAIN_VERBS[asked.verb]
+            text = asked.write(response)
+            if not verb.packed:
+                return Answer([text], len(text), None, b"", verb.content_type)
+            length = None
+            pieces: list[infer_http.Chunk] = [text]
+        else:
+            length, pieces = infer_http.encode(response, asked.form, asked.served.facts.labels)
+        size = sum(map(len, pieces))
+        if accepted is None or (size < WORTH_PACKING and b"=0" not in accepted):
             return Answer(pieces, size, length, b"")
-        packed, encoding = pack(b"".join(pieces), accepted)
+        packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
         return Answer([packed], len(packed), length, encoding)
 
     def refuse(self, error: Exception, asked: Asked | None) -> tuple[int, Headers, bytes]:
@@ -222,16 +239,6 @@ def _apply_deadline(request: InferRequest, headers: Mapping[bytes, bytes], arriv
     if not text.isdigit() or len(text) > 10 or not int(text):
         raise InvalidRequest("the header tercet-timeout-ms must be a whole number of milliseconds above 0")
     request.deadline = min(request.deadline, arrived + int(text) / 1000)
-
-
-def _plain_request(
-    body: bytes, headers: Mapping[bytes, bytes], signature: Signature, target: Target, now: float
-) -> tuple[InferRequest, bool]:
-    """A plain object or a file, by its content type; with it, whether a list of rows was sent."""
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind in (b"", b"application/json", b"application/x-www-form-urlencoded"):
-        return plain.decode(body, signature, version=target.version, now=now)
-    return plain.decode_file(body, signature, version=target.version, now=now), False
 
 
 async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_http.Chunk]) -> None:

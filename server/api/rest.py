@@ -77,6 +77,7 @@ def rest_app(
     _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
+    _add_v1(app, catalogue)
     add_settings(app, log, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
@@ -95,12 +96,13 @@ def _speak_one_language(app: FastAPI, codes: Table) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = request.scope["path"]  # as it was meant; that of `request.url` is quoted again, in part
         if error.status_code == 404:
-            return respond(RouteNotFound(f"there is nothing at {request.url.path}"))
+            return respond(RouteNotFound(f"there is nothing at {path}"))
         if error.status_code == 405:
             known = (error.headers or {}).get("Allow", "another method")
             allowed = ", ".join(sorted(known.split(", ")))
-            return respond(MethodNotAllowed(request.method, request.url.path, allowed))
+            return respond(MethodNotAllowed(request.method, path, allowed))
         return JSONResponse({"error": str(error.detail)}, error.status_code)
 
     app.add_exception_handler(ServingError, ours)
@@ -143,6 +145,7 @@ def _add_metadata(
         return JSONResponse({"status": "alive"})
 
     @app.get("/v2/models")
+    @app.get("/v1/models")
     async def models() -> Response:
         return JSONResponse({"models": sorted({facts.model for facts in catalogue.all_facts()})})
 
@@ -214,6 +217,24 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
     @app.post("/v2/repository/{repository}/models/{model}/unload")
     async def named_repository(repository: str, model: str = "") -> Response:
         raise NotSupported(f"naming a repository ('{repository}') is not supported: leave it out of the path")
+
+
+def _add_v1(app: FastAPI, catalogue: Catalogue) -> None:
+    """KServe's V1 but for its predictions, which go the way of all inference."""
+
+    @app.post("/v1/models/{model}:explain")
+    async def explain(model: str) -> Response:
+        raise NotSupported(f"explanations are not offered, of model '{model}' or any other")
+
+    @app.get("/v1/models/{model}")
+    async def ready(model: str) -> Response:
+        try:
+            catalogue.facts(model)
+        except (ModelNotFound, ModelNotReady) as error:
+            if all(status.model != model for status in catalogue.index()):
+                raise
+            return JSONResponse({"name": model, "ready": False, "error": str(error)}, 503)
+        return JSONResponse({"name": model, "ready": True})
 
 
 def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:

@@ -32,15 +32,22 @@ def decode(body: Buffer, signature: Signature, *, version: str = "", now: float)
     rows, many = _rows(document, signature)
     if many and not signature.max_batch_size:
         raise InvalidRequest(f"model '{signature.model}' takes one object at a time, not a list of them")
-    if not rows:
-        raise InvalidRequest(f"the list of objects for model '{signature.model}' is empty")
-    read = [_row(row, f"row {index}: " if many else "", signature) for index, row in enumerate(rows)]
-    inputs = {name: _stacked(name, read) for name in read[0]} if signature.max_batch_size else read[0]
-    request = InferRequest(signature.model, version, inputs, arrived=now)
+    request = InferRequest(signature.model, version, stacked(rows, signature, many), arrived=now)
     if _wraps(document, signature):
         given = parameters_of(document, "the request")
         request.deadline, request.priority, request.parameters = parameters.read(given, now)
     return request, many
+
+
+def stacked(rows: Sequence[Any], signature: Signature, many: bool = True) -> dict[str, Array]:
+    """The inputs of these rows, each an object or a bare value; of the first where the model has no rows.
+
+    `many` says whether they came as a list, so that a sentence names the row. Raises `InvalidRequest`.
+    """
+    if not rows:
+        raise InvalidRequest(f"the list of objects for model '{signature.model}' is empty")
+    read = [_row(row, f"row {index}: " if many else "", signature) for index, row in enumerate(rows)]
+    return {name: _stacked(name, read) for name in read[0]} if signature.max_batch_size else read[0]
 
 
 def decode_file(content: bytes, signature: Signature, *, version: str = "", now: float) -> InferRequest:
@@ -60,20 +67,27 @@ def decode_file(content: bytes, signature: Signature, *, version: str = "", now:
 
 
 def encode(response: InferResponse, many: bool, batched: bool) -> bytes:
-    """One object for each row, or one object for all if the outputs have no batch dimension.
+    """One object for each row, or one object for all if the outputs have no batch dimension."""
+    rows = rows_of(response, batched)
+    return dumps(rows if many or len(rows) != 1 else rows[0])
 
-    A row of one element is written bare, any other as nested lists. Bytes that are no text are
-    written as `{"b64": "..."}`, and NaN and Infinity as null, because people's JSON has neither.
+
+def rows_of(response: InferResponse, batched: bool) -> list[dict[str, Any]]:
+    """An object for each row, for `dumps`; a single one if the outputs have no batch dimension.
+
+    A row of one element is bare, any other is in nested lists. Bytes that are no text are
+    `{"b64": "..."}`.
     """
     columns = {name: _writable(array) for name, array in response.outputs.items()}
     if not batched:
-        return orjson.dumps({name: _bare(array) for name, array in columns.items()}, option=_NUMPY)
+        return [{name: _bare(array) for name, array in columns.items()}]
     count = max((len(array) for array in columns.values()), default=0)
-    rows = [{name: _bare(array[row]) for name, array in columns.items()} for row in range(count)]
-    return orjson.dumps(rows if many or len(rows) != 1 else rows[0], option=_NUMPY)
+    return [{name: _bare(array[row]) for name, array in columns.items()} for row in range(count)]
 
 
-_NUMPY = orjson.OPT_SERIALIZE_NUMPY
+def dumps(document: Any) -> bytes:
+    """JSON of values and arrays; NaN and Infinity are null, because people's JSON has neither."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _wraps(document: Any, signature: Signature) -> bool:
@@ -97,7 +111,7 @@ def _rows(document: Any, signature: Signature) -> tuple[Sequence[Any], bool]:
             f"model '{signature.model}' takes an object with {_fields(signature)}, or a list of such objects"
         )
     dims = len(_dims(signature.inputs[0], signature))
-    return (document, True) if _depth(document) > dims else ([document], False)
+    return (document, True) if len(values.shape_of(document)) > dims else ([document], False)
 
 
 def _is_bare(value: Any, signature: Signature) -> bool:
@@ -107,14 +121,6 @@ def _is_bare(value: Any, signature: Signature) -> bool:
 
 def _has_field(signature: Signature, name: str) -> bool:
     return any(spec.name == name for spec in signature.inputs)
-
-
-def _depth(value: Any) -> int:
-    depth = 0
-    while type(value) is list:
-        depth += 1
-        value = value[0] if value else None
-    return depth
 
 
 def _dims(spec: TensorSpec, signature: Signature) -> tuple[int, ...]:
@@ -154,7 +160,7 @@ def _row(row: Any, where: str, signature: Signature) -> dict[str, Array]:
 
 def _value(value: Any, spec: TensorSpec, what: str, signature: Signature) -> Array:
     dims = _dims(spec, signature)
-    came = _shape(value)
+    came = values.shape_of(value)
     wanted = _fitting(dims, came)
     if wanted is None:
         raise InvalidRequest(
@@ -163,15 +169,6 @@ def _value(value: Any, spec: TensorSpec, what: str, signature: Signature) -> Arr
         )
     data = value if type(value) is list else [value]
     return values.array_of(data, DATATYPES[spec.datatype], wanted, f"{what} of model '{signature.model}'")
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    """As far as the first elements tell; whether all agree is seen when they are counted."""
-    shape: list[int] = []
-    while type(value) is list:
-        shape.append(len(value))
-        value = value[0] if value else None
-    return tuple(shape)
 
 
 def _fitting(dims: tuple[int, ...], came: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -207,20 +204,11 @@ def _writable(array: Array) -> Array:
     """The same values in a contiguous array that orjson can write, or in one of objects."""
     if array.dtype.hasobject:
         texts: Array = np.empty(array.shape, dtype=object)
-        texts.reshape(-1)[:] = [_text(element) for element in array.reshape(-1).tolist()]
+        texts.reshape(-1)[:] = [values.text_of(element) for element in array.reshape(-1).tolist()]
         return texts
     if array.dtype == ml_dtypes.bfloat16:
         return array.astype(np.float32)
     return np.ascontiguousarray(array).reshape(array.shape)
-
-
-def _text(element: Any) -> Any:
-    if not isinstance(element, bytes):
-        return str(element)
-    try:
-        return element.decode()
-    except UnicodeDecodeError:
-        return {"b64": values.base64_of(element)}
 
 
 def _bare(row: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a model's requests and answers look like, as schemas and examples for the OpenAPI page.
+"""What a model's infer requests and their answers look like, as schemas and examples for the OpenAPI page.
 
 The schemas keep to OpenAPI 3.0, which is not all of JSON Schema: no `const`, and every array has `items`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from server.domain.signature import Signature
 from server.domain.tensors import VARIABLE, TensorSpec
 
-_ELEMENTS: dict[str, tuple[dict[str, Any], Any]] = {
+ELEMENTS: dict[str, tuple[dict[str, Any], Any]] = {
     "BOOL": ({"type": "boolean"}, False),
     "BYTES": (
         {
@@ -37,7 +37,9 @@ _ELEMENTS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 """Datatype -> the schema of one element, and an example of it."""
 
-_EXAMPLE_ELEMENTS = 1024
+_ONLY_BINARY = frozenset({"FP16", "BF16"})
+
+MOST_EXAMPLE_ELEMENTS = 1024
 """A page does not show examples of more elements than this: they are left out."""
 
 
@@ -49,7 +51,7 @@ def infer_request_schema(signature: Signature) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string", "description": "comes back with the answer"},
             "parameters": {"type": "object"},
-            "inputs": _tensors_schema(signature.inputs),
+            "inputs": _tensors_schema([_tensor_schema(spec) for spec in signature.inputs]),
             "outputs": {
                 "type": "array",
                 "description": "the outputs that are wanted; all, if it is left out",
@@ -66,7 +68,10 @@ def infer_request_schema(signature: Signature) -> dict[str, Any]:
     }
 
 
-def infer_request_example(signature: Signature) -> dict[str, Any]:
+def infer_request_example(signature: Signature) -> dict[str, Any] | None:
+    """None for a model that cannot be asked in JSON alone."""
+    if any(spec.datatype in _ONLY_BINARY for spec in (*signature.inputs, *signature.outputs)):
+        return None
     return {
         "inputs": [_tensor_example(spec) for spec in signature.inputs if spec.name not in signature.optional]
     }
@@ -81,42 +86,13 @@ def infer_response_schema(signature: Signature) -> dict[str, Any]:
             "id": {"type": "string"},
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
-            "outputs": _tensors_schema(signature.outputs),
+            "outputs": _tensors_schema([_output_schema(spec) for spec in signature.outputs]),
         },
     }
 
 
-def plain_request_schema(signature: Signature) -> dict[str, Any]:
-    """Of the body of a predict request: an object, or a list of them where the model has rows."""
-    required = [spec.name for spec in signature.inputs if spec.name not in signature.optional]
-    one = {**_row_schema(signature.inputs, signature), "required": required, "additionalProperties": False}
-    return _one_or_many(one, signature)
-
-
-def plain_request_example(signature: Signature) -> dict[str, Any]:
-    return {
-        spec.name: _row_example(spec, signature)
-        for spec in signature.inputs
-        if spec.name not in signature.optional
-    }
-
-
-def plain_answer_schema(signature: Signature) -> dict[str, Any]:
-    """Of the answer to a predict request: a list for a list."""
-    return _one_or_many(_row_schema(signature.outputs, signature), signature)
-
-
-def plain_answer_example(signature: Signature) -> dict[str, Any]:
-    return {spec.name: _row_example(spec, signature) for spec in signature.outputs}
-
-
-def _tensors_schema(specs: Sequence[TensorSpec]) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "items": {"oneOf": [_tensor_schema(spec) for spec in specs]}
-        if len(specs) != 1
-        else _tensor_schema(specs[0]),
-    }
+def _tensors_schema(tensors: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "array", "items": tensors[0] if len(tensors) == 1 else {"oneOf": list(tensors)}}
 
 
 def _tensor_schema(spec: TensorSpec) -> dict[str, Any]:
@@ -144,52 +120,25 @@ def _tensor_schema(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
+def _output_schema(spec: TensorSpec) -> dict[str, Any]:
+    """The same for an output, which may also come as its best classes."""
+    schema = _tensor_schema(spec)
+    size = {"type": "integer", "minimum": 0}
+    datatypes = [spec.datatype, *(["BYTES"] if spec.datatype != "BYTES" else [])]
+    classified = {
+        "shape": {"type": "array", "items": size},
+        "datatype": {"type": "string", "enum": datatypes},
+    }
+    return {**schema, "properties": {**schema["properties"], **classified}}
+
+
 def _tensor_example(spec: TensorSpec) -> dict[str, Any]:
-    shape = _example_shape(spec.shape)
+    shape = example_shape(spec.shape)
     tensor: dict[str, Any] = {"name": spec.name, "shape": list(shape), "datatype": spec.datatype}
-    if prod(shape) <= _EXAMPLE_ELEMENTS:
-        tensor["data"] = [_ELEMENTS[spec.datatype][1]] * prod(shape)
+    if prod(shape) <= MOST_EXAMPLE_ELEMENTS:
+        tensor["data"] = [ELEMENTS[spec.datatype][1]] * prod(shape)
     return tensor
 
 
-def _example_shape(shape: Sequence[int]) -> tuple[int, ...]:
+def example_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(1 if size == VARIABLE else size for size in shape)
-
-
-def _dims(spec: TensorSpec, signature: Signature) -> tuple[int, ...]:
-    return spec.shape[1:] if signature.max_batch_size else spec.shape
-
-
-def _row_schema(specs: Sequence[TensorSpec], signature: Signature) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {spec.name: _value_schema(_dims(spec, signature), spec.datatype) for spec in specs},
-    }
-
-
-def _value_schema(dims: Sequence[int], datatype: str) -> dict[str, Any]:
-    element = _ELEMENTS[datatype][0]
-    if tuple(dims) in ((), (1,)):
-        return dict(element)
-    schema = dict(element)
-    for size in reversed(dims):
-        schema = {"type": "array", "items": schema}
-        if size != VARIABLE:
-            schema |= {"minItems": size, "maxItems": size}
-    return schema
-
-
-def _row_example(spec: TensorSpec, signature: Signature) -> Any:
-    dims = _example_shape(_dims(spec, signature))
-    value = _ELEMENTS[spec.datatype][1]
-    if dims in ((), (1,)):
-        return value
-    if prod(dims) > _EXAMPLE_ELEMENTS:
-        return []
-    for size in reversed(dims):
-        value = [value] * size
-    return value
-
-
-def _one_or_many(one: dict[str, Any], signature: Signature) -> dict[str, Any]:
-    return {"oneOf": [one, {"type": "array", "items": one}]} if signature.max_batch_size else one

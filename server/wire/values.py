@@ -38,6 +38,15 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "null")
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """As far as the first elements tell; whether all agree is seen when they are counted."""
+    shape: list[int] = []
+    while type(value) is list:
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
 def array_of(data: Sequence[Any], datatype: Datatype, shape: Sequence[int], what: str) -> Array:
     """The array of a JSON list, nested in any regular way or flat, in row-major order.
 
@@ -113,6 +122,16 @@ def _bytes_of(flat: Sequence[Any], kinds: set[type], datatype: Datatype, what: s
 def base64_of(content: bytes) -> str:
     """How bytes that are no text are written in JSON, as `{"b64": ...}`."""
     return base64.b64encode(content).decode()
+
+
+def text_of(element: Any) -> Any:
+    """An element of a BYTES tensor as JSON has it: a text, or `{"b64": "..."}` if its bytes are none."""
+    if not isinstance(element, bytes):
+        return str(element)
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64_of(element)}
 
 
 def _decoded(value: Any) -> bytes:

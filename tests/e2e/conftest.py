@@ -3,14 +3,18 @@
 Each once as it comes, with the fast gRPC front where that is installed, and once with grpcio alone.
 """
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.golden import golden
 from tests.e2e.workshop import furnish
-from tests.server_process import SAMPLES, Server, running
+from tests.server_process import ROOT, SAMPLES, Server, running
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +71,13 @@ def seven() -> bytes:
     """A seven as a PNG file."""
     file: bytes = golden("digits/1/examples/seven.json").inputs["IMAGE"].item()
     return file
+
+
+@pytest.fixture(scope="session")
+def came_of(server: Server) -> dict[str, dict[str, Any]]:
+    """What kserve's clients get: protocol -> call -> what came of it."""
+    command = [sys.executable, "-m", "tests.e2e.kserve_calls", server.http, server.grpc]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found

@@ -108,6 +108,30 @@ async def over_rest(url: str) -> dict[str, Any]:
         }
 
 
+async def over_v1(url: str) -> dict[str, Any]:
+    rows = IRIS.inputs["measurements"].tolist()
+    (file,) = SEVEN.request["inputs"][0]["data"]
+    patients = [{name: column[row, 0].item() for name, column in DIABETES.inputs.items()} for row in range(2)]
+    async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
+
+        async def predict(model: str, document: dict[str, Any]) -> Any:
+            return await told(client.infer(url, document, model_name=model))
+
+        return {
+            "live": await told(client.is_server_live(url)),
+            "iris is ready": await told(client.is_model_ready(url, "iris")),
+            "nobody is ready": await told(client.is_model_ready(url, "nobody")),
+            "iris": await predict("iris", {"instances": rows}),
+            "iris by name": await predict("iris", {"instances": [{"measurements": row} for row in rows]}),
+            "iris as inputs": await predict("iris", {"inputs": rows}),
+            "diabetes": await predict("diabetes", {"instances": patients}),
+            "digits": await predict("digits", {"instances": [file, {"IMAGE": file}]}),
+            "unknown model": await predict("nobody", {"instances": rows}),
+            "wrong shape": await predict("iris", {"instances": [rows[0], rows[1][:3]]}),
+            "explain": await told(client.explain(url, "iris", {"instances": rows})),
+        }
+
+
 async def over_grpc(address: str) -> dict[str, Any]:
     async with InferenceGRPCClient(address) as client:
         wrong = {"measurements": np.zeros((1, 3), np.float32)}
@@ -133,7 +157,9 @@ async def over_grpc(address: str) -> dict[str, Any]:
 
 
 async def main(http: str, grpc_address: str) -> None:
-    print(json.dumps({"rest": await over_rest(f"http://{http}"), "grpc": await over_grpc(grpc_address)}))
+    url = f"http://{http}"
+    came = {"rest": await over_rest(url), "v1": await over_v1(url), "grpc": await over_grpc(grpc_address)}
+    print(json.dumps(came))
 
 
 if __name__ == "__main__":

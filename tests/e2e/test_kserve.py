@@ -1,15 +1,11 @@
 """kserve's REST and gRPC clients work as they are; see `kserve_calls.py` for what they do."""
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.e2e.golden import golden
-from tests.server_process import ROOT, Server
 
 EXAMPLES = {
     "iris": golden("iris/1/examples/one_of_each.json"),
@@ -17,16 +13,6 @@ EXAMPLES = {
     "digits": golden("digits/2/examples/seven.json"),
     "digits_onnx": golden("digits_onnx/1/examples/seven.json"),
 }
-
-
-@pytest.fixture(scope="module")
-def came_of(server: Server) -> dict[str, dict[str, Any]]:
-    """Protocol -> call -> what came of it."""
-    command = [sys.executable, "-m", "tests.e2e.kserve_calls", server.http, server.grpc]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    return found
 
 
 @pytest.fixture(params=["rest", "grpc"])

@@ -13,19 +13,27 @@ from tests.e2e.line import busy, executions, question, until, waiting
 from tests.e2e.scrape import metric
 from tests.server_process import Server
 
+WAYS = [
+    ("/v2/models/slow/infer", question()),
+    ("/v2/models/slow/predict", {"rounds": 1}),
+    ("/v2/models/slow/generate", {"rounds": 1}),
+    ("/v2/models/slow/generate_stream", {"rounds": 1}),
+    ("/v1/models/slow:predict", {"instances": [1]}),
+]
+
 
 def left(server: Server) -> float:
     """How many callers of `slow` have gone away."""
     return metric(server, "nv_inference_request_failure", model="slow", reason="CANCELED")
 
 
-@pytest.mark.parametrize(("verb", "asked"), [("infer", question()), ("predict", {"rounds": 1})])
+@pytest.mark.parametrize(("path", "asked"), WAYS)
 async def test_an_http_client_that_disconnects_takes_its_queued_work_along(
-    workshop: Server, verb: str, asked: dict[str, Any]
+    workshop: Server, path: str, asked: dict[str, Any]
 ):
     before, left_before = executions(workshop), left(workshop)
     body = json.dumps(asked).encode()
-    head = f"POST /v2/models/slow/{verb} HTTP/1.1\r\nHost: tercet\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: tercet\r\nContent-Length: {len(body)}\r\n\r\n"
     async with busy(workshop) as client:
         _, writer = await asyncio.open_connection(*workshop.http.split(":"))
         writer.write(head.encode() + body)

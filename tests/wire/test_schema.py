@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from runtimes.tensors import DATATYPES, TensorSpec
+from runtimes.tensors import TensorSpec
 from server.domain.signature import Signature
-from server.wire import infer_http, plain, schema
+from server.wire import infer_http, schema
 from tests.wire.models import HOUSE, IMAGES, TINY, WHOLE
 
 MODELS = pytest.mark.parametrize(
@@ -55,24 +55,18 @@ def test_the_example_of_an_infer_request_is_a_good_one(signature: Signature):
     assert signature.rows(request.inputs) == 1
 
 
-@MODELS
-def test_the_example_of_a_plain_request_is_a_good_one(signature: Signature):
-    example = schema.plain_request_example(signature)
-    assert fits(example, schema.plain_request_schema(signature))
-    request, _ = plain.decode(orjson.dumps(example), signature, now=0)
-    assert signature.rows(request.inputs) == 1
+def test_a_model_that_json_cannot_carry_has_no_example():
+    half, whole = TensorSpec("X", "FP16", (-1, 2)), TensorSpec("X", "FP32", (-1, 2))
+    for inputs, outputs in (([half], [whole]), ([whole], [half])):
+        assert schema.infer_request_example(Signature("half", inputs, outputs, max_batch_size=1)) is None
 
 
-@MODELS
-def test_the_example_of_a_plain_answer_fits_its_schema(signature: Signature):
-    assert fits(schema.plain_answer_example(signature), schema.plain_answer_schema(signature))
-
-
-def test_every_datatype_has_a_schema():
-    everything = [TensorSpec(name, name, (-1, 2)) for name in DATATYPES]
-    signature = Signature("all", everything, everything, max_batch_size=1)
-    assert len(schema.plain_answer_example(signature)) == len(DATATYPES)
-    assert schema.infer_response_schema(signature)["properties"]["outputs"]["items"]["oneOf"]
+def test_an_output_may_come_as_its_classes():
+    answer = schema.infer_response_schema(TINY)
+    tensor = {"name": "OUTPUT", "datatype": "FP32", "shape": [1, 3], "data": [0.5, 0.25, 0.25]}
+    classes = {"name": "OUTPUT", "datatype": "BYTES", "shape": [1, 1], "data": ["0.500000:0"]}
+    for output in (tensor, classes):
+        assert fits({"model_name": "tiny", "model_version": "1", "outputs": [output]}, answer)
 
 
 def test_a_large_input_is_not_written_out():

@@ -215,13 +215,18 @@ def _too_large() -> Iterator[Rest]:
     paths = {
         "an inference": INFER,
         "a prediction": to_model("double", "predict"),
+        "a prediction by V1": "/v1/models/double:predict",
         "an index": "/v2/repository/index",
         "a load": "/v2/repository/models/double/load",
         "an unload": "/v2/repository/models/double/unload",
     }
-    for title, path in paths.items():
+    generate = {verb: to_model("double", verb) for verb in ("generate", "generate_stream")}
+    for title, path in {**paths, **generate}.items():
         yield Rest(f"size: {title}, announced", request(path, body), 413, TOO_LARGE)
         chunks = [body[: 2**16]] * (LARGEST // 2**16 + 1)
         yield Rest(f"size: {title}, in chunks", in_chunks(path, chunks), 413, TOO_LARGE)
         sent = request(path, BOMB, "Content-Encoding: gzip")
-        yield Rest(f"size: {title}, as a bomb", sent, 413, TOO_LARGE)
+        if title in generate:
+            yield Rest(f"size: {title}, as a bomb", sent, 400, "only 'identity' is supported")
+        else:
+            yield Rest(f"size: {title}, as a bomb", sent, 413, TOO_LARGE)

@@ -1,4 +1,4 @@
-"""Plain objects and files that a model cannot make anything of."""
+"""Plain objects, instances, prompts and files that a model cannot make anything of."""
 
 import base64
 import json
@@ -68,8 +68,57 @@ FILES: list[tuple[str, str, bytes, str]] = [
     ("for a model of many inputs", "diabetes", PICTURE, "a file can be sent to a model with one BYTES input"),
 ]
 
+INSTANCES: list[tuple[str, str, Any, str]] = [
+    ("a list", "double", [[1, 2, 3, 4]], "the request must be a JSON object, but is a list"),
+    ("none", "double", {}, "the request has no 'instances'"),
+    ("an empty list", "double", {"instances": []}, "the list of objects for model 'double' is empty"),
+    ("no list", "double", {"instances": {"x": [1]}}, 'Expected "instances" to be a list'),
+    ("columns", "double", {"inputs": {"x": [[1, 2, 3, 4]]}}, 'Expected "inputs" to be a list'),
+    ("a bad second one", "double", {"instances": [[1, 2, 3, 4], [1]]}, "row 1: field 'x' of model 'double'"),
+    (
+        "values for many inputs",
+        "diabetes",
+        {"instances": [[59, 2]]},
+        "row 0: model 'diabetes' takes an object",
+    ),
+    ("nine for eight", "double", {"instances": [[1, 2, 3, 4]] * 9}, "batch-size must be <= 8 for 'double'"),
+    ("two for what does not batch", "whole", {"instances": [[1, 2, 3, 4]] * 2}, "one instance at a time"),
+    ("a text for a picture", "digits_onnx", {"instances": ["8"]}, NO_IMAGE),
+]
+
+GENERATED: list[tuple[str, str, Any, str]] = [
+    ("a list", "double", [1, 2, 3, 4], "the request must be a JSON object, but is a list"),
+    ("nothing known", "double", {"text_input": "hello"}, "expected 1 inputs but got 0 inputs"),
+    ("an input too few", "pair", {"a": 1}, "expected 2 inputs but got 1 inputs for model 'pair'"),
+    (
+        "no shape for so many",
+        "double",
+        {"x": [1, 2, 3]},
+        "can not convert input 'x' to tensor with proper shape",
+    ),
+    ("a text for numbers", "double", {"x": ["1", "2", "3", "4"]}, "input 'x' for model 'double' is FP32"),
+    ("a number for a text", "echo", {"said": 5}, "input 'said' for model 'echo' is BYTES"),
+    ("null", "echo", {"said": None}, "element 0 of its data is null"),
+    ("an object for a text", "echo", {"said": {"user": "a"}}, "with standard base64 in it"),
+    ("twice", "echo", {"said": "a", "parameters": {"said": "b"}}, "'said' already exists in request"),
+    ("an object for a parameter", "echo", {"said": "a", "heat": {}}, "parameter 'heat' must be a string"),
+    ("parameters that are none", "echo", {"said": "a", "parameters": 1}, "'parameters' of the request must"),
+    ("an id of a number", "echo", {"said": "a", "id": 1}, "'id' must be a string"),
+    ("a time of text", "echo", {"said": "a", "timeout": "1"}, "parameter 'timeout' of the request"),
+    ("a key of Triton's", "echo", {"said": "a", "triton_x": 1}, "'triton_x' is reserved"),
+    ("nine rows for eight", "double", {"x": [1] * 36}, "batch-size must be <= 8 for 'double'"),
+    ("a text for a picture", "digits_onnx", {"IMAGE": "8"}, NO_IMAGE),
+]
+
 
 def rows() -> Iterator[Rest]:
+    for title, model, document, says in INSTANCES:
+        sent = request(f"/v1/models/{model}:predict", json.dumps(document).encode())
+        yield Rest(f"instances: {title}", sent, 400, says)
+    for title, model, document, says in GENERATED:
+        for verb in ("generate", "generate_stream"):
+            sent = request(to_model(model, verb), json.dumps(document).encode())
+            yield Rest(f"{verb}: {title}", sent, 400, says)
     for title, model, document, says in OBJECTS:
         sent = request(to_model(model, "predict"), json.dumps(document).encode())
         yield Rest(f"object: {title}", sent, 400, says)

@@ -19,6 +19,11 @@ NOWHERE = (
     "/v2/models/",
     "/v2/models//infer",
     "/v2/models//predict",
+    "/v2/models//generate",
+    "/v2/models//generate_stream",
+    "/v2/models/generate/stream",
+    "/v2/models/double/generate/",
+    "/v2/models/double/generate_stream/1",
     "/v2/models/double/",
     "/v2/models/double/nothing",
     "/v2/models/double/infer/",
@@ -33,6 +38,16 @@ NOWHERE = (
     "/v2/models/..%2f..%2fetc%2fpasswd",
     "/v2/models/..%2f..%2fetc%2fpasswd/infer",
     "/v2/models/..%2fdouble/predict",
+    "/v1",
+    "/v1/",
+    "/v1/models/",
+    "/v1/models/double/",
+    "/v1/models/double/predict",
+    "/v1/models/double/:predict",
+    "/v1/models/:predict/double",
+    "/v1/models/a/b:predict",
+    "/v1/models/double/versions/1",
+    "/v1/models/double/versions/:predict",
     "/v2/repository",
     "/v2/repository/models",
     "/v2/repository/models/double",
@@ -78,12 +93,20 @@ KNOWN = {
     "/v2/models/double/stats": "GET",
     "/v2/models/double/infer": "POST",
     "/v2/models/double/predict": "POST",
+    "/v2/models/double/generate": "POST",
+    "/v2/models/double/generate_stream": "POST",
     "/v2/models/double/versions/1": "GET",
     "/v2/models/double/versions/1/config": "GET",
     "/v2/models/double/versions/1/ready": "GET",
     "/v2/models/double/versions/1/stats": "GET",
     "/v2/models/double/versions/1/infer": "POST",
     "/v2/models/double/versions/1/predict": "POST",
+    "/v2/models/double/versions/1/generate": "POST",
+    "/v2/models/double/versions/1/generate_stream": "POST",
+    "/v1/models": "GET",
+    "/v1/models/double": "GET",
+    "/v1/models/double:predict": "POST",
+    "/v1/models/double/versions/1:predict": "POST",
     "/v2/repository/index": "POST",
     "/v2/repository/models/double/load": "POST",
     "/v2/repository/models/double/unload": "POST",
@@ -110,7 +133,8 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", 
 NOT_NUMBERS = ("abc", "-1", "+1", "1.0", "1e0", "0x1", "%201", "1%20", "%D9%A1", "latest", "1,2", "%00")
 """Versions as they stand in a URL; the ninth is an Arabic one."""
 
-ASKED_OF_A_VERSION = ("", "/config", "/stats", "/ready", "/infer", "/predict")
+VERBS = ("/infer", "/predict", "/generate", "/generate_stream")
+ASKED_OF_A_VERSION = ("", "/config", "/stats", "/ready", *VERBS)
 
 
 def rows() -> Iterator[Rest]:
@@ -118,7 +142,7 @@ def rows() -> Iterator[Rest]:
         for method in ("GET", "POST"):
             body = text() if method == "POST" else b""
             sent = request(path, body, method=method)
-            yield Rest(f"nowhere: {method} {path:.60}", sent, 404, "there is nothing at /", method)
+            yield Rest(f"nowhere: {method} {path:.60}", sent, 404, "there is nothing at ", method)
     for name in NO_FILES:
         path = f"/docs/assets/{name}"
         yield Rest(f"nowhere: {path}", request(path, method="GET"), 404, "there is nothing at /docs/assets")
@@ -127,9 +151,19 @@ def rows() -> Iterator[Rest]:
             if method not in own.split(", "):
                 says = f"{method} is not allowed on {path}; use {own}"
                 yield Rest(f"method: {method} {path}", request(path, method=method), 405, says, method)
+    for model in ("nobody", BROKEN, "double/versions/77"):
+        named = model.partition("/")[0]
+        path, says = f"/v1/models/{model}:predict", f"Request for unknown model: '{named}'"
+        yield Rest(f"not served: {path}", request(path, b'{"instances": [1]}'), 404, says)
+    sent = request("/v1/models/nobody", method="GET")
+    yield Rest("not served: /v1/models/nobody", sent, 404, "Request for unknown model: 'nobody'", "GET")
+    sent = request("/v1/models/double:explain", b'{"instances": [1]}')
+    yield Rest("explain", sent, 501, "explanations are not offered")
     for version in NOT_NUMBERS:
         for asked in ASKED_OF_A_VERSION:
             yield _of_model(f"double/versions/{version}{asked}", 404, "there is no version '")
+        path = f"/v1/models/double/versions/{version}:predict"
+        yield Rest(f"not served: {path}", request(path, b"{}"), 404, "there is no version '")
     yield from _not_served("nobody", "'nobody'")
     yield from _not_served("double/versions/77", "'double'")
     yield from _not_served(BROKEN, "'broken'")
@@ -140,14 +174,14 @@ def rows() -> Iterator[Rest]:
 
 def _not_served(path: str, named: str) -> Iterator[Rest]:
     """A model or version that is unknown or does not serve, as a running Triton answers."""
-    for asked in ("", "/config", "/infer", "/predict"):
+    for asked in ("", "/config", *VERBS):
         yield _of_model(path + asked, 404, f"Request for unknown model: {named}")
     yield _of_model(path + "/ready", 400, f"Request for unknown model: {named}")
     yield _of_model(path + "/stats", 400, f"requested model {named} is not available")
 
 
 def _of_model(path: str, status: int, says: str) -> Rest:
-    asking = path.endswith(("/infer", "/predict"))
+    asking = path.endswith(VERBS)
     method = "POST" if asking else "GET"
     sent = request(to_model("") + path, text() if asking else b"", method=method)
     return Rest(f"not served: {path}", sent, status, says, method)

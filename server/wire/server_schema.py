@@ -1,0 +1,124 @@
+"""What the server's own requests and answers look like, as schemas for the OpenAPI page.
+
+The schemas keep to OpenAPI 3.0, as those of `server.wire.schema` do.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_FREE: Schema = {"type": "object"}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _object(members: Mapping[str, Schema], optional: Sequence[str] = ()) -> Schema:
+    made: Schema = {"type": "object", "properties": dict(members)}
+    required = [name for name in members if name not in optional]
+    return {**made, "required": required} if required else made
+
+
+_SHAPE = _list({"type": "integer", "minimum": -1})
+_TENSORS = _list(_object({"name": _TEXT, "datatype": _TEXT, "shape": _SHAPE}))
+
+ALIVE = _object({"status": _TEXT})
+LIVE = _object({"live": _FLAG})
+READY = _object({"name": _TEXT, "ready": _FLAG}, optional=["name"])
+SERVER = _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)})
+MODELS = _object({"models": _list(_TEXT)})
+MODEL = _object(
+    {
+        "name": _TEXT,
+        "versions": _list(_TEXT),
+        "platform": _TEXT,
+        "inputs": _TENSORS,
+        "outputs": _TENSORS,
+    }
+)
+
+_CONFIGURED = _list(_object({"name": _TEXT, "data_type": _TEXT, "dims": _SHAPE}))
+CONFIGURATION = _object(
+    {
+        "name": _TEXT,
+        "platform": _TEXT,
+        "backend": _TEXT,
+        "max_batch_size": _COUNT,
+        "input": _CONFIGURED,
+        "output": _CONFIGURED,
+    }
+)
+"""The members that every configuration has, of many; see Triton's ModelConfig."""
+
+_SPAN = _object({"count": _COUNT, "ns": _COUNT})
+_STAGES = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), _SPAN)
+_REQUESTS = dict.fromkeys(("success", "fail", "queue", "cache_hit", "cache_miss"), _SPAN)
+STATISTICS = _object(
+    {
+        "model_stats": _list(
+            _object(
+                {
+                    "name": _TEXT,
+                    "version": _TEXT,
+                    "last_inference": _COUNT,
+                    "inference_count": _COUNT,
+                    "execution_count": _COUNT,
+                    "inference_stats": _object({**_REQUESTS, **_STAGES}),
+                    "response_stats": _FREE,
+                    "batch_stats": _list(_object({"batch_size": _COUNT, **_STAGES})),
+                    "memory_usage": _list(_object({"type": _TEXT, "id": _COUNT, "byte_size": _COUNT})),
+                }
+            )
+        )
+    }
+)
+
+_ANSWER = {"id": _TEXT, "model_name": _TEXT, "model_version": _TEXT}
+INFERRED = _object({**_ANSWER, "outputs": _TENSORS}, optional=["id"])
+GENERATED = _object(_ANSWER, optional=["id"])
+PREDICTED = _object({"predictions": _list({})})
+"""The last three of any model: what is the same for all."""
+
+_STATE: Schema = {"type": "string", "enum": ["UNKNOWN", "READY", "UNAVAILABLE", "LOADING", "UNLOADING"]}
+INDEX_REQUEST = _object({"ready": _FLAG}, optional=["ready"])
+INDEX = _list(
+    _object(
+        {"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT},
+        optional=["version", "state", "reason"],
+    )
+)
+
+_VERSION: Schema = {
+    "oneOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"}],
+    "description": "this version alone",
+}
+_FILE: Schema = {
+    "type": "string",
+    "format": "byte",
+    "description": "`file:VERSION/NAME`: a file of the model, in place of all that is on disk",
+}
+_CONFIG: Schema = {"type": "string", "description": "a ModelConfig as JSON text"}
+_LOAD: Schema = {
+    **_object({"config": _CONFIG, "version": _VERSION}, optional=["config", "version"]),
+    "additionalProperties": _FILE,
+}
+_UNLOAD: Schema = {
+    **_object({"unload_dependents": _FLAG, "version": _VERSION}, optional=["unload_dependents", "version"]),
+    "additionalProperties": False,
+}
+LOAD_REQUEST = _object({"parameters": _LOAD}, optional=["parameters"])
+UNLOAD_REQUEST = _object({"parameters": _UNLOAD}, optional=["parameters"])
+
+_LOG_SETTINGS: dict[str, Schema] = {
+    **dict.fromkeys(("log_info", "log_warning", "log_error"), _FLAG),
+    "log_verbose_level": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    "log_format": {"type": "string", "enum": ["default", "ISO8601", "json"]},
+}
+LOGGING = _object({"log_file": _TEXT, **_LOG_SETTINGS})
+LOGGING_REQUEST = {**_object(_LOG_SETTINGS, optional=[*_LOG_SETTINGS]), "additionalProperties": False}
+REGIONS = _list(_FREE)
