@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from server.api.body import pack, read_body
 from server.api.forwarding import HeaderForwarding
-from server.api.plain_verbs import PLAIN_VERBS, Write
+from server.api.plain_verbs import PLAIN_VERBS
 from server.api.reply import JSON, Headers, Table, refuse
 from server.domain.errors import (
     InvalidRequest,
@@ -93,19 +93,41 @@ class Answer(NamedTuple):
         return own
 
 
-class Asked(NamedTuple):
-    """One inference as it was read: by whom it will be answered, and how the answer is to look.
+class Wishes(NamedTuple):
+    """What the headers of an infer request say of it.
 
-    form    of the answer to infer; None for every other verb
-    verb    as in `Target`
-    write   writes the answer to a plain verb
+    json_length       of the JSON before the tensors, in bytes; None if all of the body is JSON
+    timeout_s         None for no limit
+    accept_encoding   as it was written; None if it was not
     """
 
-    served: ServedVersion
-    request: InferRequest
-    form: ReplyForm | None
-    verb: str
-    write: Write | None
+    json_length: int | None
+    timeout_s: float | None
+    accept_encoding: bytes | None
+
+
+def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
+    """Raises `InvalidRequest`, naming the header."""
+    timeout = headers.get(b"tercet-timeout-ms")
+    length = headers.get(LENGTH)
+    return Wishes(
+        None if length is None else infer_http.header_length_of(length),
+        None if timeout is None else _seconds(timeout),
+        headers.get(b"accept-encoding"),
+    )
+
+
+def _seconds(milliseconds: bytes) -> float:
+    if not milliseconds.isdigit() or len(milliseconds) > 10 or not int(milliseconds):
+        raise InvalidRequest("the header tercet-timeout-ms must be a whole number of milliseconds above 0")
+    return int(milliseconds) / 1000
+
+
+Asked = tuple[ServedVersion, InferRequest, ReplyForm]
+"""One infer request as it was read: by whom it will be answered, and how the answer is to look."""
+
+Written = tuple[list[infer_http.Chunk], int, int | None, bytes]
+"""The first four fields of an `Answer`."""
 
 
 class InferDoor:
@@ -134,7 +156,8 @@ class InferDoor:
     async def answer(self, target: Target, scope: Any, receive: Any, send: Any) -> None:
         """Answer one inference. A client that leaves takes its queued work along."""
         arrived = monotonic()
-        asked: Asked | None = None
+        served: ServedVersion | None = None
+        request: InferRequest | None = None
         response: InferResponse | None = None
         status = 200
         try:
@@ -142,72 +165,74 @@ class InferDoor:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             self._station.admit()
-            if target.verb in PLAIN_VERBS:
-                PLAIN_VERBS[target.verb].check_encoding(headers)
+            verb = PLAIN_VERBS.get(target.verb)
+            if verb is not None:
+                verb.check_encoding(headers)
             body = await read_body(receive, headers, self.max_body_bytes)
-            asked = self.read(target, headers, body, arrived)
+            wishes = wishes_of(headers)
+            if verb is None:
+                served, request, form = self.read(target, wishes, body, arrived)
+            else:
+                served = self._find(target)
+                request, write = verb.read(body, headers, served.facts.signature, target.version, arrived)
+                if wishes.timeout_s is not None:
+                    request.deadline = min(request.deadline, arrived + wishes.timeout_s)
             if self.forwarding is not None:
-                self.forwarding.add(asked.request, scope["headers"])
-            response = await _unless_gone(
-                receive, self.route.infer(asked.served, asked.request), target.model
-            )
-            answer = self.write(asked, response, headers)
+                self.forwarding.add(request, scope["headers"])
+            response = await _unless_gone(receive, self.route.infer(served, request), target.model)
+            if verb is None:
+                answer = Answer(*self.write(served, form, response, wishes.accept_encoding))
+            else:
+                text = write(response)
+                answer = Answer([text], len(text), None, b"", verb.content_type)
+                if verb.packed:
+                    answer = Answer(*_packed([text], len(text), None, wishes.accept_encoding))
             await _send(send, 200, answer.headers(), answer.pieces)
         except RequestCancelled:
             status = CLIENT_GONE
         except Exception as error:
-            status, own, text = self.refuse(error, asked)
+            status, own, text = self.refuse(error, request)
             await _send(send, status, own, [text])
         finally:
             client = scope.get("client")
-            self.note(target, client[0] if client else "", asked, response, arrived, status)
+            peer = client[0] if client else ""
+            self.note(target, peer, served, request, response, arrived, status)
 
-    def read(self, target: Target, headers: Mapping[bytes, bytes], body: bytes, arrived: float) -> Asked:
-        """Decode a body. Raises a `ServingError`."""
+    def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
+        """Decode the body of an infer request. Raises a `ServingError`."""
         self._station.admit()
-        version = target.version
-        served = self.route.find(target.model, digits(target.model, version) if version else "")
-        signature = served.facts.signature
-        form: ReplyForm | None = None
-        write: Write | None = None
-        if target.verb == "infer":
-            header = headers.get(b"inference-header-content-length")
-            length = None if header is None else infer_http.header_length_of(header)
-            request, form = infer_http.decode(body, length, signature, version=version, now=arrived)
-        else:
-            request, write = PLAIN_VERBS[target.verb].read(body, headers, signature, version, arrived)
-        if b"tercet-timeout-ms" in headers:
-            _apply_deadline(request, headers, arrived)
-        return Asked(served, request, form, target.verb, write)
+        served = self._find(target)
+        request, form = infer_http.decode(
+            body, wishes.json_length, served.facts.signature, version=target.version, now=arrived
+        )
+        if wishes.timeout_s is not None:
+            request.deadline = min(request.deadline, arrived + wishes.timeout_s)
+        return served, request, form
 
-    def write(self, asked: Asked, response: InferResponse, headers: Mapping[bytes, bytes]) -> Answer:
-        """A good answer, compressed if the caller accepts it and it is worth it."""
-        accepted = headers.get(b"accept-encoding")
-        if asked.form is None:
-            assert asked.write is not None
-            verb = PLAIN_VERBS[asked.verb]
-            text = asked.write(response)
-            if not verb.packed:
-                return Answer([text], len(text), None, b"", verb.content_type)
-            length = None
-            pieces: list[infer_http.Chunk] = [text]
-        else:
-            length, pieces = infer_http.encode(response, asked.form, asked.served.facts.labels)
+    def write(
+        self, served: ServedVersion, form: ReplyForm, response: InferResponse, accepted: bytes | None
+    ) -> Written:
+        """A good answer to infer, compressed if the caller accepts it and it is worth it."""
+        length, pieces = infer_http.encode(response, form, served.facts.labels)
         size = sum(map(len, pieces))
-        if accepted is None or (size < WORTH_PACKING and b"=0" not in accepted):
-            return Answer(pieces, size, length, b"")
-        packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
-        return Answer([packed], len(packed), length, encoding)
+        if accepted is None:
+            return pieces, size, length, b""
+        return _packed(pieces, size, length, accepted)
 
-    def refuse(self, error: Exception, asked: Asked | None) -> tuple[int, Headers, bytes]:
+    def _find(self, target: Target) -> ServedVersion:
+        version = target.version
+        return self.route.find(target.model, digits(target.model, version) if version else "")
+
+    def refuse(self, error: Exception, request: InferRequest | None) -> tuple[int, Headers, bytes]:
         """Status, headers and body of a refusal."""
-        return refuse(error, self._codes, request_id=asked.request.id if asked else "")
+        return refuse(error, self._codes, request_id=request.id if request else "")
 
     def note(
         self,
         target: Target,
         peer: str,
-        asked: Asked | None,
+        served: ServedVersion | None,
+        request: InferRequest | None,
         response: InferResponse | None,
         arrived: float,
         status: int,
@@ -215,15 +240,38 @@ class InferDoor:
         """The access line of one finished request."""
         if self._access is None:
             return
-        if asked is None:
-            request_id, rows, version = "", 0, target.version
+        ended = monotonic()
+        model = target.model
+        if served is None or request is None:
+            self._access.record((arrived, ended, "", "http", peer, model, target.version, 0, 0, 0, 0, status))
+        elif response is None:
+            head = (arrived, ended, request.id, "http", peer, model, served.version)
+            self._access.record((*head, request.rows, 0, 0, 0, status))
         else:
-            request_id, rows, version = asked.request.id, asked.request.rows, asked.served.version
-        batch_rows = queue_ns = compute_ns = 0
-        if response is not None:
-            batch_rows, queue_ns, compute_ns = response.batch_rows, response.queue_ns, response.compute_ns
-        head = (arrived, monotonic(), request_id, "http", peer, target.model, version)
-        self._access.record((*head, rows, batch_rows, queue_ns, compute_ns, status))
+            self._access.record(
+                (
+                    arrived,
+                    ended,
+                    request.id,
+                    "http",
+                    peer,
+                    model,
+                    served.version,
+                    request.rows,
+                    response.batch_rows,
+                    response.queue_ns,
+                    response.compute_ns,
+                    status,
+                )
+            )
+
+
+def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accepted: bytes | None) -> Written:
+    """The answer as `Accept-Encoding` asks; a small one only if nothing else is accepted."""
+    if accepted is None or (size < WORTH_PACKING and b"=0" not in accepted):
+        return pieces, size, length, b""
+    packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
+    return [packed], len(packed), length, encoding
 
 
 def digits(model: str, version: str) -> str:
@@ -231,14 +279,6 @@ def digits(model: str, version: str) -> str:
     if version and not (version.isascii() and version.isdigit()):
         raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
     return version
-
-
-def _apply_deadline(request: InferRequest, headers: Mapping[bytes, bytes], arrived: float) -> None:
-    """The header `tercet-timeout-ms`, where it is sooner than what the body says."""
-    text = headers[b"tercet-timeout-ms"]
-    if not text.isdigit() or len(text) > 10 or not int(text):
-        raise InvalidRequest("the header tercet-timeout-ms must be a whole number of milliseconds above 0")
-    request.deadline = min(request.deadline, arrived + int(text) / 1000)
 
 
 async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_http.Chunk]) -> None:

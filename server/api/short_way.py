@@ -20,9 +20,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from server.api.infer_door import CLIENT_GONE, Answer, Asked, InferDoor, Target, target_of
+from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes, target_of, wishes_of
 from server.api.reply import JSON, Headers
-from server.domain.request import InferResponse
+from server.domain.errors import InvalidRequest
+from server.domain.request import InferRequest, InferResponse
+from server.lifecycle.version import ServedVersion
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
 from server.wire.codes import error_body
@@ -73,14 +75,10 @@ class Targets:
 
 
 class Head(NamedTuple):
-    """What one head says, where it says the same every time.
-
-    headers   those that are read here
-    size      of the body, in bytes
-    """
+    """What one head says; `size` is of the body, in bytes."""
 
     target: Target
-    headers: dict[bytes, bytes]
+    wishes: Wishes
     size: int
 
 
@@ -103,13 +101,13 @@ class Heads:
             return head, data[end:]
         return None
 
-    def keep(self, data: bytes, target: Target, headers: dict[bytes, bytes], size: int) -> None:
-        """`data` was a plain request that was answered here and leaves the connection open."""
+    def keep(self, data: bytes, target: Target, wishes: Wishes, size: int) -> None:
+        """`data` began with a plain request that leaves the connection open."""
         end = data.find(b"\r\n\r\n", 0, LONGEST_KNOWN_HEAD) + 4
         if end > 3 and len(data) == end + size:
             if len(self._known) >= KNOWN_HEADS:
                 self._known.clear()
-            self._known[data[:end]] = Head(target, headers, size)
+            self._known[data[:end]] = Head(target, wishes, size)
 
 
 class _Unheard:
@@ -128,13 +126,15 @@ class Exchange:
 
     __slots__ = (
         "_arrived",
-        "_asked",
         "_door",
-        "_headers",
+        "_form",
         "_protocol",
+        "_request",
         "_route",
+        "_served",
         "_task",
         "_ticket",
+        "_wishes",
         "disconnected",
         "keep_alive",
         "message_event",
@@ -146,7 +146,8 @@ class Exchange:
         self._protocol = protocol
         self._door = door
         self._route = door.route
-        self._asked: Asked | None = None
+        self._served: ServedVersion | None = None
+        self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
         self.message_event = _Unheard()
@@ -154,73 +155,77 @@ class Exchange:
         self.disconnected = False
         self.keep_alive = True
 
-    def open(self, target: Target, keep_alive: bool) -> None:
+    def open(self, target: Target, keep_alive: bool, now: float) -> None:
         """The head of a request is there."""
         self.target = target
+        self._arrived = now
         self.keep_alive = keep_alive
         self.response_complete = False
 
-    def start(self, headers: dict[bytes, bytes], body: bytes) -> None:
+    def start(self, wishes: Wishes, body: bytes, now: float) -> None:
         """The whole request is there. Never raises: a refusal is an answer."""
-        self._arrived = arrived = monotonic()
-        self._headers = headers
-        self._asked = None
+        self._arrived = now
+        self._wishes = wishes
         try:
-            self._asked = asked = self._door.read(self.target, headers, body, arrived)
-            if asked.served.staged:
-                self._task = self._protocol.own_task(self._through_stages(asked))
+            served, request, self._form = self._door.read(self.target, wishes, body, now)
+            self._served, self._request = served, request
+            if served.staged:
+                self._task = self._protocol.own_task(self._through_stages(served, request))
             else:
-                self._ticket = self._route.begin(asked.served, asked.request, self._told)
+                self._ticket = self._route.begin(served, request, self._told)
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
 
     def abandon(self) -> None:
         """The client left: its queued work goes along."""
         self.disconnected = True
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None and self._asked is not None:
-            self._route.leave(self._asked.served, self._ticket)
+        elif self._ticket is not None and self._served is not None:
+            self._route.leave(self._served, self._ticket)
 
-    async def _through_stages(self, asked: Asked) -> None:
+    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
         try:
-            response = await self._route.infer(asked.served, asked.request)
+            response = await self._route.infer(served, request)
         except asyncio.CancelledError:
             self._finish(None, CLIENT_GONE)
             raise
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
         else:
-            self._answer(asked, response)
+            self._answer(served, response)
 
     def _told(self, ticket: Ticket) -> None:
         """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
-        asked = self._asked
-        assert asked is not None
+        served, request = self._served, self._request
+        assert served is not None
+        assert request is not None
         if ticket.outputs is None:
             assert ticket.error is not None
-            self._refuse(ticket.error)
+            self.refuse(ticket.error)
         else:
-            self._answer(asked, respond(asked.served, asked.request, ticket, ticket.outputs))
+            self._answer(served, respond(served, request, ticket, ticket.outputs))
 
-    def _answer(self, asked: Asked, response: InferResponse) -> None:
+    def _answer(self, served: ServedVersion, response: InferResponse) -> None:
         if self.disconnected:
             self._finish(None, CLIENT_GONE)
             return
         try:
-            answer = self._door.write(asked, response, self._headers)
+            pieces, size, length, encoding = self._door.write(
+                served, self._form, response, self._wishes.accept_encoding
+            )
         except Exception as error:
-            self._refuse(error)
+            self.refuse(error)
             return
-        head = _good_head(answer.size, answer.json_length, answer.encoding, self.keep_alive)
-        self._protocol.reply(head, answer.pieces, answer.size)
+        self._protocol.reply(_good_head(size, length, encoding, self.keep_alive), pieces, size)
         self._finish(response, 200)
 
-    def _refuse(self, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
+        """Answer with what went wrong."""
         if self.disconnected:
             self._finish(None, CLIENT_GONE)
             return
-        status, headers, text = self._door.refuse(error, self._asked)
+        status, headers, text = self._door.refuse(error, self._request)
         if CLOSE in headers:
             self.keep_alive = False
             headers.remove(CLOSE)
@@ -229,9 +234,9 @@ class Exchange:
 
     def _finish(self, response: InferResponse | None, status: int) -> None:
         self.response_complete = True
-        self._ticket = self._task = None
-        asked, self._asked = self._asked, None
-        self._door.note(self.target, self._protocol.peer, asked, response, self._arrived, status)
+        served, request = self._served, self._request
+        self._served = self._request = self._ticket = self._task = None
+        self._door.note(self.target, self._protocol.peer, served, request, response, self._arrived, status)
         if not self.disconnected:
             self._protocol.answered(self.keep_alive)
 
@@ -311,7 +316,7 @@ class ShortWay(HttpToolsProtocol):
             self._exchange.abandon()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = monotonic()
+        self._heard_at = now = monotonic()
         if self._refused:
             return
         if self.timeout_keep_alive_task is not None:
@@ -320,9 +325,10 @@ class ShortWay(HttpToolsProtocol):
             known = self._heads.find(data)
             if known is not None:
                 head, body = known
-                self._exchange.open(head.target, keep_alive=True)
-                self.cycle = self._exchange  # type: ignore[assignment]
-                self._exchange.start(head.headers, body)
+                exchange = self._exchange
+                self.cycle = exchange  # type: ignore[assignment]
+                exchange.open(head.target, True, now)
+                exchange.start(head.wishes, body, now)
                 return
             self._fresh = data
         else:
@@ -408,7 +414,7 @@ class ShortWay(HttpToolsProtocol):
         if self._short:
             assert target is not None
             self._chunks = []
-            self._exchange.open(target, self.parser.should_keep_alive())
+            self._exchange.open(target, self.parser.should_keep_alive(), self._heard_at)
             self.cycle = self._exchange  # type: ignore[assignment]
         else:
             self._go_the_long_way()
@@ -431,9 +437,14 @@ class ShortWay(HttpToolsProtocol):
         chunks, self._chunks = self._chunks, []
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange = self._exchange
+        try:
+            wishes = wishes_of(self._own)
+        except InvalidRequest as fault:
+            exchange.refuse(fault)
+            return
         if self._fresh and exchange.keep_alive:
-            self._heads.keep(self._fresh, exchange.target, self._own, len(body))
-        exchange.start(self._own, body)
+            self._heads.keep(self._fresh, exchange.target, wishes, len(body))
+        exchange.start(wishes, body, self._heard_at)
 
     def _may_be_short(self) -> bool:
         size = self._own.get(b"content-length", b"")
