@@ -194,15 +194,14 @@ def encode(
             texts.append(_json_data(name, datatype, array))
             heads.append((name, datatype, array.shape, None))
     pieces = _pieces(response.model, response.version, tuple(heads))
-    identity = b'{"id":%b,' % orjson.dumps(response.id) if response.id else b"{"
-    tail = b',"parameters":%b}' % orjson.dumps(dict(response.parameters)) if response.parameters else b"}"
+    if response.id or response.parameters:
+        pieces = _with_its_own(pieces, response)
     if not texts:
-        head = identity + pieces[0] + tail
+        head = pieces[0]
         return (len(head), [head, *buffers]) if buffers else (None, [head])
-    chunks: list[Chunk] = [identity + pieces[0]]
-    for text, piece in zip(texts, pieces[1:], strict=True):
-        chunks += (text, piece)
-    chunks.append(tail)
+    chunks: list[Chunk] = [pieces[0]]
+    for index, text in enumerate(texts, start=1):
+        chunks += (text, pieces[index])
     return sum(map(len, chunks)) if buffers else None, chunks + buffers
 
 
@@ -212,9 +211,9 @@ _Head = tuple[str, str, tuple[int, ...], int | None]
 
 @lru_cache(maxsize=1024)
 def _pieces(model: str, version: str, heads: tuple[_Head, ...]) -> tuple[bytes, ...]:
-    """The JSON of an answer, from the model's name to the last output, cut where elements go."""
+    """The JSON of an answer, cut where elements go."""
     pieces: list[bytes] = []
-    piece = b'"model_name":%b,"model_version":%b,"outputs":[' % (orjson.dumps(model), orjson.dumps(version))
+    piece = b'{"model_name":%b,"model_version":%b,"outputs":[' % (orjson.dumps(model), orjson.dumps(version))
     for index, (name, datatype, shape, size) in enumerate(heads):
         head = orjson.dumps({"name": name, "datatype": datatype, "shape": shape})
         piece += (b"," if index else b"") + head[:-1]
@@ -223,7 +222,17 @@ def _pieces(model: str, version: str, heads: tuple[_Head, ...]) -> tuple[bytes, 
             piece = b"}"
         else:
             piece += b',"parameters":{"binary_data_size":%d}}' % size
-    return (*pieces, piece + b"]")
+    return (*pieces, piece + b"]}")
+
+
+def _with_its_own(pieces: tuple[bytes, ...], response: InferResponse) -> tuple[bytes, ...]:
+    """The same with what no other answer of this shape shares: the id before all, the parameters behind."""
+    cut = list(pieces)
+    if response.parameters:
+        cut[-1] = cut[-1][:-1] + b',"parameters":%b}' % orjson.dumps(dict(response.parameters))
+    if response.id:
+        cut[0] = b'{"id":%b,' % orjson.dumps(response.id) + cut[0][1:]
+    return tuple(cut)
 
 
 def _json_data(name: str, datatype: str, array: Array) -> bytes:

@@ -47,7 +47,7 @@ def write_elements(array: Array) -> bytes:
 
     Written from the array's memory, a float32 with its own few digits. Not for BYTES or BF16.
     """
-    flat = np.ascontiguousarray(array).reshape(-1)
+    flat = array.ravel()
     text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"n" in text:  # orjson writes `null` for what is not finite; nothing else here has an n
         text = _with_literals(text, flat)
