@@ -290,7 +290,10 @@ class InferFront:
         return True
 
     def _take(self, events: list[Event]) -> None:
-        self._taken.set()
+        """Begin what has come; then, after those runs, look whether more has come meanwhile.
+
+        While it has, the receiving thread sleeps on: under load nothing is handed from thread to thread.
+        """
         for kind, call_id, _, payload, _, details in events:
             if kind != EVENT_CALL or payload is None:
                 gone = self._calls.get(call_id)
@@ -304,3 +307,11 @@ class InferFront:
                 continue
             self._calls[call_id] = call
             call.start(payload, metadata, time_remaining)
+        self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        events: list[Event] | None = self.native.recv_batch_details(BATCH, timeout_ms=0)
+        if events:
+            self._take(events)
+        else:
+            self._taken.set()
