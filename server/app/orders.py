@@ -196,9 +196,13 @@ class Orders:
             offer = await self._read(model, self._configs[model], {}, directory, named)
         else:
             offer = await self._offered(model, named, version)
-        if not offer.problem and version not in offer.on_disk:
+        if offer.problem:
+            return offer
+        if version not in offer.on_disk:
             there_are = ", ".join(map(str, sorted(offer.on_disk)))
             raise LoadUnknown(model, f"it has no version {version}; there are {there_are}")
+        if version in offer.unsettled:
+            raise LoadUnknown(model, f"version {version} is still being written")
         earlier = self._offers[model].versions if others else {}
         kept = {other: earlier[other] for other in others & earlier.keys() & offer.on_disk}
         self._named[model] = named
