@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -56,7 +57,7 @@ class Orders:
         self._at_start = at_start
         self._offers: Offers = MappingProxyType({})
         self._wanted: frozenset[str] = frozenset()
-        self._calls = asyncio.Lock()
+        self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._named: dict[str, frozenset[int]] = {}
         self._brought = BroughtFiles()
         self._configs: dict[str, str] = {}
@@ -101,7 +102,7 @@ class Orders:
                 f"load of '{model}' brings files, so it must bring the parameter 'config' too"
             )
         await self.begun.wait()
-        async with self._calls:
+        async with self._one_call(model):
             if version is not None:
                 offer = await self._with_version(model, version)
             elif config is None:
@@ -117,7 +118,9 @@ class Orders:
     async def unload(self, model: str, version: int | None = None) -> None:
         self._check_allowed()
         await self.begun.wait()
-        async with self._calls:
+        async with self._one_call(model):
+            if model not in self._offers:
+                return
             served = self._served(model)
             if version is not None and version not in served:
                 return
@@ -132,6 +135,10 @@ class Orders:
                 self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)
         self._brought.remove(model, files)
+
+    def _one_call(self, model: str) -> asyncio.Lock:
+        """Held while a call finds out what to order of a model; calls for other models do not wait for it."""
+        return self._calls.setdefault(model, asyncio.Lock())
 
     def _check_allowed(self) -> None:
         if self._mode != "explicit":
@@ -222,8 +229,9 @@ class Orders:
         offer = await self._read(model, config, files, directory)
         if not files:
             return offer
-        known = self._offers.get(model)
-        if known is not None and model in self._wanted and _brings(known) == _brings(offer):
+        known = self._offers[model] if model in self._wanted else offer
+        came_so = known.directory.parent in self._brought.folders(model)
+        if came_so and _brings(known) == _brings(offer):
             shutil.rmtree(offer.directory.parent, ignore_errors=True)
             return known  # so that the files that are served, or are loading, are not taken away
         self._brought.add(model, offer.directory.parent)
