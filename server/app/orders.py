@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -56,7 +57,7 @@ class Orders:
         self._at_start = at_start
         self._offers: Offers = MappingProxyType({})
         self._wanted: frozenset[str] = frozenset()
-        self._calls = asyncio.Lock()
+        self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._named: dict[str, frozenset[int]] = {}
         self._brought = BroughtFiles()
         self._configs: dict[str, str] = {}
@@ -101,7 +102,7 @@ class Orders:
                 f"load of '{model}' brings files, so it must bring the parameter 'config' too"
             )
         await self.begun.wait()
-        async with self._calls:
+        async with self._one_call(model):
             if version is not None:
                 offer = await self._with_version(model, version)
             elif config is None:
@@ -117,7 +118,9 @@ class Orders:
     async def unload(self, model: str, version: int | None = None) -> None:
         self._check_allowed()
         await self.begun.wait()
-        async with self._calls:
+        async with self._one_call(model):
+            if model not in self._offers:
+                return
             served = self._served(model)
             if version is not None and version not in served:
                 return
@@ -132,6 +135,10 @@ class Orders:
                 self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)
         self._brought.remove(model, files)
+
+    def _one_call(self, model: str) -> asyncio.Lock:
+        """Held while a call finds out what to order of a model; calls for other models do not wait for it."""
+        return self._calls.setdefault(model, asyncio.Lock())
 
     def _check_allowed(self) -> None:
         if self._mode != "explicit":
@@ -196,9 +203,13 @@ class Orders:
             offer = await self._read(model, self._configs[model], {}, directory, named)
         else:
             offer = await self._offered(model, named, version)
-        if not offer.problem and version not in offer.on_disk:
+        if offer.problem:
+            return offer
+        if version not in offer.on_disk:
             there_are = ", ".join(map(str, sorted(offer.on_disk)))
             raise LoadUnknown(model, f"it has no version {version}; there are {there_are}")
+        if version in offer.unsettled:
+            raise LoadUnknown(model, f"version {version} is still being written")
         earlier = self._offers[model].versions if others else {}
         kept = {other: earlier[other] for other in others & earlier.keys() & offer.on_disk}
         self._named[model] = named
@@ -218,8 +229,9 @@ class Orders:
         offer = await self._read(model, config, files, directory)
         if not files:
             return offer
-        known = self._offers.get(model)
-        if known is not None and model in self._wanted and _brings(known) == _brings(offer):
+        known = self._offers[model] if model in self._wanted else offer
+        came_so = known.directory.parent in self._brought.folders(model)
+        if came_so and _brings(known) == _brings(offer):
             shutil.rmtree(offer.directory.parent, ignore_errors=True)
             return known  # so that the files that are served, or are loading, are not taken away
         self._brought.add(model, offer.directory.parent)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import tritonclient.grpc as triton_grpc
+import tritonclient.grpc.aio as triton_grpc_aio
 import tritonclient.http as triton_http
+import tritonclient.http.aio as triton_http_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.e2e.triton import Ask, asking
@@ -35,10 +37,14 @@ def logging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=[triton_http, triton_grpc], ids=["http", "grpc"])
+@pytest.fixture(
+    params=[triton_http, triton_http_aio, triton_grpc, triton_grpc_aio],
+    ids=["http", "http.aio", "grpc", "grpc.aio"],
+)
 async def ask(request: pytest.FixtureRequest, logging: Server) -> AsyncIterator[Ask]:
     protocol: ModuleType = request.param
-    async with asking(protocol, logging.http if protocol is triton_http else logging.grpc) as ask:
+    over_http = protocol in (triton_http, triton_http_aio)
+    async with asking(protocol, logging.http if over_http else logging.grpc) as ask:
 
         async def plainly(method: str, *arguments: Any) -> Any:
             """The settings as values, whichever client reads them."""

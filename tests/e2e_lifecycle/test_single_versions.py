@@ -224,3 +224,30 @@ def test_calls_that_bring_the_same_files_at_once_load_them_once(repository: Repo
         assert sorted(repository.path.rglob("*")) == before
         index = json.dumps(server.client.post("/v2/repository/index").json())
         assert "tercet-" not in index
+
+
+def test_files_that_calls_bring_stay_as_long_as_they_are_served_and_no_longer(tmp_path: Path):
+    private = tmp_path / "private"
+    private.mkdir()
+    (tmp_path / "models").mkdir()
+
+    def bring(content: bytes) -> str:
+        file = base64.b64encode(content).decode()
+        return over_http(server, "load", "guest", config="{}", **{"file:1/model.onnx": file})
+
+    def kept() -> list[str]:
+        return sorted(path.read_bytes().hex() for path in private.rglob("model.onnx"))
+
+    environment = {"TMPDIR": str(private)}
+    with running(tmp_path / "log", tmp_path / "models", options=QUIET, environment=environment) as server:
+        assert bring(plus(1)) == ""
+        for wrong in (b"no model", b"no model either"):
+            assert "load failed for model 'guest'" in bring(wrong)
+        assert kept() == sorted([plus(1).hex(), b"no model either".hex()])
+        assert answer(server, "guest") == 1
+        assert bring(plus(2)) == ""
+        assert (kept(), answer(server, "guest")) == ([plus(2).hex()], 2)
+        assert over_http(server, "unload", "guest") == ""
+        assert kept() == []
+        assert bring(plus(3)) == ""
+    assert list(private.glob("tercet-*")) == []

@@ -91,3 +91,15 @@ def test_a_load_that_comes_before_the_models_of_the_start_are_looked_at_is_not_l
         assert server.client.post("/v2/repository/models/moved/load").status_code == 200
         server.until(server.ready)
         assert (answer(server, "moved"), answer(server, "written")) == (2, 1)
+
+
+def test_a_load_that_waits_for_files_at_rest_holds_no_other_model_up(repository, tmp_path):
+    options = [*EXPLICIT, "--repository-settle-secs=5"]
+    with running(tmp_path / "log", repository.path, options=options) as server:
+        repository.write("written", 1)
+        repository.move_in("moved", 2)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"http://{server.http}/v2/repository/models/written/load", timeout=0.2)
+        assert server.client.post("/v2/repository/models/moved/load").status_code == 200
+        assert (answer(server, "moved"), answer(server, "written")) == (2, None)
+        server.until(lambda: answer(server, "written") == 1)
