@@ -177,7 +177,6 @@ class InferDoor:
 
     def write(self, asked: Asked, response: InferResponse, headers: Mapping[bytes, bytes]) -> Answer:
         """A good answer, compressed if the caller accepts it and it is worth it."""
-        accepted = headers.get(b"accept-encoding")
         if asked.form is None:
             assert asked.write is not None
             verb = PLAIN_VERBS[asked.verb]
@@ -189,6 +188,8 @@ class InferDoor:
         else:
             length, pieces = infer_http.encode(response, asked.form, asked.served.facts.labels)
         size = sum(map(len, pieces))
+        accepted = headers.get(b"accept-encoding")
+        # a short answer is packed only for who refuses it as it is, which takes a weight of nought
         if accepted is None or (size < WORTH_PACKING and b"=0" not in accepted):
             return Answer(pieces, size, length, b"")
         packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
