@@ -23,6 +23,8 @@ HEADER_LENGTH: Json = {
     "schema": {"type": "integer", "minimum": 0},
 }
 FILE: Json = {"schema": {"type": "string", "format": "binary"}}
+TENSORS: Json = {"application/octet-stream": FILE}
+"""Content that is JSON, and behind it tensors as bytes."""
 EVENTS: Json = {"text/event-stream": {"schema": {"description": "events, with one JSON object each"}}}
 
 
@@ -57,13 +59,10 @@ def _infer(facts: VersionFacts, golden: GoldenExample | None) -> Json:
     return operation(
         facts.model,
         f"Ask {facts.model} by the Open Inference Protocol",
-        {**as_json(schema.infer_response_schema(signature)), "application/octet-stream": FILE},
+        {**as_json(schema.infer_response_schema(signature)), **TENSORS},
         INFER,
         parameters=[TIMEOUT, HEADER_LENGTH],
-        body={
-            **as_json(schema.infer_request_schema(signature), example),
-            "application/octet-stream": FILE,
-        },
+        body={**as_json(schema.infer_request_schema(signature), example), **TENSORS},
     )
 
 

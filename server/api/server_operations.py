@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from server.api.model_operations import EVENTS, HEADER_LENGTH
+from server.api.model_operations import EVENTS, HEADER_LENGTH, TENSORS
 from server.api.operation import INFER, INFERENCE, TIMEOUT, Json, as_json, in_path, operation
 from server.domain.catalogue import VersionFacts
 from server.wire import server_schema as schema
@@ -63,7 +63,7 @@ def _versions(model: Json, version: Json) -> Iterator[tuple[str, Json]]:
     """Each way of asking, of one version of any model; the operations of a model have its schemas."""
     named = [model, version, TIMEOUT]
     yield f"{VERSION}/predict", _ask("in plain JSON", as_json(ANY), named, ANY)
-    inferred = as_json(schema.INFERRED)
+    inferred = {**as_json(schema.INFERRED), **TENSORS}
     infer = _ask("by the Open Inference Protocol", inferred, [*named, HEADER_LENGTH], refusals=INFER)
     yield f"{VERSION}/infer", infer
     yield f"{VERSION}/generate", _ask("by Triton's generate extension", as_json(schema.GENERATED), named)

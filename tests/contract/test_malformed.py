@@ -147,6 +147,7 @@ PNG = "Content-Type: image/png"
 NOISE = "no picture" * (LARGEST // 11)
 WIDE = Question("double", [filled("x", "FP32", LARGEST // 32, 4)])
 FILE = Question("digits_onnx", [Tensor("IMAGE", "BYTES", [1, 1], [NOISE])])
+NUMBERS = b"{%%b: [%b]}" % b",".join([b"1"] * (LARGEST // 4))
 TOO_MANY, NO_IMAGE = "batch-size must be <= 8", "is not a readable PNG or JPEG file"
 LARGE: list[Rest | Call] = [
     Rest("a shape, at once", WIDE.over_http(BINARY), 400, TOO_MANY),
@@ -154,6 +155,8 @@ LARGE: list[Rest | Call] = [
     Rest("a file, at once", FILE.over_http(BINARY), 400, NO_IMAGE),
     Rest("a file, in chunks", in_chunks(FILE.path(), [FILE.in_json()]), 400, NO_IMAGE),
     Rest("a plain object", request(to_model("double", "predict"), WIDE.in_json()), 400, "is no field of"),
+    Rest("a prompt", request(to_model("double", "generate"), NUMBERS % b'"x"'), 400, TOO_MANY),
+    Rest("instances", request("/v1/models/double:predict", NUMBERS % b'"instances"'), 400, "row 0: "),
     Rest("a plain file", request(to_model("digits_onnx", "predict"), NOISE.encode(), PNG), 400, NO_IMAGE),
     Call("a shape", "ModelInfer", WIDE.over_grpc(RAW).SerializeToString(), INVALID.grpc, TOO_MANY),
     Call("a file", "ModelInfer", FILE.over_grpc(RAW).SerializeToString(), INVALID.grpc, NO_IMAGE),

@@ -26,6 +26,7 @@ CHECKS = [
     checks.negative_data_rejection,
 ]
 ANSWERED_ELSEWHERE = re.compile("/v2/logging|/trace/setting|sharedmemory")
+"""Told by the document, and not answered by this server yet."""
 EACH = settings(
     max_examples=3,
     deadline=None,
