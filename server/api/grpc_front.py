@@ -20,6 +20,7 @@ from protos import inference_pb2 as pb
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
+from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -27,6 +28,7 @@ from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
 from server.wire import infer_proto
+from server.wire.bounds import check_message
 from server.wire.codes import codes_of
 
 log = structlog.get_logger(__name__)
@@ -70,12 +72,15 @@ class Call:
         front = self._front
         try:
             front.station.admit()
-            if len(payload) > front.max_message_bytes:
+            size = len(payload)
+            if size > front.max_message_bytes:
                 raise RequestTooLarge(
-                    f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
+                    f"the message has {size} bytes, more than the {front.max_message_bytes} that "
                     "--grpc-max-message-bytes allows"
                 )
             self._message = message = parsed(pb.ModelInferRequest, payload)
+            if size > front.limits.harmless_bytes:
+                check_message(message, front.limits)
             self._served = served = front.route.find(message.model_name, message.model_version)
             request, self._form = infer_proto.decode(message, served.facts.signature, now=self._arrived)
             self._request = request
@@ -150,11 +155,13 @@ class InferFront:
         codes: Table,
         max_message_bytes: int,
         max_in_flight: int,
+        limits: Limits,
     ) -> None:
         self.route = route
         self.station = station
         self.codes = codes
         self.max_message_bytes = max_message_bytes
+        self.limits = limits
         self._access = access
         self._max_in_flight = max_in_flight
         self._calls: dict[int, Call] = {}

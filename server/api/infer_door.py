@@ -17,6 +17,7 @@ from server.domain.errors import (
     RequestCancelled,
     RouteNotFound,
 )
+from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
@@ -108,12 +109,14 @@ class InferDoor:
         *,
         codes: Table,
         max_body_bytes: int,
+        limits: Limits,
     ) -> None:
         self.route = route
         self.max_body_bytes = max_body_bytes
         self._station = station
         self._access = access
         self._codes = codes
+        self._limits = limits
 
     async def answer(self, target: Target, scope: Any, receive: Any, send: Any) -> None:
         """Answer one inference. A client that leaves takes its queued work along."""
@@ -125,6 +128,7 @@ class InferDoor:
             headers = dict(scope["headers"])
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
+            check_name(target.model, "the model", self._limits)
             self._station.admit()
             body = await read_body(receive, headers, self.max_body_bytes)
             asked = self.read(target, headers, body, arrived)
@@ -153,7 +157,9 @@ class InferDoor:
         if target.verb == "infer":
             header = headers.get(b"inference-header-content-length")
             length = None if header is None else infer_http.header_length_of(header)
-            request, form = infer_http.decode(body, length, signature, version=version, now=arrived)
+            request, form = infer_http.decode(
+                body, length, signature, version=version, now=arrived, limits=self._limits
+            )
         else:
             request, many = _plain_request(body, headers, signature, target, arrived)
         if b"tercet-timeout-ms" in headers:

@@ -10,6 +10,7 @@ Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
@@ -47,10 +48,37 @@ STATUS_LINES = {
 }
 
 
-class Targets:
-    """What the URLs name that have been asked for, read once each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What clients may do with connections.
 
-    def __init__(self) -> None:
+    head_bytes    in a request's line and headers, and between the chunks of its body
+    headers       of a request
+    chunks        of a body that comes in chunks
+    connections   open at once
+    request_s     from a request's first byte to its last, in seconds
+    """
+
+    head_bytes: int
+    headers: int
+    chunks: int
+    connections: int
+    request_s: float
+
+
+SHORTEST_HEADER = 4
+"""Bytes: a name, a colon, and the end of the line."""
+
+
+class Targets:
+    """What the URLs name that have been asked for, read once each.
+
+    `longest_name` is how many characters a model's name may have: one with more goes the long way, which
+    refuses it.
+    """
+
+    def __init__(self, *, longest_name: int) -> None:
+        self._longest_name = longest_name
         self._known: dict[bytes, Target | None] = {}
 
     def find(self, url: bytes) -> Target | None:
@@ -61,7 +89,7 @@ class Targets:
             target = None
             if b"%" not in url and b"?" not in url and url.isascii():
                 target = target_of(url.decode())
-            if target is not None and target.verb != "infer":
+            if target is not None and (target.verb != "infer" or len(target.model) > self._longest_name):
                 target = None
             if len(url) <= LONGEST_REMEMBERED_URL:
                 if len(self._known) >= REMEMBERED_URLS:
@@ -222,7 +250,7 @@ class ShortWay(HttpToolsProtocol):
         self,
         door: InferDoor,
         targets: Targets,
-        max_header_bytes: int,
+        limits: ConnectionLimits,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -231,12 +259,18 @@ class ShortWay(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._targets = targets
-        self._max_header_bytes = max_header_bytes
+        self._limits = limits
+        self._max_header_bytes = limits.head_bytes
+        self._harmless_head = limits.headers * SHORTEST_HEADER
         self._exchange = Exchange(self, door)
         self._own: dict[bytes, bytes] = {}
         self._plain = True
         self._short = False
         self._in_head = False
+        self._in_long_body = False
+        self._chunk_count = 0
+        self._between_chunks = 0
+        self._begun_at = 0.0
         self._head_at_least = 0
         self._head_at_most = 0
         self._received = 0
@@ -253,7 +287,15 @@ class ShortWay(HttpToolsProtocol):
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         self._heard_at = monotonic()
-        self._idling = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        self._idling = self.loop.call_later(
+            min(self.timeout_keep_alive, self._limits.request_s), self._close_if_idle
+        )
+        if len(self.connections) > self._limits.connections:
+            self._refuse_connection(
+                503,
+                f"the server already has {self._limits.connections} connections open, "
+                "the limit that --http-max-connections sets",
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -284,6 +326,10 @@ class ShortWay(HttpToolsProtocol):
             self._head_at_most += len(data)
             if self._head_at_least > self._max_header_bytes:
                 self._refuse_head()
+        elif self._in_long_body:
+            self._between_chunks += len(data)
+            if self._between_chunks > self._max_header_bytes or len(self.headers) > self._limits.headers:
+                self._refuse_between_chunks()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -327,6 +373,7 @@ class ShortWay(HttpToolsProtocol):
         self._own = {}
         self._plain = True
         self._in_head = True
+        self._begun_at = self._heard_at
         self._head_at_least = -self._before
         self._head_at_most = 0
 
@@ -344,6 +391,9 @@ class ShortWay(HttpToolsProtocol):
         if most > self._max_header_bytes and self._head_is_too_large():
             self._refuse_head()
             raise httptools.HttpParserError
+        if most > self._harmless_head and len(self.headers) > self._limits.headers:
+            self._refuse_headers()
+            raise httptools.HttpParserError
         target = self._targets.find(self.url) if self._plain else None
         self._short = target is not None and self._may_be_short()
         if self._short:
@@ -358,11 +408,25 @@ class ShortWay(HttpToolsProtocol):
         if self._short:
             self._chunks.append(body)
         else:
+            self._between_chunks = -self._received
             super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._between_chunks = -self._received
+        self._chunk_count += 1
+        if self._chunk_count > self._limits.chunks:
+            self._refuse_connection(
+                413,
+                f"the request body comes in more than {self._limits.chunks} chunks, "
+                "the limit that --http-max-chunks sets",
+            )
+            raise httptools.HttpParserError
 
     def on_message_complete(self) -> None:
         self._before = self._received  # a head that begins in this read may have all of it before it
+        self._begun_at = 0.0
         if not self._short:
+            self._in_long_body = False
             super().on_message_complete()
             return
         if self.transport.is_closing():
@@ -394,12 +458,33 @@ class ShortWay(HttpToolsProtocol):
             "the limit that --http-max-header-bytes sets",
         )
 
+    def _refuse_headers(self) -> None:
+        self._refuse_connection(
+            431,
+            f"the request has {len(self.headers)} headers, more than the {self._limits.headers} "
+            "that --http-max-headers allows",
+        )
+
+    def _refuse_between_chunks(self) -> None:
+        if len(self.headers) > self._limits.headers:
+            self._refuse_headers()
+        else:
+            self._refuse_connection(
+                431,
+                f"more than {self._max_header_bytes} bytes lie between or behind the chunks of the body, "
+                "the limit that --http-max-header-bytes sets",
+            )
+
     def _go_the_long_way(self) -> None:
-        """Hand uvicorn the request as it would have read it itself."""
+        """Hand uvicorn the request as it would have read it itself, but without what a trailer adds."""
+        self._in_long_body = True
+        self._chunk_count = 0
+        self._between_chunks = -self._received
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers += headers
+        self.scope["headers"] = [*headers]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
@@ -453,12 +538,25 @@ class ShortWay(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         """One timer a connection, that looks back: no timer is armed and cancelled for each request."""
-        idle_s = monotonic() - self._heard_at
-        left_s = self.timeout_keep_alive - idle_s
+        now = monotonic()
+        left_s = self.timeout_keep_alive - (now - self._heard_at)
+        most_s = self._limits.request_s
+        if self._begun_at and not self.flow.read_paused:  # else it is we who let it wait
+            most_s -= now - self._begun_at
         waiting = self.cycle is None or self.cycle.response_complete or self._short
         if left_s <= 0 and waiting:
             self.transport.close()
+        elif most_s <= 0:
+            self._refuse_late()
         else:
-            self._idling = self.loop.call_later(
-                left_s if left_s > 0 else self.timeout_keep_alive, self._close_if_idle
-            )
+            again_s = min(left_s if left_s > 0 else self.timeout_keep_alive, most_s)
+            self._idling = self.loop.call_later(again_s, self._close_if_idle)
+
+    def _refuse_late(self) -> None:
+        if self._short:  # nothing was begun that owes an answer
+            self._exchange.response_complete = True
+        self._refuse_connection(
+            408,
+            f"the request has not arrived within {self._limits.request_s:g} seconds, "
+            "the limit that --http-request-timeout-secs sets",
+        )

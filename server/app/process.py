@@ -29,10 +29,11 @@ from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
-from server.api.short_way import ShortWay, Targets
+from server.api.short_way import ConnectionLimits, ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
+from server.domain.limits import Limits
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
@@ -215,6 +216,7 @@ class Process:
         codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
         route = Route(manager.table, pool)
         health = Health(self._station, lambda: manager.ready(settings.strict_readiness))
+        limits = self._limits()
         about: dict[str, Any] = {
             "name": settings.id,
             "version": installed_version("tercet"),
@@ -223,12 +225,12 @@ class Process:
         }
         if "http" in listeners:
             limit = settings.http_max_input_size
-            infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit)
+            infer = InferDoor(route, self._station, access, codes=codes, max_body_bytes=limit, limits=limits)
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
-            short_way = partial(ShortWay, infer, Targets(), settings.http_max_header_bytes)
-            tasks.create_task(
-                self._http(HttpDoor(infer, rest), short_way, listeners["http"]), name="HTTP door"
-            )
+            targets = Targets(longest_name=limits.name_length)
+            short_way = partial(ShortWay, infer, targets, self._connection_limits())
+            app = HttpDoor(infer, rest, codes=codes, limits=limits)
+            tasks.create_task(self._http(app, short_way, listeners["http"]), name="HTTP door")
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -240,11 +242,33 @@ class Process:
                 self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
             )
         if "grpc" in listeners:
-            door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
-            front = self._grpc_front(route, access, codes)
+            door = GrpcDoor(route, manager, orders, health, self._station, access, limits=limits, **about)
+            front = self._grpc_front(route, access, codes, limits)
             tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
 
-    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table) -> Any:
+    def _limits(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            name_length=settings.max_name_length,
+            id_length=settings.max_request_id_length,
+            string_length=settings.max_string_parameter_length,
+            parameters=settings.max_request_parameters,
+            tensors=settings.max_request_tensors,
+            elements=settings.max_tensor_elements,
+            json_depth=settings.http_max_json_depth,
+        )
+
+    def _connection_limits(self) -> ConnectionLimits:
+        settings = self._settings
+        return ConnectionLimits(
+            head_bytes=settings.http_max_header_bytes,
+            headers=settings.http_max_headers,
+            chunks=settings.http_max_chunks,
+            connections=settings.http_max_connections,
+            request_s=settings.http_request_timeout_secs,
+        )
+
+    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, limits: Limits) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
         wanted = self._settings.grpc_front
         try:
@@ -267,6 +291,7 @@ class Process:
             codes=codes,
             max_message_bytes=self._settings.grpc_max_message_bytes,
             max_in_flight=self._settings.grpc_max_in_flight,
+            limits=limits,
         )
 
     async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:

@@ -86,7 +86,7 @@ def _rows(document: Any, signature: Signature) -> tuple[Sequence[Any], bool]:
             f"model '{signature.model}' takes an object with {_fields(signature)}, or a list of such objects"
         )
     dims = len(_dims(signature.inputs[0], signature))
-    return (document, True) if _depth(document) > dims else ([document], False)
+    return (document, True) if values.depth_of(document) > dims else ([document], False)
 
 
 def _is_bare(value: Any, signature: Signature) -> bool:
@@ -96,14 +96,6 @@ def _is_bare(value: Any, signature: Signature) -> bool:
 
 def _has_field(signature: Signature, name: str) -> bool:
     return any(spec.name == name for spec in signature.inputs)
-
-
-def _depth(value: Any) -> int:
-    depth = 0
-    while type(value) is list:
-        depth += 1
-        value = value[0] if value else None
-    return depth
 
 
 def _dims(spec: TensorSpec, signature: Signature) -> tuple[int, ...]:
