@@ -18,7 +18,7 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from server.api.infer_door import CLIENT_GONE, Answer, Asked, InferDoor, Target, target_of
@@ -56,7 +56,8 @@ class ConnectionLimits:
     headers       of a request
     chunks        of a body that comes in chunks
     connections   open at once
-    request_s     from a request's first byte to its last, in seconds
+    request_s     from a request's first byte to its last, in seconds; and how long a connection that is
+                  to close waits for its client to take the last answer
     """
 
     head_bytes: int
@@ -277,6 +278,7 @@ class ShortWay(HttpToolsProtocol):
         self._before = 0
         self._refused = False
         self._chunks: list[bytes] = []
+        self._long_ways: list[RequestResponseCycle] = []
         self._heard_at = 0.0
         self._idling: asyncio.TimerHandle | None = None
         self.peer = ""
@@ -301,6 +303,11 @@ class ShortWay(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._idling is not None:
             self._idling.cancel()
+        for cycle in self._long_ways:  # uvicorn itself tells only the newest
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._long_ways = []
         self._chunks = []  # a circle holds this object until the collector comes, which must not hold a body
         if not self._exchange.response_complete:
             self._exchange.abandon()
@@ -488,7 +495,11 @@ class ShortWay(HttpToolsProtocol):
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
+        newest = self.cycle
         super().on_headers_complete()
+        if self.cycle is not newest:
+            unanswered = [cycle for cycle in self._long_ways if not cycle.response_complete]
+            self._long_ways = [*unanswered, self.cycle]
 
     def _should_upgrade(self) -> bool:
         """Has uvicorn leave a request that offers an upgrade alone; `_pass_over` reads it again."""
@@ -543,9 +554,10 @@ class ShortWay(HttpToolsProtocol):
         most_s = self._limits.request_s
         if self._begun_at and not self.flow.read_paused:  # else it is we who let it wait
             most_s -= now - self._begun_at
-        waiting = self.cycle is None or self.cycle.response_complete or self._short
+        waiting = self.cycle is None or self.cycle.response_complete or self._short or self.flow.write_paused
         if left_s <= 0 and waiting:
-            self.transport.close()
+            self.transport.close()  # once all is written, which waits for the client to read
+            self._idling = self.loop.call_later(self._limits.request_s, self.transport.abort)
         elif most_s <= 0:
             self._refuse_late()
         else:

@@ -11,6 +11,9 @@ from server.domain.errors import InvalidRequest
 MOST_DIMENSIONS = 64
 """Of a tensor, as of NumPy's arrays. Sizes are multiplied, so how many there may be is no option."""
 
+MOST_HARMLESS_BYTES = 1000
+"""A shape in so few bytes is multiplied in no time, however many sizes it has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -41,7 +44,7 @@ class Limits:
             *(self.name_length, self.id_length, self.string_length),
             *(self.parameters, self.tensors, 2 * self.json_depth),  # what is opened is closed, too
         )
-        object.__setattr__(self, "harmless_bytes", min(at_least_a_byte_each))
+        object.__setattr__(self, "harmless_bytes", min(*at_least_a_byte_each, MOST_HARMLESS_BYTES))
 
 
 OPTIONS = {

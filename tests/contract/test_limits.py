@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from grpc import StatusCode
 
@@ -52,7 +53,7 @@ def strict(
     log = tmp_path_factory.mktemp("log") / "log"
     with running(log, repository, options=[*OPTIONS, f"--grpc-front={request.param}"]) as server:
         yield server
-        assert "Traceback" not in server.log
+        assert "Traceback" not in server.log, server.log[server.log.index("Traceback") - 200 :]
 
 
 @pytest.fixture
@@ -336,11 +337,13 @@ def test_a_trailer_does_not_change_what_the_head_says(strict: Server):
 
 @pytest.fixture(scope="module")
 def hurried(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Takes two connections, and waits a second and a half for a request."""
-    options = ["--http-max-connections=4", "--http-request-timeout-secs=1.5"]
+    """Takes four connections, and waits a second and a half for a request."""
+    options = [
+        *("--http-max-connections=4", "--http-request-timeout-secs=1.5", "--http-keep-alive-secs=3"),
+    ]
     with running(tmp_path_factory.mktemp("log") / "log", repository, options=options) as server:
         yield server
-        assert "Traceback" not in server.log
+        assert "Traceback" not in server.log, server.log[server.log.index("Traceback") - 200 :]
 
 
 SLOW = {
@@ -373,6 +376,23 @@ def test_a_connection_that_rests_between_requests_is_not_late(hurried: Server):
             line.send(request(INFER, GOOD.in_json()))
             assert line.answer().status == 200
             assert not line.has_something_to_say(within_s=1.8)
+
+
+def test_an_answer_that_nobody_takes_is_not_kept_without_end(hurried: Server):
+    wide = Question("echo", [Tensor("said", "BYTES", [1, 1], ["x" * 2**20])]).over_http(BINARY)
+    host, _, port = hurried.http.partition(":")
+    with socket.create_connection((host, int(port))) as unread:
+        own_port = unread.getsockname()[1]
+        unread.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # the server takes no more, as none of its answers is taken
+            unread.sendall(wide * 64)
+        assert own_port in open_ports(hurried)
+        hurried.until(lambda: own_port not in open_ports(hurried), within_s=20)
+
+
+def open_ports(server: Server) -> set[int]:
+    """Of the clients whose connections the server has not let go of."""
+    return {each.raddr[1] for each in psutil.Process(server.pid).connections("tcp") if each.raddr}
 
 
 def test_no_more_connections_are_held_than_may_be(hurried: Server):
