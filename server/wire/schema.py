@@ -102,8 +102,15 @@ def plain_request_example(signature: Signature) -> dict[str, Any]:
 
 
 def plain_answer_schema(signature: Signature) -> dict[str, Any]:
-    """Of the answer to a predict request: a list for a list."""
-    return _one_or_many(_row_schema(signature.outputs, signature), signature)
+    """Of the answer to a predict request: a list for a list. What is not finite is written as null."""
+    row = {
+        "type": "object",
+        "properties": {
+            spec.name: _value_schema(_dims(spec, signature), _answered(spec.datatype))
+            for spec in signature.outputs
+        },
+    }
+    return _one_or_many(row, signature)
 
 
 def plain_answer_example(signature: Signature) -> dict[str, Any]:
@@ -163,12 +170,18 @@ def _dims(spec: TensorSpec, signature: Signature) -> tuple[int, ...]:
 def _row_schema(specs: Sequence[TensorSpec], signature: Signature) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {spec.name: _value_schema(_dims(spec, signature), spec.datatype) for spec in specs},
+        "properties": {
+            spec.name: _value_schema(_dims(spec, signature), _ELEMENTS[spec.datatype][0]) for spec in specs
+        },
     }
 
 
-def _value_schema(dims: Sequence[int], datatype: str) -> dict[str, Any]:
+def _answered(datatype: str) -> dict[str, Any]:
     element = _ELEMENTS[datatype][0]
+    return {**element, "nullable": True} if element.get("type") == "number" else element
+
+
+def _value_schema(dims: Sequence[int], element: dict[str, Any]) -> dict[str, Any]:
     if tuple(dims) in ((), (1,)):
         return dict(element)
     schema = dict(element)

@@ -13,11 +13,12 @@ from tests.fuzz.harm import NOT_LOADED, is_sound
 
 many = settings(settings.get_profile("fuzz"))
 
+VERBS = ("infer", "predict", "generate", "generate_stream")
 LENGTHS = st.none() | st.integers(0, 80).map(str) | st.from_regex(r"[ -~]{0,8}", fullmatch=True)
 
 
 @many
-@given(st.sampled_from(MODELS), st.sampled_from(["infer", "predict"]), st.binary(max_size=80), LENGTHS)
+@given(st.sampled_from(MODELS), st.sampled_from(VERBS), st.binary(max_size=80), LENGTHS)
 def test_any_bytes_with_any_header_length(
     asker: Asker, model: str, verb: str, body: bytes, length: str | None
 ):
@@ -41,6 +42,17 @@ def test_any_document_where_a_plain_object_is_due(asker: Asker, model: str, valu
     named = {tensor.name: value for tensor in INPUTS[model]}
     for document in (value, named, [named, value], {"instances": value}):
         assert is_sound(asker.rest(request(to_model(model, "predict"), json.dumps(document).encode())))
+
+
+@many
+@given(st.sampled_from(MODELS), VALUES)
+def test_any_document_where_instances_or_a_prompt_are_due(asker: Asker, model: str, value: Any):
+    named = {tensor.name: value for tensor in INPUTS[model]}
+    for instances in (value, [value], [named, value]):
+        body = json.dumps({"instances": instances}).encode()
+        assert is_sound(asker.rest(request(f"/v1/models/{model}:predict", body)))
+    for document in (value, named, {**named, "id": value}, {**named, "parameters": value}):
+        assert is_sound(asker.rest(request(to_model(model, "generate"), json.dumps(document).encode())))
 
 
 @many

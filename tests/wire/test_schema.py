@@ -68,6 +68,14 @@ def test_the_example_of_a_plain_answer_fits_its_schema(signature: Signature):
     assert fits(schema.plain_answer_example(signature), schema.plain_answer_schema(signature))
 
 
+def test_a_number_that_is_not_finite_is_null_in_the_schema_of_a_plain_answer_too():
+    signature = Signature("one", [], [TensorSpec("Y", "FP32", (-1, 1)), TensorSpec("N", "INT32", (-1, 1))], 1)
+    one, many = schema.plain_answer_schema(signature)["oneOf"]
+    assert one["properties"]["Y"] == {"type": "number", "nullable": True}
+    assert "nullable" not in one["properties"]["N"]
+    assert many["items"] == one
+
+
 def test_every_datatype_has_a_schema():
     everything = [TensorSpec(name, name, (-1, 2)) for name in DATATYPES]
     signature = Signature("all", everything, everything, max_batch_size=1)
