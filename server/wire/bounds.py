@@ -11,7 +11,7 @@ from typing import Any
 from protos import inference_pb2 as pb
 from server.domain.errors import InvalidRequest, RequestTooLarge
 from server.domain.limits import MOST_DIMENSIONS, OPTIONS, Limits, beyond, check_name
-from server.wire.values import depth_of
+from server.wire.values import shape_of
 
 REQUEST = "the request"
 
@@ -140,7 +140,7 @@ _ABOVE_DATA = 3
 
 
 def _depth_of_data(tensor: Any) -> int:
-    return _ABOVE_DATA + depth_of(tensor.get("data")) if type(tensor) is dict else 0
+    return _ABOVE_DATA + len(shape_of(tensor.get("data"))) if type(tensor) is dict else 0
 
 
 def _without_data(tensor: Any) -> Any:

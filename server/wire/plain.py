@@ -86,7 +86,7 @@ def _rows(document: Any, signature: Signature) -> tuple[Sequence[Any], bool]:
             f"model '{signature.model}' takes an object with {_fields(signature)}, or a list of such objects"
         )
     dims = len(_dims(signature.inputs[0], signature))
-    return (document, True) if values.depth_of(document) > dims else ([document], False)
+    return (document, True) if len(values.shape_of(document)) > dims else ([document], False)
 
 
 def _is_bare(value: Any, signature: Signature) -> bool:
@@ -135,7 +135,7 @@ def _row(row: Any, where: str, signature: Signature) -> dict[str, Array]:
 
 def _value(value: Any, spec: TensorSpec, what: str, signature: Signature) -> Array:
     dims = _dims(spec, signature)
-    came = _shape(value)
+    came = values.shape_of(value)
     wanted = _fitting(dims, came)
     if wanted is None:
         raise InvalidRequest(
@@ -144,15 +144,6 @@ def _value(value: Any, spec: TensorSpec, what: str, signature: Signature) -> Arr
         )
     data = value if type(value) is list else [value]
     return values.array_of(data, DATATYPES[spec.datatype], wanted, f"{what} of model '{signature.model}'")
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    """As far as the first elements tell; whether all agree is seen when they are counted."""
-    shape: list[int] = []
-    while type(value) is list:
-        shape.append(len(value))
-        value = value[0] if value else None
-    return tuple(shape)
 
 
 def _fitting(dims: tuple[int, ...], came: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -43,6 +43,15 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "null")
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """As far as the first elements tell; whether all agree is seen when they are counted."""
+    shape: list[int] = []
+    while type(value) is list:
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
+
+
 def array_of(data: Sequence[Any], datatype: Datatype, shape: Sequence[int], what: str) -> Array:
     """The array of a JSON list, nested in any regular way or flat, in row-major order.
 
@@ -56,15 +65,6 @@ def array_of(data: Sequence[Any], datatype: Datatype, shape: Sequence[int], what
         )
     elements = _elements(flat, datatype, what)
     return elements if len(shape) == 1 else shaped(elements, shape, what)
-
-
-def depth_of(value: Any) -> int:
-    """Of lists inside each other, as far as the first elements tell."""
-    depth = 0
-    while type(value) is list:
-        depth += 1
-        value = value[0] if value else None
-    return depth
 
 
 def _flattened(data: Sequence[Any], what: str) -> Sequence[Any]:
