@@ -3,7 +3,7 @@
 #
 #   PYTHON=python3.12    the interpreter, 3.11 or newer
 #   WITH_TORCH=0         do without torch, a large download: TorchScript models are then not served
-#   ARGS='...'           more arguments for serve, test, bench or models
+#   ARGS='...'           more arguments for serve, test, fuzz, bench or models
 
 PYTHON ?= python3
 WITH_TORCH ?= 1
@@ -31,7 +31,7 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all lint bench models perf-analyzer clean
+.PHONY: help serve test test-all fuzz lint bench models perf-analyzer clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ test: lint ## lint, types, the house test and all tests but the slow ones
 
 test-all: lint ## the same, and the full soaks and repetitions
 	$(call step,pytest,$(bin)/python -m pytest --run-slow $(ARGS))
+
+fuzz: $(ready_to_test) ## ask a server whatever may come, 10,000 cases each, for some ten minutes
+	$(call step,pytest,$(bin)/python -m pytest tests/fuzz --fuzz-cases=10000 $(ARGS))
 
 lint: $(ready_to_test) ## ruff, mypy and the floors of the house
 	$(call step,ruff check,$(bin)/ruff check --quiet .)

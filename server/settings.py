@@ -74,6 +74,7 @@ _process = _group("Start and stop")
 _http = _group("HTTP")
 _grpc = _group("gRPC")
 _metrics = _group("Metrics")
+_requests = _group("Limits of a request")
 _running = _group("Queues and threads")
 _logging = _group("Logging")
 
@@ -109,6 +110,15 @@ class Settings(BaseModel):
     http_port: Port = _http(8000, "port to listen on; 0 takes a free one")
     http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
     http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
+    http_max_headers: int = _http(256, "headers of a request, and of the trailer behind its chunks", ge=1)
+    http_max_chunks: int = _http(65_536, "chunks of a body that comes in chunks", ge=1)
+    http_max_json_depth: int = _http(
+        500, "lists and objects inside each other in a request's JSON", ge=8, le=500
+    )
+    http_max_connections: int = _http(8192, "connections that may be open at once", ge=1)
+    http_request_timeout_secs: float = _http(
+        300, "how long a request may take to arrive, and its answer to be taken from a closing line", gt=0
+    )
     http_keep_alive_secs: float = _http(75, "how long a connection may idle between requests", gt=0)
     http_header_forward_pattern: Pattern = _http(
         "", "request headers whose names match this regular expression become parameters of the request"
@@ -131,6 +141,13 @@ class Settings(BaseModel):
     allow_cpu_metrics: bool = _metrics(True, "show the machine's processors and memory among them")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")
     metrics_port: Port = _metrics(8002, "port to listen on; 0 takes a free one")
+
+    max_name_length: int = _requests(1024, "characters in the name of a model, a tensor or a parameter", ge=1)
+    max_request_id_length: int = _requests(1024, "characters in the id of a request", ge=1)
+    max_string_parameter_length: int = _requests(MIB, "characters in a parameter that is a string", ge=1)
+    max_request_parameters: int = _requests(1024, "parameters of a request, and of each tensor in it", ge=1)
+    max_request_tensors: int = _requests(4096, "inputs of a request, and outputs that it asks for", ge=1)
+    max_tensor_elements: int = _requests(INT32_MAX, "elements of one tensor that is sent", ge=1)
 
     max_queue_size: int = _running(1024, "requests that may wait for a model whose config has no limit", ge=1)
     overload_status: Literal["tercet", "triton"] = _running(

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.e2e.analyzer import perf_analyzer
 
@@ -9,6 +10,23 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption(
+        "--fuzz-cases", type=int, default=300, help="cases of each test in tests/fuzz (default: 300)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile(
+        "fuzz",
+        max_examples=config.getoption("--fuzz-cases"),
+        deadline=None,
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+        ],
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -26,6 +26,7 @@ from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError
 from server.domain.health import Health
+from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -33,6 +34,7 @@ from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
 from server.stages.route import Route
 from server.wire import configuration, control, infer_proto, metadata, statistics
+from server.wire.bounds import check_message
 from server.wire.codes import codes_of, sentence_of
 
 log = structlog.get_logger(__name__)
@@ -44,6 +46,9 @@ LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
 NOTHING = pb.ModelInferRequest()
 """Stands for a request that could not be read."""
+
+_NAMES = ("name", "model_name")
+"""Where the messages of the unary calls name a model."""
 
 Answer = Callable[[Any, Any], Awaitable[Any]]
 M = TypeVar("M", bound=Message)
@@ -84,6 +89,7 @@ class GrpcDoor:
         extensions: Sequence[str],
         log: ProcessLog,
         codes: Table,
+        limits: Limits,
         forwarding: HeaderForwarding | None = None,
     ) -> None:
         self._route = route
@@ -96,6 +102,7 @@ class GrpcDoor:
         self._settings = SettingsDoor(log)
         self._codes = codes
         self._forwarding = forwarding
+        self._limits = limits
 
     def handlers(self) -> grpc.GenericRpcHandler:
         methods: dict[str, tuple[Answer, Any]] = {
@@ -132,6 +139,8 @@ class GrpcDoor:
         try:
             self._station.admit()
             message = parsed(pb.ModelInferRequest, wire)
+            if len(wire) > self._limits.harmless_bytes:
+                check_message(message, self._limits)
             served = self._route.find(message.model_name, message.model_version)
             request, form = infer_proto.decode(message, served.facts.signature, now=arrived)
             if self._forwarding is not None:
@@ -193,9 +202,14 @@ class GrpcDoor:
         return pb.RepositoryModelUnloadResponse()
 
     def _guarded(self, answer: Answer, request: type[Message]) -> Answer:
+        names = [name for name in _NAMES if name in request.DESCRIPTOR.fields_by_name]
+
         async def call(wire: bytes, context: Any) -> Any:
             try:
-                return await answer(parsed(request, wire), context)
+                message = parsed(request, wire)
+                for field in names:
+                    check_name(getattr(message, field), "the model", self._limits)
+                return await answer(message, context)
             except Exception as error:
                 return self._refuse(context, error)
 

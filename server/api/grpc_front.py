@@ -21,6 +21,7 @@ from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
+from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -28,6 +29,7 @@ from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
 from server.wire import infer_proto
+from server.wire.bounds import check_message
 from server.wire.codes import codes_of
 from server.wire.message_layout import MessageLayouts, find_message
 
@@ -107,6 +109,8 @@ class Call:
     def _read(self, payload: bytes) -> None:
         front = self._front
         self._message = message = parsed(pb.ModelInferRequest, payload)
+        if len(payload) > front.limits.harmless_bytes:
+            check_message(message, front.limits)
         self._served = served = front.route.find(message.model_name, message.model_version)
         signature = served.facts.signature
         self._request, self._form = infer_proto.decode(message, signature, now=self._arrived)
@@ -174,6 +178,7 @@ class InferFront:
         codes: Table,
         max_message_bytes: int,
         max_in_flight: int,
+        limits: Limits,
         forwarding: HeaderForwarding | None = None,
     ) -> None:
         self.route = route
@@ -182,6 +187,7 @@ class InferFront:
         self.codes = codes
         self.layouts = MessageLayouts()
         self.max_message_bytes = max_message_bytes
+        self.limits = limits
         self._access = access
         self._max_in_flight = max_in_flight
         self._calls: dict[int, Call] = {}

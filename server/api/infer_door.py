@@ -19,6 +19,7 @@ from server.domain.errors import (
     RequestCancelled,
     RouteNotFound,
 )
+from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -144,6 +145,7 @@ class InferDoor:
         *,
         codes: Table,
         max_body_bytes: int,
+        limits: Limits,
         forwarding: HeaderForwarding | None = None,
     ) -> None:
         self.route = route
@@ -152,6 +154,7 @@ class InferDoor:
         self._station = station
         self._access = access
         self._codes = codes
+        self._limits = limits
 
     async def answer(self, target: Target, scope: Any, receive: Any, send: Any) -> None:
         """Answer one inference. A client that leaves takes its queued work along."""
@@ -164,6 +167,7 @@ class InferDoor:
             headers = dict(scope["headers"])
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
+            check_name(target.model, "the model", self._limits)
             self._station.admit()
             verb = PLAIN_VERBS.get(target.verb)
             if verb is not None:
@@ -203,7 +207,12 @@ class InferDoor:
         self._station.admit()
         served = self._find(target)
         request, form = infer_http.decode(
-            body, wishes.json_length, served.facts.signature, version=target.version, now=arrived
+            body,
+            wishes.json_length,
+            served.facts.signature,
+            version=target.version,
+            now=arrived,
+            limits=self._limits,
         )
         if wishes.timeout_s is not None:
             request.deadline = min(request.deadline, arrived + wishes.timeout_s)

@@ -19,6 +19,7 @@ from server.api.rest_settings import add_settings
 from server.domain.catalogue import Catalogue, VersionFacts
 from server.domain.control import Control
 from server.domain.errors import (
+    InvalidRequest,
     MethodNotAllowed,
     ModelNotFound,
     ModelNotReady,
@@ -28,6 +29,7 @@ from server.domain.errors import (
     StatisticsUnknown,
 )
 from server.domain.health import Health
+from server.domain.limits import Limits, check_name
 from server.observe.logs import ProcessLog
 from server.wire import configuration, control, metadata, statistics
 
@@ -38,16 +40,27 @@ VERSION = MODEL + "/versions/{version}"
 class HttpDoor:
     """The ASGI app: inference by the short way, all else through FastAPI."""
 
-    def __init__(self, infer: InferDoor, rest: FastAPI) -> None:
+    def __init__(self, infer: InferDoor, rest: FastAPI, *, codes: Table, limits: Limits) -> None:
         self._infer = infer
         self._rest = rest
+        self._codes = codes
+        self._limits = limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        target = target_of(scope["path"])
-        if target is None:
-            await self._rest(scope, receive, send)
-        else:
+        path = scope["path"]
+        target = target_of(path)
+        if target is not None:
             await self._infer.answer(target, scope, receive, send)
+            return
+        try:
+            check_name(path.partition("/models/")[2].partition("/")[0], "the model", self._limits)
+        except InvalidRequest as error:
+            status, headers, body = refuse(error, self._codes)
+            await Response(body, status, {key.decode(): value.decode() for key, value in headers})(
+                scope, receive, send
+            )
+        else:
+            await self._rest(scope, receive, send)
 
 
 def rest_app(

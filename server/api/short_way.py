@@ -10,6 +10,7 @@ Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and 
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes, target_of, wishes_of
@@ -51,10 +52,38 @@ STATUS_LINES = {
 }
 
 
-class Targets:
-    """What the URLs name that have been asked for, read once each."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What clients may do with connections.
 
-    def __init__(self) -> None:
+    head_bytes    in a request's line and headers, and between the chunks of its body
+    headers       of a request
+    chunks        of a body that comes in chunks
+    connections   open at once
+    request_s     from a request's first byte to its last, in seconds; and how long a connection that is
+                  to close waits for its client to take the last answer
+    """
+
+    head_bytes: int
+    headers: int
+    chunks: int
+    connections: int
+    request_s: float
+
+
+SHORTEST_HEADER = 4
+"""Bytes: a name, a colon, and the end of the line."""
+
+
+class Targets:
+    """What the URLs name that have been asked for, read once each.
+
+    `longest_name` is how many characters a model's name may have: one with more goes the long way, which
+    refuses it.
+    """
+
+    def __init__(self, *, longest_name: int) -> None:
+        self._longest_name = longest_name
         self._known: dict[bytes, Target | None] = {}
 
     def find(self, url: bytes) -> Target | None:
@@ -65,7 +94,7 @@ class Targets:
             target = None
             if b"%" not in url and b"?" not in url and url.isascii():
                 target = target_of(url.decode())
-            if target is not None and target.verb != "infer":
+            if target is not None and (target.verb != "infer" or len(target.model) > self._longest_name):
                 target = None
             if len(url) <= LONGEST_REMEMBERED_URL:
                 if len(self._known) >= REMEMBERED_URLS:
@@ -270,7 +299,7 @@ class ShortWay(HttpToolsProtocol):
         door: InferDoor,
         targets: Targets,
         heads: Heads,
-        max_header_bytes: int,
+        limits: ConnectionLimits,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -281,7 +310,9 @@ class ShortWay(HttpToolsProtocol):
         self._forwarding = door.forwarding
         self._targets = targets
         self._heads = heads
-        self._max_header_bytes = max_header_bytes
+        self._limits = limits
+        self._max_header_bytes = limits.head_bytes
+        self._harmless_head = limits.headers * SHORTEST_HEADER
         self._exchange = Exchange(self, door)
         self._own: dict[bytes, bytes] = {}
         self._plain = True
@@ -289,12 +320,17 @@ class ShortWay(HttpToolsProtocol):
         self._between = True
         self._fresh = b""
         self._in_head = False
+        self._in_long_body = False
+        self._chunk_count = 0
+        self._between_chunks = 0
+        self._begun_at = 0.0
         self._head_at_least = 0
         self._head_at_most = 0
         self._received = 0
         self._before = 0
         self._refused = False
         self._chunks: list[bytes] = []
+        self._long_ways: list[RequestResponseCycle] = []
         self._heard_at = 0.0
         self._idling: asyncio.TimerHandle | None = None
         self.peer = ""
@@ -305,12 +341,25 @@ class ShortWay(HttpToolsProtocol):
         super().connection_made(transport)
         self.peer = self.client[0] if self.client else ""
         self._heard_at = monotonic()
-        self._idling = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        self._idling = self.loop.call_later(
+            min(self.timeout_keep_alive, self._limits.request_s), self._close_if_idle
+        )
+        if len(self.connections) > self._limits.connections:
+            self._refuse_connection(
+                503,
+                f"the server already has {self._limits.connections} connections open, "
+                "the limit that --http-max-connections sets",
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._idling is not None:
             self._idling.cancel()
+        for cycle in self._long_ways:  # uvicorn itself tells only the newest
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._long_ways = []
         self._chunks = []  # a circle holds this object until the collector comes, which must not hold a body
         if not self._exchange.response_complete:
             self._exchange.abandon()
@@ -348,6 +397,10 @@ class ShortWay(HttpToolsProtocol):
             self._head_at_most += len(data)
             if self._head_at_least > self._max_header_bytes:
                 self._refuse_head()
+        elif self._in_long_body:
+            self._between_chunks += len(data)
+            if self._between_chunks > self._max_header_bytes or len(self.headers) > self._limits.headers:
+                self._refuse_between_chunks()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -392,6 +445,7 @@ class ShortWay(HttpToolsProtocol):
         self._plain = True
         self._in_head = True
         self._between = False
+        self._begun_at = self._heard_at
         self._head_at_least = -self._before
         self._head_at_most = 0
 
@@ -409,6 +463,9 @@ class ShortWay(HttpToolsProtocol):
         if most > self._max_header_bytes and self._head_is_too_large():
             self._refuse_head()
             raise httptools.HttpParserError
+        if most > self._harmless_head and len(self.headers) > self._limits.headers:
+            self._refuse_headers()
+            raise httptools.HttpParserError
         target = self._targets.find(self.url) if self._plain else None
         self._short = target is not None and self._may_be_short()
         if self._short:
@@ -423,12 +480,26 @@ class ShortWay(HttpToolsProtocol):
         if self._short:
             self._chunks.append(body)
         else:
+            self._between_chunks = -self._received
             super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self._between_chunks = -self._received
+        self._chunk_count += 1
+        if self._chunk_count > self._limits.chunks:
+            self._refuse_connection(
+                413,
+                f"the request body comes in more than {self._limits.chunks} chunks, "
+                "the limit that --http-max-chunks sets",
+            )
+            raise httptools.HttpParserError
 
     def on_message_complete(self) -> None:
         self._between = True
         self._before = self._received  # a head that begins in this read may have all of it before it
+        self._begun_at = 0.0
         if not self._short:
+            self._in_long_body = False
             super().on_message_complete()
             return
         if self.transport.is_closing():
@@ -469,16 +540,41 @@ class ShortWay(HttpToolsProtocol):
             "the limit that --http-max-header-bytes sets",
         )
 
+    def _refuse_headers(self) -> None:
+        self._refuse_connection(
+            431,
+            f"the request has {len(self.headers)} headers, more than the {self._limits.headers} "
+            "that --http-max-headers allows",
+        )
+
+    def _refuse_between_chunks(self) -> None:
+        if len(self.headers) > self._limits.headers:
+            self._refuse_headers()
+        else:
+            self._refuse_connection(
+                431,
+                f"more than {self._max_header_bytes} bytes lie between or behind the chunks of the body, "
+                "the limit that --http-max-header-bytes sets",
+            )
+
     def _go_the_long_way(self) -> None:
-        """Hand uvicorn the request as it would have read it itself."""
+        """Hand uvicorn the request as it would have read it itself, but without what a trailer adds."""
+        self._in_long_body = True
+        self._chunk_count = 0
+        self._between_chunks = -self._received
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers += headers
+        self.scope["headers"] = [*headers]
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in headers
         )
+        newest = self.cycle
         super().on_headers_complete()
+        if self.cycle is not newest:
+            unanswered = [cycle for cycle in self._long_ways if not cycle.response_complete]
+            self._long_ways = [*unanswered, self.cycle]
 
     def _should_upgrade(self) -> bool:
         """Has uvicorn leave a request that offers an upgrade alone; `_pass_over` reads it again."""
@@ -528,12 +624,26 @@ class ShortWay(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         """One timer a connection, that looks back: no timer is armed and cancelled for each request."""
-        idle_s = monotonic() - self._heard_at
-        left_s = self.timeout_keep_alive - idle_s
-        waiting = self.cycle is None or self.cycle.response_complete or self._short
+        now = monotonic()
+        left_s = self.timeout_keep_alive - (now - self._heard_at)
+        most_s = self._limits.request_s
+        if self._begun_at and not self.flow.read_paused:  # else it is we who let it wait
+            most_s -= now - self._begun_at
+        waiting = self.cycle is None or self.cycle.response_complete or self._short or self.flow.write_paused
         if left_s <= 0 and waiting:
-            self.transport.close()
+            self.transport.close()  # once all is written, which waits for the client to read
+            self._idling = self.loop.call_later(self._limits.request_s, self.transport.abort)
+        elif most_s <= 0:
+            self._refuse_late()
         else:
-            self._idling = self.loop.call_later(
-                left_s if left_s > 0 else self.timeout_keep_alive, self._close_if_idle
-            )
+            again_s = min(left_s if left_s > 0 else self.timeout_keep_alive, most_s)
+            self._idling = self.loop.call_later(again_s, self._close_if_idle)
+
+    def _refuse_late(self) -> None:
+        if self._short:  # nothing was begun that owes an answer
+            self._exchange.response_complete = True
+        self._refuse_connection(
+            408,
+            f"the request has not arrived within {self._limits.request_s:g} seconds, "
+            "the limit that --http-request-timeout-secs sets",
+        )

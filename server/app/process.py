@@ -30,10 +30,11 @@ from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
-from server.api.short_way import Heads, ShortWay, Targets
+from server.api.short_way import ConnectionLimits, Heads, ShortWay, Targets
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
+from server.domain.limits import Limits
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
@@ -225,6 +226,7 @@ class Process:
         codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
         route = Route(manager.table, pool)
         health = Health(self._station, lambda: manager.ready(settings.strict_readiness))
+        limits = self._limits()
         about: dict[str, Any] = {
             "name": settings.id,
             "version": installed_version("tercet"),
@@ -234,15 +236,20 @@ class Process:
         }
         if "http" in listeners:
             limit = settings.http_max_input_size
-            forwarding = _forwarding(settings.http_header_forward_pattern)
             infer = InferDoor(
-                route, self._station, access, codes=codes, max_body_bytes=limit, forwarding=forwarding
+                route,
+                self._station,
+                access,
+                codes=codes,
+                max_body_bytes=limit,
+                limits=limits,
+                forwarding=_forwarding(settings.http_header_forward_pattern),
             )
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
-            short_way = partial(ShortWay, infer, Targets(), Heads(), settings.http_max_header_bytes)
-            tasks.create_task(
-                self._http(HttpDoor(infer, rest), short_way, listeners["http"]), name="HTTP door"
-            )
+            targets = Targets(longest_name=limits.name_length)
+            short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
+            app = HttpDoor(infer, rest, codes=codes, limits=limits)
+            tasks.create_task(self._http(app, short_way, listeners["http"]), name="HTTP door")
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -262,13 +269,36 @@ class Process:
                 health,
                 self._station,
                 access,
+                limits=limits,
                 forwarding=_forwarding(settings.grpc_header_forward_pattern),
                 **about,
             )
-            front = self._grpc_front(route, access, codes)
+            front = self._grpc_front(route, access, codes, limits)
             tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
 
-    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table) -> Any:
+    def _limits(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            name_length=settings.max_name_length,
+            id_length=settings.max_request_id_length,
+            string_length=settings.max_string_parameter_length,
+            parameters=settings.max_request_parameters,
+            tensors=settings.max_request_tensors,
+            elements=settings.max_tensor_elements,
+            json_depth=settings.http_max_json_depth,
+        )
+
+    def _connection_limits(self) -> ConnectionLimits:
+        settings = self._settings
+        return ConnectionLimits(
+            head_bytes=settings.http_max_header_bytes,
+            headers=settings.http_max_headers,
+            chunks=settings.http_max_chunks,
+            connections=settings.http_max_connections,
+            request_s=settings.http_request_timeout_secs,
+        )
+
+    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, limits: Limits) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
         wanted = self._settings.grpc_front
         try:
@@ -291,6 +321,7 @@ class Process:
             codes=codes,
             max_message_bytes=self._settings.grpc_max_message_bytes,
             max_in_flight=self._settings.grpc_max_in_flight,
+            limits=limits,
             forwarding=_forwarding(self._settings.grpc_header_forward_pattern),
         )
 

@@ -22,6 +22,9 @@ LONGEST_NAME = 255
 MOST_WRITES = 200
 """Gathered lines that may wait for a slow reader: some twenty megabytes at full speed."""
 
+LONGEST_ID = 1024
+"""Of a request. A longer one is cut, too; by default it is refused."""
+
 Record = tuple[float, float, str, str, str, str, str, int, int, int, int, int]
 """When it arrived and when it ended (of the monotonic clock, in seconds), request id, door, peer, model,
 version, rows, rows of its batch, nanoseconds in the queue, nanoseconds in the model, and the code of the
@@ -85,7 +88,7 @@ def _line(
     """JSON by hand: a fifth of what json takes. What comes again and again is written once."""
     return (
         f'{{"event": "request", "at": "{_moment(int((epoch + ended) * 1000))}", '
-        f'"request_id": {json.dumps(request_id) if request_id else EMPTY}, '
+        f'"request_id": {json.dumps(request_id[:LONGEST_ID]) if request_id else EMPTY}, '
         f"{_target(door, peer, model[:LONGEST_NAME], version[:LONGEST_NAME])}, "
         f'"rows": {rows}, "batch_rows": {batch_rows}, '
         f'"queue_us": {queue_ns // 1000}, "compute_us": {compute_ns // 1000}, '

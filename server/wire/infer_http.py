@@ -13,10 +13,12 @@ from typing import Any
 import orjson
 
 from server.domain.errors import InvalidRequest, NotSupported
+from server.domain.limits import LIMITS, Limits
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import DATATYPES, VARIABLE, Array
 from server.wire import json_text, layout, parameters, raw
+from server.wire.bounds import check_document
 from server.wire.classification import NO_LABELS, Labels
 from server.wire.form import AS_BYTES, AS_JSON, ReplyForm, form_of
 from server.wire.outputs import named, outputs_of
@@ -40,7 +42,13 @@ def header_length_of(header: bytes | str | None) -> int | None:
 
 
 def decode(
-    body: raw.Buffer, header_length: int | None, signature: Signature, *, version: str = "", now: float
+    body: raw.Buffer,
+    header_length: int | None,
+    signature: Signature,
+    *,
+    version: str = "",
+    now: float,
+    limits: Limits = LIMITS,
 ) -> tuple[InferRequest, ReplyForm]:
     """Read one body.
 
@@ -49,8 +57,9 @@ def decode(
     version         as the caller wrote it
     now             of the monotonic clock, when the request arrived
 
-    Raises `InvalidRequest`, or `NotSupported` for shared memory. The inputs are not yet held
-    against the signature, which says how to read a raw request and which outputs have rows.
+    Raises `InvalidRequest`, `RequestTooLarge` for too many elements, or `NotSupported` for shared
+    memory. The inputs are not yet held against the signature, which says how to read a raw request
+    and which outputs have rows.
     """
     if header_length == 0:
         return _decode_raw_request(body, signature, version, now), AS_BYTES
@@ -61,18 +70,21 @@ def decode(
             known = layout.find_binary(body, header_length, signature, version, now)
         if known is not None:
             return known
+    size = len(body)
     if header_length is None:
         document = json_text.read(body)
-        at = len(body)
+        at = size
     else:
-        if header_length > len(body):
+        if header_length > size:
             raise InvalidRequest(
-                f"Inference-Header-Content-Length is {header_length}, but the body has {len(body)} bytes"
+                f"Inference-Header-Content-Length is {header_length}, but the body has {size} bytes"
             )
         document = json_text.read(memoryview(body)[:header_length])
         at = header_length
     if type(document) is not dict:
         raise InvalidRequest(f"the request must be a JSON object, but is {kind_of(document)}")
+    if at > limits.harmless_bytes or size > limits.elements:
+        check_document(document, limits)
     model = signature.model
     inputs: dict[str, Array] = {}
     for tensor in _list(document, "inputs"):
@@ -80,10 +92,9 @@ def decode(
         if name in inputs:
             raise InvalidRequest(f"input '{name}' for model '{model}' is there more than once")
         inputs[name] = array
-    if at != len(body):
+    if at != size:
         raise InvalidRequest(
-            f"unexpected additional input data for model '{model}': "
-            f"{len(body) - at} bytes after the last input"
+            f"unexpected additional input data for model '{model}': {size - at} bytes after the last input"
         )
     given = parameters_of(document, "the request")
     request = InferRequest(model, version, inputs, _id(document), arrived=now)

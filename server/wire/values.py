@@ -6,6 +6,7 @@ not fit its datatype is refused.
 
 import base64
 import binascii
+import reprlib
 from collections.abc import Sequence
 from itertools import chain
 from math import isfinite, prod
@@ -22,6 +23,10 @@ _INTEGERS = frozenset({int})
 _TRUTHS = frozenset({bool})
 _TEXTS = frozenset({str})
 _LISTS = frozenset({list})
+
+_SHORT = reprlib.Repr()
+"""Looks neither at all of a long value nor to the bottom of a deep one: Python's own `repr` would."""
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 100
 
 _KINDS = {
     bool: "a bool",
@@ -149,5 +154,5 @@ def _refuse(flat: Sequence[Any], taken: frozenset[type], datatype: Datatype, wha
 
 def shown(value: object) -> str:
     """A value of the caller's in a sentence, cut short."""
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else _SHORT.repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

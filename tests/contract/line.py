@@ -1,6 +1,7 @@
 """HTTP as it goes over the wire: what is sent is sent to the byte, and answers are read one by one."""
 
 import json
+import select
 import socket
 from contextlib import suppress
 from types import TracebackType
@@ -78,6 +79,10 @@ class Line:
             self._receive()
         body, self._read = self._read[:size], self._read[size:]
         return Answer(status, headers, body)
+
+    def has_something_to_say(self, *, within_s: float) -> bool:
+        """Whether there is something to read, waiting so long for it."""
+        return bool(self._read) or bool(select.select([self._socket], [], [], within_s)[0])
 
     def ended(self) -> bool:
         """Whether the server has nothing more to say and closes. Waits for that, in vain if it stays open."""

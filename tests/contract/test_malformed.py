@@ -11,7 +11,7 @@ from tests.contract.conftest import OPTIONS
 from tests.contract.line import PATIENCE_S, in_chunks, request, to_model
 from tests.contract.models import BROKEN, LARGEST, ODD_NAME
 from tests.contract.question import BINARY, FORMS, JSON, RAW, Question, Tensor, filled
-from tests.contract.rows import INVALID, NOT_FOUND, Asker, Call, Rest
+from tests.contract.rows import INVALID, NOT_FOUND, Asker, Call, Codes, Rest
 from tests.contract.tables import bodies, garbage, messages, objects, orders, paths, questions, settings
 from tests.server_process import Server, running
 
@@ -54,6 +54,9 @@ def answers_a_good_request(asker: Asker) -> bool:
     over_grpc = asker.call("ModelInfer", question.over_grpc(RAW).SerializeToString())
     twos = b"[2.0,2.0,2.0,2.0,2.0,2.0,2.0,2.0]"
     return over_http.status == 200 and twos in over_http.body and b"\0\0\0\x40" * 8 in over_grpc.answer
+
+
+MADE_UP = [(1024, NOT_FOUND, "is not found"), (60_000, INVALID, "--max-name-length")]
 
 
 def misfits(asker: Asker, rows: list[Rest | Call]) -> list[str]:
@@ -178,21 +181,24 @@ def test_a_large_request_that_is_refused_leaves_nothing_behind(
     asker.close()
 
 
-def test_names_that_are_made_up_leave_nothing_behind(server: Server, asker: Asker):
+@pytest.mark.parametrize(("size", "codes", "says"), MADE_UP)
+def test_names_that_are_made_up_leave_nothing_behind(
+    server: Server, asker: Asker, size: int, codes: Codes, says: str
+):
     """Neither the paths and models that the doors remember, nor those that the log does, without end."""
 
     def made_up(number: int, size: int) -> list[Rest | Call]:
         question = Question(f"{number}".zfill(size), [filled("x", "FP32", 1, 4)])
         over_grpc = question.over_grpc(RAW).SerializeToString()
         return [
-            Rest("a path", question.over_http(JSON), 404, "is not found"),
-            Call("a model", "ModelInfer", over_grpc, NOT_FOUND.grpc, "is not found"),
+            Rest("a path", question.over_http(JSON), codes.http, says),
+            Call("a model", "ModelInfer", over_grpc, codes.grpc, says),
         ]
 
-    assert misfits(asker, made_up(0, 60_000)) == []
+    assert misfits(asker, made_up(0, size)) == []
     before = server.rss_bytes()
     for number in range(1, 500):
-        assert misfits(asker, made_up(number, 60_000)) == []
+        assert misfits(asker, made_up(number, size)) == []
     assert server.rss_bytes() - before < 12 * LARGEST
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import datetime
 
-from server.observe.access import MOST_WRITES, AccessLog
+from server.observe.access import LONGEST_ID, LONGEST_NAME, MOST_WRITES, AccessLog
 from tests.lifecycle.waiting import until
 
 
@@ -51,6 +51,14 @@ async def test_a_line_holds_what_an_operator_asks_of_a_request():
         "compute_us": 2500,
         "status": 200,
     }
+
+
+async def test_what_a_caller_makes_up_is_cut():
+    stream = io.StringIO()
+    with AccessLog(stream) as log:
+        note(log, "i" * 5000, model="m" * 5000)
+    line = json.loads(stream.getvalue())
+    assert (len(line["request_id"]), len(line["model"])) == (LONGEST_ID, LONGEST_NAME)
 
 
 async def test_what_has_gathered_before_the_end_is_written_at_the_end_in_order():
