@@ -1,5 +1,6 @@
 """The files that load calls brought: private folders, kept for as long as something may read them."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -39,10 +40,10 @@ class BroughtFiles:
         folders = self._folders.get(model, [])
         return folders[: folders.index(before)] if before in folders else list(folders)
 
-    def remove(self, model: str, folders: Sequence[Path]) -> None:
+    async def remove(self, model: str, folders: Sequence[Path]) -> None:
         """Nothing is served from these any more."""
         left = [each for each in self._folders.pop(model, []) if each not in folders]
         if left:
             self._folders[model] = left
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -134,7 +134,7 @@ class Orders:
                 files = self._brought.folders(model)
                 self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)
-        self._brought.remove(model, files)
+        await self._brought.remove(model, files)
 
     def _one_call(self, model: str) -> asyncio.Lock:
         """Held while a call finds out what to order of a model; calls for other models do not wait for it."""
@@ -172,7 +172,7 @@ class Orders:
             await self._manager.settled(model, version)
             is_served = True
         finally:
-            self._brought.remove(model, earlier if is_served else earlier[1:])
+            await self._brought.remove(model, earlier if is_served else earlier[1:])
 
     async def _offered(
         self, model: str, named: frozenset[int] | None = None, version: int | None = None
@@ -232,7 +232,7 @@ class Orders:
         known = self._offers[model] if model in self._wanted else offer
         came_so = known.directory.parent in self._brought.folders(model)
         if came_so and _brings(known) == _brings(offer):
-            shutil.rmtree(offer.directory.parent, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, offer.directory.parent, ignore_errors=True)
             return known  # so that the files that are served, or are loading, are not taken away
         self._brought.add(model, offer.directory.parent)
         return offer

@@ -174,7 +174,7 @@ class Manager:
 
     def _report(self, offer: ModelOffer) -> None:
         """A model that cannot be served as it stands. A bad edit does not stop what serves already."""
-        if offer.one_by_one:
+        if offer.one_by_one:  # somebody had a version unloaded, whatever else is wrong
             kept = offer.versions.keys() | offer.unsettled
             self._unload(offer.name, self.table.versions(offer.name).keys() - kept)
         serving = self.table.versions(offer.name)

@@ -1,6 +1,5 @@
 """Which fields of a configuration are acted on, and which are understood and left alone so far."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from protos import model_config_pb2 as pb
@@ -54,13 +53,13 @@ def unread_fields(config: pb.ModelConfig) -> tuple[str, ...]:
     return tuple(sorted(_unread(config, "")))
 
 
-def _unread(message: Any, prefix: str) -> Iterator[str]:
+def _unread(message: Any, prefix: str) -> set[str]:
     found: set[str] = set()
     for field, value in message.ListFields():
         name = prefix + field.name
         if name in _PARTLY_READ:
             for part in value if field.is_repeated else [value]:
-                found.update(_unread(part, f"{name}."))
+                found |= _unread(part, f"{name}.")
         elif name not in READ:
             found.add(name)
-    yield from found
+    return found
