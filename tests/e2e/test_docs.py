@@ -10,7 +10,7 @@ from tests.server_process import Server
 
 SCHEMA_WORDS = {
     *("type", "title", "description", "format", "required", "properties", "additionalProperties"),
-    *("items", "minItems", "maxItems", "minimum", "maximum", "enum", "oneOf"),
+    *("items", "minItems", "maxItems", "minimum", "maximum", "enum", "oneOf", "nullable"),
 }
 """Those of OpenAPI 3.0 that ours use. `const`, which JSON Schema has, is none."""
 
