@@ -117,7 +117,7 @@ class Settings(BaseModel):
     )
     http_max_connections: int = _http(8192, "connections that may be open at once", ge=1)
     http_request_timeout_secs: float = _http(
-        300, "how long a request may take to arrive, and its answer to be taken from a closing line", gt=0
+        300, "how long a request may take to arrive, and how long its answer may lie unread", gt=0
     )
     http_keep_alive_secs: float = _http(75, "how long a connection may idle between requests", gt=0)
     http_header_forward_pattern: Pattern = _http(

@@ -60,8 +60,8 @@ class ConnectionLimits:
     headers       of a request
     chunks        of a body that comes in chunks
     connections   open at once
-    request_s     from a request's first byte to its last, in seconds; and how long a connection that is
-                  to close waits for its client to take the last answer
+    request_s     from a request's first byte to its last, in seconds; and how long an answer may lie
+                  unread
     """
 
     head_bytes: int
@@ -324,6 +324,7 @@ class ShortWay(HttpToolsProtocol):
         self._chunk_count = 0
         self._between_chunks = 0
         self._begun_at = 0.0
+        self._unread_since = 0.0
         self._head_at_least = 0
         self._head_at_most = 0
         self._received = 0
@@ -359,7 +360,7 @@ class ShortWay(HttpToolsProtocol):
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
-        self._long_ways = []
+        self._long_ways.clear()
         self._chunks = []  # a circle holds this object until the collector comes, which must not hold a body
         if not self._exchange.response_complete:
             self._exchange.abandon()
@@ -402,7 +403,12 @@ class ShortWay(HttpToolsProtocol):
             if self._between_chunks > self._max_header_bytes or len(self.headers) > self._limits.headers:
                 self._refuse_between_chunks()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since = monotonic()
+
     def resume_writing(self) -> None:
+        self._unread_since = 0.0
         super().resume_writing()
         self.flow.resume_reading()
 
@@ -572,9 +578,10 @@ class ShortWay(HttpToolsProtocol):
         )
         newest = self.cycle
         super().on_headers_complete()
+        if newest is None or newest.response_complete:  # and so are all before it
+            self._long_ways.clear()
         if self.cycle is not newest:
-            unanswered = [cycle for cycle in self._long_ways if not cycle.response_complete]
-            self._long_ways = [*unanswered, self.cycle]
+            self._long_ways.append(self.cycle)
 
     def _should_upgrade(self) -> bool:
         """Has uvicorn leave a request that offers an upgrade alone; `_pass_over` reads it again."""
@@ -629,8 +636,10 @@ class ShortWay(HttpToolsProtocol):
         most_s = self._limits.request_s
         if self._begun_at and not self.flow.read_paused:  # else it is we who let it wait
             most_s -= now - self._begun_at
-        waiting = self.cycle is None or self.cycle.response_complete or self._short or self.flow.write_paused
-        if left_s <= 0 and waiting:
+        waiting = self.cycle is None or self.cycle.response_complete or self._short
+        if self._unread_since and now - self._unread_since >= self._limits.request_s:
+            self.transport.abort()
+        elif left_s <= 0 and waiting:
             self.transport.close()  # once all is written, which waits for the client to read
             self._idling = self.loop.call_later(self._limits.request_s, self.transport.abort)
         elif most_s <= 0:

@@ -280,6 +280,7 @@ INHERITED = (
     "on_message_begin",
     "on_message_complete",
     "on_response_complete",
+    "pause_writing",
     "resume_writing",
     "send_400_response",
     "shutdown",

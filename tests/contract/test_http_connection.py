@@ -294,6 +294,17 @@ def test_a_client_that_leaves_after_half_a_request_is_no_trouble(server: Server,
     assert server.ready()
 
 
+@pytest.mark.parametrize("sent", [META, GOOD, in_chunks(INFER, [text()])], ids=["meta", "short", "long"])
+def test_a_client_that_leaves_with_many_requests_unanswered_is_no_trouble(server: Server, sent: bytes):
+    """None of them writes into a connection that is gone: the log would say so."""
+    for _ in range(10):
+        with Line(server) as line:
+            line.send(sent * 300)
+            line.answer()
+    with Line(server) as line:
+        assert stays_open(line)
+
+
 def test_uploads_that_are_cut_off_leave_nothing_behind(server: Server):
     def cut_off(path: str) -> None:
         with Line(server) as line:
