@@ -1,23 +1,19 @@
 """The inference service over gRPC: decode, ask the route, encode.
 
-`inference.GRPCInferenceService` with grpcio's asyncio server, beside the standard health service and
-reflection. Errors leave as the code of the one table, with the sentence as details.
+The methods of `inference.GRPCInferenceService`, as grpcio's asyncio server calls them. Errors leave as the
+code of the one table, with the sentence as details.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection
 
 from protos import inference_pb2 as pb
-from protos.pool import POOL
 from server.api.reply import Table
 from server.api.rest import counted
 from server.domain.catalogue import Catalogue
@@ -35,7 +31,6 @@ from server.wire.codes import codes_of, sentence_of
 log = structlog.get_logger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
@@ -223,77 +218,5 @@ def access_line(
     return (*head, response.batch_rows, response.queue_ns, response.compute_ns, code)
 
 
-class HealthDoor:
-    """The standard health service; the empty name and the inference service's are known.
-
-    It has no Watch: UNIMPLEMENTED, which the protocol has clients take for a server that is well.
-    """
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def handlers(self) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            HEALTH, {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
-        )
-
-    async def check(self, wire: bytes, context: Any) -> bytes:
-        try:
-            service = parsed(health_pb2.HealthCheckRequest, wire).service
-        except InvalidRequest as fault:
-            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_details(details_of(fault))
-            return b""
-        if service not in ("", SERVICE):
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details("this service is not known here")
-            return b""
-        status = health_pb2.HealthCheckResponse
-        answer: bytes = status(
-            status=status.SERVING if self._health.ready else status.NOT_SERVING
-        ).SerializeToString()
-        return answer
-
-
 class PortRefused(Exception):
     """The address cannot be listened on."""
-
-
-@asynccontextmanager
-async def grpcio_server(
-    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
-) -> AsyncIterator[None]:
-    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.so_reuseport", 0),
-        ]
-    )
-    server.add_generic_rpc_handlers((door.handlers(), HealthDoor(health).handlers()))
-    reflection.enable_server_reflection(
-        (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
-    )
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError:
-        raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(finish_within_s)
-
-
-class _WithHealth:
-    """Our descriptor pool, and the default one for services that live there: what reflection looks in."""
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def find(*names: Any) -> Any:
-            try:
-                return getattr(POOL, method)(*names)
-            except KeyError:
-                return getattr(health_pb2.DESCRIPTOR.pool, method)(*names)
-
-        return find

@@ -23,7 +23,8 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
-from server.api.grpc_door import GrpcDoor, PortRefused, grpcio_server
+from server.api.grpc_door import GrpcDoor, PortRefused
+from server.api.grpc_server import grpcio_server
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor

@@ -1,0 +1,54 @@
+"""grpcio's asyncio server: the inference service, the standard health service and reflection."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+
+from protos.pool import POOL
+from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
+from server.api.grpc_health import HEALTH, HealthDoor
+from server.domain.health import Health
+
+
+@asynccontextmanager
+async def grpcio_server(
+    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
+) -> AsyncIterator[None]:
+    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((door.handlers(), HealthDoor(health).handlers()))
+    reflection.enable_server_reflection(
+        (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
+    )
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(finish_within_s)
+
+
+class _WithHealth:
+    """Our descriptor pool, and the default one for services that live there: what reflection looks in."""
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def find(*names: Any) -> Any:
+            try:
+                return getattr(POOL, method)(*names)
+            except KeyError:
+                return getattr(health_pb2.DESCRIPTOR.pool, method)(*names)
+
+        return find
