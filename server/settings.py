@@ -101,6 +101,13 @@ class Settings(BaseModel):
         "auto", "who answers ModelInfer: pygrpc-native where it can (auto, native), or grpcio"
     )
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
+    grpc_max_concurrent_streams: int = _grpc(
+        1024, "calls that one connection may have open at once", ge=1, le=INT32_MAX
+    )
+    grpc_max_infer_streams: int = _grpc(1024, "calls of ModelStreamInfer that may be open at once", ge=1)
+    grpc_max_stream_requests: int = _grpc(
+        128, "requests of one such stream in flight; the next ones wait with the client", ge=1
+    )
 
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")

@@ -75,6 +75,7 @@ class GrpcDoor:
         version: str,
         extensions: Sequence[str],
         codes: Table,
+        stream_infer: Answer,
     ) -> None:
         self._route = route
         self._catalogue = catalogue
@@ -84,6 +85,7 @@ class GrpcDoor:
         self._access = access
         self._server = (name, version, extensions)
         self._codes = codes
+        self._stream_infer = stream_infer
 
     def handlers(self) -> grpc.GenericRpcHandler:
         methods: dict[str, tuple[Answer, Any]] = {
@@ -106,6 +108,7 @@ class GrpcDoor:
             for method, (answer, request) in methods.items()
         }
         table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
+        table["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream_infer)
         return grpc.method_handlers_generic_handler(SERVICE, table)
 
     async def model_infer(self, wire: bytes, context: Any) -> bytes:
@@ -189,15 +192,20 @@ class GrpcDoor:
         return call
 
     def _refuse(self, context: Any, error: Exception) -> bytes:
-        """Have the call end with the error's code; what is returned is not sent.
-
-        grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
-        """
-        if not isinstance(error, ServingError):
-            log.error("request_crashed", exc_info=error)
-        context.set_code(CODES[codes_of(error, self._codes).grpc])
-        context.set_details(details_of(error))
+        """What is returned is not sent."""
+        end_with(context, error, self._codes)
         return b""
+
+
+def end_with(context: Any, error: Exception, codes: Table) -> None:
+    """Have a call end with the error's code.
+
+    grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
+    """
+    if not isinstance(error, ServingError):
+        log.error("request_crashed", exc_info=error)
+    context.set_code(CODES[codes_of(error, codes).grpc])
+    context.set_details(details_of(error))
 
 
 def access_line(

@@ -25,6 +25,7 @@ import uvloop
 from runtimes.threads import read_cpu, thread_budget
 from server.api.grpc_door import GrpcDoor, PortRefused
 from server.api.grpc_server import grpcio_server
+from server.api.grpc_stream import InferStreams
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
@@ -241,7 +242,18 @@ class Process:
                 self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
             )
         if "grpc" in listeners:
-            door = GrpcDoor(route, manager, orders, health, self._station, access, **about)
+            streams = InferStreams(
+                route,
+                self._station,
+                access,
+                self._closing,
+                codes=codes,
+                max_streams=settings.grpc_max_infer_streams,
+                max_requests=settings.grpc_max_stream_requests,
+            )
+            door = GrpcDoor(
+                route, manager, orders, health, self._station, access, stream_infer=streams.answer, **about
+            )
             front = self._grpc_front(route, access, codes)
             tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
 

@@ -72,6 +72,15 @@ class ServerBusy(ServingError):
         super().__init__(f"the server already has {in_flight} requests in flight")
 
 
+class StreamsFull(ServingError):
+    """As many streams are open as may be, over all callers."""
+
+    def __init__(self, open: int) -> None:
+        super().__init__(
+            f"the server already has {open} streams open, as many as it takes: share one, or come back later"
+        )
+
+
 class DeadlineExceeded(ServingError):
     """The request's time ran out before its answer was there."""
 

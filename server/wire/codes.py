@@ -30,6 +30,7 @@ from server.domain.errors import (
     ServingError,
     StageFailed,
     StatisticsUnknown,
+    StreamsFull,
 )
 
 
@@ -59,6 +60,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         NotSupported: Codes(http=501, grpc=12),
         QueueFull: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
+        StreamsFull: Codes(http=429, grpc=8),
         DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
         RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
         ServerStopping: _UNAVAILABLE,
@@ -72,7 +74,13 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
 """Triton's codes, but for overload and lateness: a caller that is told UNAVAILABLE retries at once."""
 
 TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
-    {**CODES, QueueFull: _UNAVAILABLE, ServerBusy: _UNAVAILABLE, DeadlineExceeded: _UNAVAILABLE}
+    {
+        **CODES,
+        QueueFull: _UNAVAILABLE,
+        ServerBusy: _UNAVAILABLE,
+        StreamsFull: _UNAVAILABLE,
+        DeadlineExceeded: _UNAVAILABLE,
+    }
 )
 """Triton's codes throughout, for `--overload-status=triton`."""
 
