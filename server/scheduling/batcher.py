@@ -294,6 +294,7 @@ class Batcher:
                 self._fail(ticket, answer)
             else:
                 ticket.answer(answer)
+        run.tickets, run.answers = [], []  # its tickets know it: both ways, only the collector frees them
         if len(self._queue):
             if not self._looking:
                 self._look_soon()
