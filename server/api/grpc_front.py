@@ -18,6 +18,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
+from server.api.grpc_transport import Transport
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.phase import Station
@@ -148,6 +149,7 @@ class InferFront:
         access: AccessLog | None,
         *,
         codes: Table,
+        transport: Transport,
         max_message_bytes: int,
         max_in_flight: int,
     ) -> None:
@@ -156,6 +158,7 @@ class InferFront:
         self.codes = codes
         self.max_message_bytes = max_message_bytes
         self._access = access
+        self._transport = transport
         self._max_in_flight = max_in_flight
         self._calls: dict[int, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,7 +181,10 @@ class InferFront:
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
             path = f"{folder}/grpc.sock"
             try:
-                self.native = NativeGrpcFront(address, [(METHOD, False)], call_details=True, metrics=True)
+                asked: dict[str, Any] = self._transport.for_native()
+                self.native = NativeGrpcFront(
+                    address, [(METHOD, False)], call_details=True, metrics=True, **asked
+                )
             except OSError as error:
                 raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
             receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)

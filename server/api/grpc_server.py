@@ -11,16 +11,27 @@ from grpc_reflection.v1alpha import reflection
 from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
+from server.api.grpc_transport import Transport
 from server.domain.health import Health
 
 
 @asynccontextmanager
 async def grpcio_server(
-    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
+    door: GrpcDoor,
+    health: Health,
+    address: str,
+    transport: Transport | None,
+    *,
+    max_message_bytes: int,
+    finish_within_s: float,
 ) -> AsyncIterator[None]:
-    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
+    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
+
+    Behind another server there is no `transport`: connections are that server's, and share one to us.
+    """
     server = grpc.aio.server(
         options=[
+            *(() if transport is None else transport.for_grpcio()),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),

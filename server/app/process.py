@@ -26,12 +26,14 @@ from runtimes.threads import read_cpu, thread_budget
 from server.api.grpc_door import GrpcDoor, PortRefused
 from server.api.grpc_server import grpcio_server
 from server.api.grpc_stream import InferStreams
+from server.api.grpc_transport import Transport
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.short_way import ShortWay, Targets
+from server.app.grpc_choice import GrpcFrontRefused, choose, needs_grpcio
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
@@ -74,7 +76,7 @@ LEAVE = (signal.SIGTERM, signal.SIGINT)
 LAST_BREATH_S = 1.0
 """How long a thread that has nothing left to do may take to end."""
 
-SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
+SENTENCES = (StartRefused, PortTaken, PortRefused, GrpcFrontRefused, UnknownStartupModel)
 """Ends of the process that are the operator's to mend: told in a sentence, without a traceback."""
 
 
@@ -254,32 +256,47 @@ class Process:
             door = GrpcDoor(
                 route, manager, orders, health, self._station, access, stream_infer=streams.answer, **about
             )
-            front = self._grpc_front(route, access, codes)
-            tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
+            transport = self._transport()
+            front = self._grpc_front(route, access, codes, transport)
+            tasks.create_task(self._grpc(door, front, health, transport, listeners["grpc"]), name="gRPC door")
 
-    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table) -> Any:
+    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, transport: Transport) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
-        wanted = self._settings.grpc_front
         try:
             from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
-        except ImportError as error:
-            if wanted == "native":
-                raise StartRefused(
-                    "--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'"
-                ) from error
-            log.info("grpc_front", front="grpcio", why="pygrpc-native is not installed")
+
+            installed = True
+        except ImportError:
+            installed = False
+        chosen = choose(
+            self._settings.grpc_front, installed=installed, need_grpcio=needs_grpcio(self._settings)
+        )
+        log.info("grpc_front", front=chosen.front, why=chosen.why)
+        if chosen.front == "grpcio":
             return None
-        if wanted == "grpcio":
-            log.info("grpc_front", front="grpcio", why="--grpc-front=grpcio")
-            return None
-        log.info("grpc_front", front="native", why="it is installed, and nothing asked for needs grpcio")
         return InferFront(
             route,
             self._station,
             access,
             codes=codes,
+            transport=transport,
             max_message_bytes=self._settings.grpc_max_message_bytes,
             max_in_flight=self._settings.grpc_max_in_flight,
+        )
+
+    def _transport(self) -> Transport:
+        settings = self._settings
+        return Transport(
+            max_concurrent_streams=settings.grpc_max_concurrent_streams,
+            keepalive_time_ms=settings.grpc_keepalive_time,
+            keepalive_timeout_ms=settings.grpc_keepalive_timeout,
+            keepalive_without_calls=settings.grpc_keepalive_permit_without_calls,
+            max_pings_without_data=settings.grpc_http2_max_pings_without_data,
+            min_ping_interval_ms=settings.grpc_http2_min_recv_ping_interval_without_data,
+            max_ping_strikes=settings.grpc_http2_max_ping_strikes,
+            max_age_ms=settings.grpc_max_connection_age,
+            max_age_grace_ms=settings.grpc_max_connection_age_grace,
+            compression=settings.grpc_infer_response_compression_level,
         )
 
     async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
@@ -292,7 +309,9 @@ class Process:
             finish_within_s=self._settings.exit_timeout_secs,
         )
 
-    async def _grpc(self, door: GrpcDoor, front: Any, health: Health, listener: socket.socket) -> None:
+    async def _grpc(
+        self, door: GrpcDoor, front: Any, health: Health, transport: Transport, listener: socket.socket
+    ) -> None:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
         host, port = listener.getsockname()[:2]
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
@@ -301,7 +320,8 @@ class Process:
 
         def all_of_it(where: str) -> AbstractAsyncContextManager[None]:
             largest = self._settings.grpc_max_message_bytes
-            return grpcio_server(door, health, where, max_message_bytes=largest, **limits)
+            alone = transport if front is None else None
+            return grpcio_server(door, health, where, alone, max_message_bytes=largest, **limits)
 
         if front is not None:
             await front.serve(address, all_of_it, self._closing, **limits)
