@@ -12,13 +12,12 @@ from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
 from server.api.grpc_transport import Transport
-from server.domain.health import Health
 
 
 @asynccontextmanager
 async def grpcio_server(
     door: GrpcDoor,
-    health: Health,
+    health: HealthDoor,
     address: str,
     transport: Transport | None,
     *,
@@ -37,7 +36,7 @@ async def grpcio_server(
             ("grpc.so_reuseport", 0),
         ]
     )
-    server.add_generic_rpc_handlers((door.handlers(), HealthDoor(health).handlers()))
+    server.add_generic_rpc_handlers((door.handlers(), health.handlers()))
     reflection.enable_server_reflection(
         (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
     )

@@ -24,6 +24,7 @@ import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
 from server.api.grpc_door import GrpcDoor, PortRefused
+from server.api.grpc_health import HealthDoor
 from server.api.grpc_server import grpcio_server
 from server.api.grpc_stream import InferStreams
 from server.api.grpc_transport import Transport
@@ -256,9 +257,12 @@ class Process:
             door = GrpcDoor(
                 route, manager, orders, health, self._station, access, stream_infer=streams.answer, **about
             )
+            watched = HealthDoor(health, self._closing)
             transport = self._transport()
             front = self._grpc_front(route, access, codes, transport)
-            tasks.create_task(self._grpc(door, front, health, transport, listeners["grpc"]), name="gRPC door")
+            tasks.create_task(
+                self._grpc(door, front, watched, transport, listeners["grpc"]), name="gRPC door"
+            )
 
     def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, transport: Transport) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
@@ -310,7 +314,12 @@ class Process:
         )
 
     async def _grpc(
-        self, door: GrpcDoor, front: Any, health: Health, transport: Transport, listener: socket.socket
+        self,
+        door: GrpcDoor,
+        front: Any,
+        health: HealthDoor,
+        transport: Transport,
+        listener: socket.socket,
     ) -> None:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
         host, port = listener.getsockname()[:2]
