@@ -98,7 +98,9 @@ class Settings(BaseModel):
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
 
     grpc_front: Literal["auto", "native", "grpcio"] = _grpc(
-        "auto", "who answers ModelInfer: pygrpc-native where it can (auto, native), or grpcio"
+        "auto",
+        "who answers ModelInfer: pygrpc-native where it can (auto, native), which is fast and does not take "
+        "calls in deflate, or grpcio",
     )
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
     grpc_max_concurrent_streams: int = _grpc(
@@ -107,6 +109,9 @@ class Settings(BaseModel):
     grpc_max_infer_streams: int = _grpc(1024, "calls of ModelStreamInfer that may be open at once", ge=1)
     grpc_max_stream_requests: int = _grpc(
         128, "requests of one such stream in flight; the next ones wait with the client", ge=1
+    )
+    grpc_stream_unread_secs: float = _grpc(
+        300, "how long a client may leave an answer on a stream unread before the stream is given up", gt=0
     )
     grpc_keepalive_time: int = _grpc(
         7_200_000, "ms without traffic until a client is asked whether it is there", ge=1, le=INT32_MAX

@@ -2,8 +2,8 @@
 
 pygrpc-native's low-level front owns the port. It hands us `ModelInfer` as bytes with an id, and passes
 every other call on to grpcio, which listens behind it on a Unix socket. A bound on what is in flight,
-message limits and the drain are ours; it has no TLS and no connection age, so grpcio alone serves where
-those are asked for.
+message limits and the drain are ours; it has no TLS, no connection age and no deflate. Where one of the
+options is asked for that it does not have, grpcio serves alone (`server.app.grpc_choice`).
 """
 
 import asyncio

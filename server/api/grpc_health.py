@@ -59,6 +59,8 @@ class HealthDoor:
         self._watchers += 1
         try:
             await self._tell_changes(service, context)
+        except grpc.aio.InternalError:  # the watcher is gone, and we are about to be told so
+            return
         finally:
             self._watchers -= 1
         context.set_code(grpc.StatusCode.UNAVAILABLE)

@@ -1,5 +1,6 @@
 """grpcio's asyncio server: the inference service, the standard health service and reflection."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,6 +41,7 @@ async def grpcio_server(
     reflection.enable_server_reflection(
         (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
     )
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     try:
         server.add_insecure_port(address)
     except RuntimeError:
@@ -49,6 +51,12 @@ async def grpcio_server(
         yield
     finally:
         await server.stop(finish_within_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what grpcio says, with a traceback, when it cannot send a status as the client has left."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, grpc.aio.InternalError)
 
 
 class _WithHealth:

@@ -16,7 +16,7 @@ import structlog
 from protos import inference_pb2 as pb
 from server.api.grpc_door import NOTHING, access_line, end_with, parsed
 from server.api.reply import Table
-from server.domain.errors import ServerStopping, ServingError, StreamsFull
+from server.domain.errors import AnswersUnread, ServerStopping, ServingError, StreamsFull
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.version import ServedVersion
@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 ENDS_AT_ERROR = ("triton_grpc_error", "true")
 """Metadata of a stream, in Triton's words."""
 CANCELLED = 1
+PASSING_ON_S = 1.0
 
 
 class InferStreams:
@@ -38,6 +39,7 @@ class InferStreams:
     max_streams    open at once, over all connections; one more is refused
     max_requests   of one stream that are read and have no answer written yet; the next is not read until
                    there is a place, so a client that sends fast or reads slowly has to wait
+    unread_s       how long a client may leave an answer unread before its stream is given up
     closing        set once the server stops: streams read nothing more, and end when all is answered
     """
 
@@ -51,6 +53,7 @@ class InferStreams:
         codes: Table,
         max_streams: int,
         max_requests: int,
+        unread_s: float,
     ) -> None:
         self.route = route
         self.station = station
@@ -58,22 +61,36 @@ class InferStreams:
         self.closing = closing
         self.codes = codes
         self.max_requests = max_requests
+        self.unread_s = unread_s
         self._max_streams = max_streams
         self._open = 0
+        self._open_at_stop = False
 
     async def answer(self, _: Any, context: Any) -> None:
         """Serve one stream to its end. A client that leaves takes its queued work along."""
         try:
             self.station.admit()
             if self._open >= self._max_streams:
-                raise StreamsFull(self._max_streams)
+                raise StreamsFull(
+                    f"the server already has {self._open} streams open, as many as --grpc-max-infer-streams "
+                    "allows: send more requests on one of them, or come back later"
+                )
             self._open += 1
             try:
                 await InferStream(self, context).serve()
             finally:
                 self._open -= 1
+                self._open_at_stop |= self.closing.is_set()
         except Exception as error:
             end_with(context, error, self.codes)
+
+    async def passed_on(self) -> None:
+        """Give pygrpc-native before us time to pass on the last words of streams that were open at the stop.
+
+        It closes without having sent all, and does not tell how far it is.
+        """
+        if self._open_at_stop:
+            await asyncio.sleep(PASSING_ON_S)
 
 
 class InferStream:
@@ -113,7 +130,11 @@ class InferStream:
             wire = await self._context.read()
             if wire is grpc.aio.EOF:
                 return
-            requests.create_task(self._one(wire))
+            if self._ended_by is None:
+                requests.create_task(self._one(wire))
+            else:
+                self._places.release()
+            del wire
 
     async def _one(self, wire: bytes) -> None:
         """One request from its bytes to its answer's. Its place is free again once that is written."""
@@ -124,16 +145,36 @@ class InferStream:
             before, self._nameless = self._nameless, asyncio.Event()
             after = self._nameless
         content = await asked.answer()
+        error = asked.error
+        del asked, wire  # a client that reads slowly keeps no more than its answers
         if before is not None:
             await before.wait()
         async with self._writing:
-            if asked.error is not None and self._ends_at_error:
-                self._ended_by = asked.error
-                raise _Over
-            await self._context.write(content)
+            if self._ended_by is None:
+                await self._write(content, error)
         if after is not None:
             after.set()
         self._places.release()
+
+    async def _write(self, content: bytes, error: Exception | None) -> None:
+        """Write an answer, or end the stream.
+
+        A client that does not read is not cut off but told so when it reads again, and what it still sends is
+        read and dropped: only by that do we hear that a client is gone that left through pygrpc-native.
+        """
+        if error is not None and self._ends_at_error:
+            self._ended_by = error
+            raise _Over
+        unread_s = self._streams.unread_s
+        try:
+            async with asyncio.timeout(unread_s):
+                await self._context.write(content)
+        except TimeoutError:
+            self._ended_by = AnswersUnread(
+                f"an answer was not read within {unread_s:g} seconds, as --grpc-stream-unread-secs asks for"
+            )
+        except grpc.aio.InternalError:  # the client is gone, and we are about to be told so
+            raise _Over from None
 
 
 class _Over(Exception):

@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version as installed_version
 from time import monotonic
@@ -253,6 +253,7 @@ class Process:
                 codes=codes,
                 max_streams=settings.grpc_max_infer_streams,
                 max_requests=settings.grpc_max_stream_requests,
+                unread_s=settings.grpc_stream_unread_secs,
             )
             door = GrpcDoor(
                 route, manager, orders, health, self._station, access, stream_infer=streams.answer, **about
@@ -261,7 +262,8 @@ class Process:
             transport = self._transport()
             front = self._grpc_front(route, access, codes, transport)
             tasks.create_task(
-                self._grpc(door, front, watched, transport, listeners["grpc"]), name="gRPC door"
+                self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
+                name="gRPC door",
             )
 
     def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, transport: Transport) -> Any:
@@ -316,6 +318,7 @@ class Process:
     async def _grpc(
         self,
         door: GrpcDoor,
+        streams: InferStreams,
         front: Any,
         health: HealthDoor,
         transport: Transport,
@@ -326,16 +329,18 @@ class Process:
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         limits = {"finish_within_s": self._settings.exit_timeout_secs}
+        largest = self._settings.grpc_max_message_bytes
 
-        def all_of_it(where: str) -> AbstractAsyncContextManager[None]:
-            largest = self._settings.grpc_max_message_bytes
-            alone = transport if front is None else None
-            return grpcio_server(door, health, where, alone, max_message_bytes=largest, **limits)
+        @asynccontextmanager
+        async def behind(where: str) -> AsyncIterator[None]:
+            async with grpcio_server(door, health, where, None, max_message_bytes=largest, **limits):
+                yield
+            await streams.passed_on()
 
         if front is not None:
-            await front.serve(address, all_of_it, self._closing, **limits)
+            await front.serve(address, behind, self._closing, **limits)
         else:
-            async with all_of_it(address):
+            async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
                 await self._closing.wait()
 
     async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:

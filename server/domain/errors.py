@@ -73,12 +73,11 @@ class ServerBusy(ServingError):
 
 
 class StreamsFull(ServingError):
-    """As many streams are open as may be, over all callers."""
+    """As many streams are open as may be, over all callers; the sentence names the option."""
 
-    def __init__(self, open: int) -> None:
-        super().__init__(
-            f"the server already has {open} streams open, as many as it takes: share one, or come back later"
-        )
+
+class AnswersUnread(ServingError):
+    """The caller of a stream has left its answers unread for too long; the sentence names the option."""
 
 
 class DeadlineExceeded(ServingError):

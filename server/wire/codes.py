@@ -11,6 +11,7 @@ from types import MappingProxyType
 import orjson
 
 from server.domain.errors import (
+    AnswersUnread,
     ControlRefused,
     DeadlineExceeded,
     InferenceFailed,
@@ -61,7 +62,8 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         QueueFull: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
         StreamsFull: Codes(http=429, grpc=8),
-        DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
+        AnswersUnread: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
+        DeadlineExceeded: Codes(http=504, grpc=4),
         RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
         ServerStopping: _UNAVAILABLE,
         ControlRefused: _UNAVAILABLE,

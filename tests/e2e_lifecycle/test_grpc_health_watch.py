@@ -41,35 +41,36 @@ def test_a_watcher_is_told_when_the_server_is_ready_and_when_it_leaves(tmp_path,
 def test_a_watcher_of_a_service_that_is_not_known_is_told_so_and_may_wait(tmp_path):
     repository = Repository(tmp_path)
     repository.write("plain", 1)
-    with running(tmp_path / "log", repository.path, options=OPTIONS) as server:
-        with grpc.insecure_channel(server.grpc) as channel:
-            watching = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(service="nothing")
-            )
-            assert next(watching).status == UNKNOWN
-            assert watching.is_active()
-            watching.cancel()
+    with (
+        running(tmp_path / "log", repository.path, options=OPTIONS) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="nothing"))
+        assert next(watching).status == UNKNOWN
+        assert watching.is_active()
+        watching.cancel()
 
 
 def test_there_is_an_end_to_how_many_may_watch(tmp_path):
     repository = Repository(tmp_path)
     repository.write("plain", 1)
-    with running(tmp_path / "log", repository.path, options=OPTIONS) as server:
-        with grpc.insecure_channel(server.grpc) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch
-            watching = [watch(health_pb2.HealthCheckRequest()) for _ in range(256)]
-            assert {next(each).status for each in watching} == {SERVING}
-            with pytest.raises(grpc.RpcError) as refusal:
-                next(watch(health_pb2.HealthCheckRequest()))
-            assert refusal.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert refusal.value.details() == "256 callers watch the health already: ask with Check instead"
-            watching.pop().cancel()
+    with (
+        running(tmp_path / "log", repository.path, options=OPTIONS) as server,
+        grpc.insecure_channel(server.grpc) as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watching = [watch(health_pb2.HealthCheckRequest()) for _ in range(256)]
+        assert {next(each).status for each in watching} == {SERVING}
+        with pytest.raises(grpc.RpcError) as refusal:
+            next(watch(health_pb2.HealthCheckRequest()))
+        assert refusal.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refusal.value.details() == "256 callers watch the health already: ask with Check instead"
+        watching.pop().cancel()
 
-            def free() -> bool:
-                one = watch(health_pb2.HealthCheckRequest())
-                try:
-                    return next(one).status == SERVING
-                except grpc.RpcError:
-                    return False
+        def one_more() -> bool:
+            try:
+                return next(watch(health_pb2.HealthCheckRequest())).status == SERVING
+            except grpc.RpcError:
+                return False
 
-            server.until(free)
+        server.until(one_more)
