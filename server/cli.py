@@ -65,17 +65,14 @@ would stay open that they are meant to close:
 IDLE_FLAGS = frozenset(
     """
     allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
-    grpc-keepalive-permit-without-calls model-namespacing reuse-grpc-port reuse-http-port
+    model-namespacing reuse-grpc-port reuse-http-port
     """.split()  # noqa: SIM905
 )
 IDLE_VALUES = frozenset(
     """
     backend-config backend-directory buffer-manager-thread-count cache-config cache-directory
     cuda-memory-pool-byte-size cuda-virtual-address-size
-    grpc-http2-max-ping-strikes grpc-http2-max-pings-without-data
-    grpc-http2-min-recv-ping-interval-without-data grpc-infer-allocation-pool-size
-    grpc-infer-response-compression-level grpc-infer-thread-count grpc-keepalive-time grpc-keepalive-timeout
-    grpc-max-connection-age grpc-max-connection-age-grace grpc-max-response-pool-size grpc-root-cert
+    grpc-infer-allocation-pool-size grpc-infer-thread-count grpc-max-response-pool-size grpc-root-cert
     grpc-server-cert grpc-server-key host-policy http-thread-count metrics-config
     metrics-interval-ms min-supported-compute-capability model-load-gpu-limit
     pinned-memory-pool-byte-size rate-limit rate-limit-resource repoagent-directory response-cache-byte-size
@@ -87,6 +84,7 @@ IDLE_VALUES = frozenset(
 LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
 LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
 
+WIDEST = 110
 INDENTED = TextWrapper(width=100, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
 ALIASES = {"model-store": "model-repository", "strict-model-config": "disable-auto-complete-config"}
 MOST_NAMED = 4
@@ -252,8 +250,10 @@ def _serve_help() -> str:
         for option in members:
             default = f" [{option.default}]" if option.default else ""
             allowed = "" if option.is_flag or option.allowed == "text" else f" ({option.allowed})"
-            lines.append(f"  {option.flag}, {option.variable}{default}")
-            lines.append(INDENTED.fill(option.help + allowed))
+            names = f"  {option.flag}, {option.variable}"
+            fits = len(names + default) <= WIDEST
+            lines.append(names + default if fits else names)
+            lines.append(INDENTED.fill(option.help + allowed + ("" if fits else default)))
         lines.append("")
     lines.append(TRITON_USAGE)
     lines.append(INDENTED.fill(" ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))))

@@ -131,9 +131,46 @@ class Settings(BaseModel):
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
 
     grpc_front: Literal["auto", "native", "grpcio"] = _grpc(
-        "auto", "who answers ModelInfer: pygrpc-native where it can (auto, native), or grpcio"
+        "auto",
+        "who answers ModelInfer: pygrpc-native where it can (auto, native), which is fast and does not take "
+        "calls in deflate, or grpcio",
     )
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
+    grpc_max_concurrent_streams: int = _grpc(
+        1024, "calls that one connection may have open at once", ge=1, le=INT32_MAX
+    )
+    grpc_max_infer_streams: int = _grpc(1024, "calls of ModelStreamInfer that may be open at once", ge=1)
+    grpc_max_stream_requests: int = _grpc(
+        128, "requests of one such stream in flight; the next ones wait with the client", ge=1
+    )
+    grpc_stream_unread_secs: float = _grpc(
+        300, "how long a client may leave an answer on a stream unread before the stream is given up", gt=0
+    )
+    grpc_keepalive_time: int = _grpc(
+        7_200_000, "ms without traffic until a client is asked whether it is there", ge=1, le=INT32_MAX
+    )
+    grpc_keepalive_timeout: int = _grpc(
+        20_000, "ms until a client that does not answer that is given up", ge=1, le=INT32_MAX
+    )
+    grpc_keepalive_permit_without_calls: bool = _grpc(False, "ask so also while no call is open")
+    grpc_http2_max_pings_without_data: int = _grpc(
+        2, "how often in a row to ask so; 0: no limit", ge=0, le=INT32_MAX
+    )
+    grpc_http2_min_recv_ping_interval_without_data: int = _grpc(
+        300_000, "ms between a client's own pings; sooner ones are strikes", ge=0, le=INT32_MAX
+    )
+    grpc_http2_max_ping_strikes: int = _grpc(
+        2, "strikes until such a client is sent away; 0: no limit", ge=0, le=INT32_MAX
+    )
+    grpc_max_connection_age: int = _grpc(
+        0, "ms until a client is told to connect anew, as balancing asks for; 0: never", ge=0, le=INT32_MAX
+    )
+    grpc_max_connection_age_grace: int = _grpc(
+        0, "ms that its calls then have to finish; 0: as long as they need", ge=0, le=INT32_MAX
+    )
+    grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = _grpc(
+        "none", "pack answers for clients that can unpack them"
+    )
 
     grpc_header_forward_pattern: Pattern = _grpc("", "the same for the metadata of a gRPC call")
 

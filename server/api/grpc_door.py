@@ -1,23 +1,19 @@
 """The inference service over gRPC: decode, ask the route, encode.
 
-`inference.GRPCInferenceService` with grpcio's asyncio server, beside the standard health service and
-reflection. Errors leave as the code of the one table, with the sentence as details.
+The methods of `inference.GRPCInferenceService`, as grpcio's asyncio server calls them. Errors leave as the
+code of the one table, with the sentence as details.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection
 
 from protos import inference_pb2 as pb
-from protos.pool import POOL
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
@@ -40,7 +36,6 @@ from server.wire.codes import codes_of, sentence_of
 log = structlog.get_logger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
@@ -89,6 +84,7 @@ class GrpcDoor:
         extensions: Sequence[str],
         log: ProcessLog,
         codes: Table,
+        stream_infer: Answer,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
     ) -> None:
@@ -103,6 +99,7 @@ class GrpcDoor:
         self._codes = codes
         self._forwarding = forwarding
         self._limits = limits
+        self._stream_infer = stream_infer
 
     def handlers(self) -> grpc.GenericRpcHandler:
         methods: dict[str, tuple[Answer, Any]] = {
@@ -126,6 +123,7 @@ class GrpcDoor:
             for method, (answer, request) in methods.items()
         }
         table["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self.model_infer)
+        table["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream_infer)
         return grpc.method_handlers_generic_handler(SERVICE, table)
 
     async def model_infer(self, wire: bytes, context: Any) -> bytes:
@@ -216,15 +214,20 @@ class GrpcDoor:
         return call
 
     def _refuse(self, context: Any, error: Exception) -> bytes:
-        """Have the call end with the error's code; what is returned is not sent.
-
-        grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
-        """
-        if not isinstance(error, ServingError):
-            log.error("request_crashed", exc_info=error)
-        context.set_code(CODES[codes_of(error, self._codes).grpc])
-        context.set_details(details_of(error))
+        """What is returned is not sent."""
+        end_with(context, error, self._codes)
         return b""
+
+
+def end_with(context: Any, error: Exception, codes: Table) -> None:
+    """Have a call end with the error's code.
+
+    grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
+    """
+    if not isinstance(error, ServingError):
+        log.error("request_crashed", exc_info=error)
+    context.set_code(CODES[codes_of(error, codes).grpc])
+    context.set_details(details_of(error))
 
 
 def access_line(
@@ -249,77 +252,5 @@ def access_line(
     return (arrived, ended, *asked, request.rows, *run, code)
 
 
-class HealthDoor:
-    """The standard health service; the empty name and the inference service's are known.
-
-    It has no Watch: UNIMPLEMENTED, which the protocol has clients take for a server that is well.
-    """
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def handlers(self) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            HEALTH, {"Check": grpc.unary_unary_rpc_method_handler(self.check)}
-        )
-
-    async def check(self, wire: bytes, context: Any) -> bytes:
-        try:
-            service = parsed(health_pb2.HealthCheckRequest, wire).service
-        except InvalidRequest as fault:
-            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_details(details_of(fault))
-            return b""
-        if service not in ("", SERVICE):
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details("this service is not known here")
-            return b""
-        status = health_pb2.HealthCheckResponse
-        answer: bytes = status(
-            status=status.SERVING if self._health.ready else status.NOT_SERVING
-        ).SerializeToString()
-        return answer
-
-
 class PortRefused(Exception):
     """The address cannot be listened on."""
-
-
-@asynccontextmanager
-async def grpcio_server(
-    door: GrpcDoor, health: Health, address: str, *, max_message_bytes: int, finish_within_s: float
-) -> AsyncIterator[None]:
-    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.so_reuseport", 0),
-        ]
-    )
-    server.add_generic_rpc_handlers((door.handlers(), HealthDoor(health).handlers()))
-    reflection.enable_server_reflection(
-        (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
-    )
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError:
-        raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(finish_within_s)
-
-
-class _WithHealth:
-    """Our descriptor pool, and the default one for services that live there: what reflection looks in."""
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def find(*names: Any) -> Any:
-            try:
-                return getattr(POOL, method)(*names)
-            except KeyError:
-                return getattr(health_pb2.DESCRIPTOR.pool, method)(*names)
-
-        return find

@@ -2,8 +2,8 @@
 
 pygrpc-native's low-level front owns the port. It hands us `ModelInfer` as bytes with an id, and passes
 every other call on to grpcio, which listens behind it on a Unix socket. A bound on what is in flight,
-message limits and the drain are ours; it has no TLS and no connection age, so grpcio alone serves where
-those are asked for.
+message limits and the drain are ours; it has no TLS, no connection age and no deflate. Where one of the
+options is asked for that it does not have, grpcio serves alone (`server.app.grpc_choice`).
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 from protos import inference_pb2 as pb
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
+from server.api.grpc_transport import Transport
 from server.api.reply import Table
 from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.limits import Limits
@@ -176,6 +177,7 @@ class InferFront:
         access: AccessLog | None,
         *,
         codes: Table,
+        transport: Transport,
         max_message_bytes: int,
         max_in_flight: int,
         limits: Limits,
@@ -189,6 +191,7 @@ class InferFront:
         self.max_message_bytes = max_message_bytes
         self.limits = limits
         self._access = access
+        self._transport = transport
         self._max_in_flight = max_in_flight
         self._calls: dict[int, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,7 +214,10 @@ class InferFront:
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
             path = f"{folder}/grpc.sock"
             try:
-                self.native = NativeGrpcFront(address, [(METHOD, False)], call_details=True, metrics=True)
+                asked: dict[str, Any] = self._transport.for_native()
+                self.native = NativeGrpcFront(
+                    address, [(METHOD, False)], call_details=True, metrics=True, **asked
+                )
             except OSError as error:
                 raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
             receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)

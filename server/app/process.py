@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version as installed_version
 from time import monotonic
@@ -24,13 +24,18 @@ import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
 from server.api.forwarding import HeaderForwarding
-from server.api.grpc_door import GrpcDoor, PortRefused, grpcio_server
+from server.api.grpc_door import GrpcDoor, PortRefused
+from server.api.grpc_health import HealthDoor
+from server.api.grpc_server import grpcio_server
+from server.api.grpc_stream import InferStreams
+from server.api.grpc_transport import Transport
 from server.api.http_server import PortTaken, bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.short_way import ConnectionLimits, Heads, ShortWay, Targets
+from server.app.grpc_choice import GrpcFrontRefused, choose, needs_grpcio
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.health import Health
@@ -76,7 +81,7 @@ LEAVE = (signal.SIGTERM, signal.SIGINT)
 LAST_BREATH_S = 1.0
 """How long a thread that has nothing left to do may take to end."""
 
-SENTENCES = (StartRefused, PortTaken, PortRefused, UnknownStartupModel)
+SENTENCES = (StartRefused, PortTaken, PortRefused, GrpcFrontRefused, UnknownStartupModel)
 """Ends of the process that are the operator's to mend: told in a sentence, without a traceback."""
 
 
@@ -262,6 +267,19 @@ class Process:
                 self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
             )
         if "grpc" in listeners:
+            forwarding = _forwarding(settings.grpc_header_forward_pattern)
+            streams = InferStreams(
+                route,
+                self._station,
+                access,
+                self._closing,
+                codes=codes,
+                max_streams=settings.grpc_max_infer_streams,
+                max_requests=settings.grpc_max_stream_requests,
+                unread_s=settings.grpc_stream_unread_secs,
+                limits=limits,
+                forwarding=forwarding,
+            )
             door = GrpcDoor(
                 route,
                 manager,
@@ -269,12 +287,18 @@ class Process:
                 health,
                 self._station,
                 access,
+                stream_infer=streams.answer,
                 limits=limits,
-                forwarding=_forwarding(settings.grpc_header_forward_pattern),
+                forwarding=forwarding,
                 **about,
             )
-            front = self._grpc_front(route, access, codes, limits)
-            tasks.create_task(self._grpc(door, front, health, listeners["grpc"]), name="gRPC door")
+            watched = HealthDoor(health, self._closing)
+            transport = self._transport()
+            front = self._grpc_front(route, access, codes, transport, limits, forwarding)
+            tasks.create_task(
+                self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
+                name="gRPC door",
+            )
 
     def _limits(self) -> Limits:
         settings = self._settings
@@ -298,31 +322,53 @@ class Process:
             request_s=settings.http_request_timeout_secs,
         )
 
-    def _grpc_front(self, route: Route, access: AccessLog | None, codes: Table, limits: Limits) -> Any:
+    def _grpc_front(
+        self,
+        route: Route,
+        access: AccessLog | None,
+        codes: Table,
+        transport: Transport,
+        limits: Limits,
+        forwarding: HeaderForwarding | None,
+    ) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
-        wanted = self._settings.grpc_front
         try:
             from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
-        except ImportError as error:
-            if wanted == "native":
-                raise StartRefused(
-                    "--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'"
-                ) from error
-            log.info("grpc_front", front="grpcio", why="pygrpc-native is not installed")
+
+            installed = True
+        except ImportError:
+            installed = False
+        chosen = choose(
+            self._settings.grpc_front, installed=installed, need_grpcio=needs_grpcio(self._settings)
+        )
+        log.info("grpc_front", front=chosen.front, why=chosen.why)
+        if chosen.front == "grpcio":
             return None
-        if wanted == "grpcio":
-            log.info("grpc_front", front="grpcio", why="--grpc-front=grpcio")
-            return None
-        log.info("grpc_front", front="native", why="it is installed, and nothing asked for needs grpcio")
         return InferFront(
             route,
             self._station,
             access,
             codes=codes,
+            transport=transport,
             max_message_bytes=self._settings.grpc_max_message_bytes,
             max_in_flight=self._settings.grpc_max_in_flight,
             limits=limits,
-            forwarding=_forwarding(self._settings.grpc_header_forward_pattern),
+            forwarding=forwarding,
+        )
+
+    def _transport(self) -> Transport:
+        settings = self._settings
+        return Transport(
+            max_concurrent_streams=settings.grpc_max_concurrent_streams,
+            keepalive_time_ms=settings.grpc_keepalive_time,
+            keepalive_timeout_ms=settings.grpc_keepalive_timeout,
+            keepalive_without_calls=settings.grpc_keepalive_permit_without_calls,
+            max_pings_without_data=settings.grpc_http2_max_pings_without_data,
+            min_ping_interval_ms=settings.grpc_http2_min_recv_ping_interval_without_data,
+            max_ping_strikes=settings.grpc_http2_max_ping_strikes,
+            max_age_ms=settings.grpc_max_connection_age,
+            max_age_grace_ms=settings.grpc_max_connection_age_grace,
+            compression=settings.grpc_infer_response_compression_level,
         )
 
     async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
@@ -335,21 +381,32 @@ class Process:
             finish_within_s=self._settings.exit_timeout_secs,
         )
 
-    async def _grpc(self, door: GrpcDoor, front: Any, health: Health, listener: socket.socket) -> None:
+    async def _grpc(
+        self,
+        door: GrpcDoor,
+        streams: InferStreams,
+        front: Any,
+        health: HealthDoor,
+        transport: Transport,
+        listener: socket.socket,
+    ) -> None:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
         host, port = listener.getsockname()[:2]
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         limits = {"finish_within_s": self._settings.exit_timeout_secs}
+        largest = self._settings.grpc_max_message_bytes
 
-        def all_of_it(where: str) -> AbstractAsyncContextManager[None]:
-            largest = self._settings.grpc_max_message_bytes
-            return grpcio_server(door, health, where, max_message_bytes=largest, **limits)
+        @asynccontextmanager
+        async def behind(where: str) -> AsyncIterator[None]:
+            async with grpcio_server(door, health, where, None, max_message_bytes=largest, **limits):
+                yield
+            await streams.passed_on()
 
         if front is not None:
-            await front.serve(address, all_of_it, self._closing, **limits)
+            await front.serve(address, behind, self._closing, **limits)
         else:
-            async with all_of_it(address):
+            async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
                 await self._closing.wait()
 
     async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:

@@ -79,6 +79,14 @@ class ServerBusy(ServingError):
         super().__init__(f"the server already has {in_flight} requests in flight")
 
 
+class StreamsFull(ServingError):
+    """As many streams are open as may be, over all callers; the sentence names the option."""
+
+
+class AnswersUnread(ServingError):
+    """The caller of a stream has left its answers unread for too long; the sentence names the option."""
+
+
 class DeadlineExceeded(ServingError):
     """The request's time ran out before its answer was there."""
 

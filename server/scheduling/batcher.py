@@ -303,6 +303,7 @@ class Batcher:
             else:
                 assert isinstance(answer, ServingError)
                 self._fail(ticket, answer)
+        run.tickets, run.answers = [], []  # its tickets know it: both ways, only the collector frees them
         if len(self._queue):
             if not self._looking:
                 self._look_soon()

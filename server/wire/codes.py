@@ -11,6 +11,7 @@ from types import MappingProxyType
 import orjson
 
 from server.domain.errors import (
+    AnswersUnread,
     ControlRefused,
     DeadlineExceeded,
     InferenceFailed,
@@ -31,6 +32,7 @@ from server.domain.errors import (
     ServingError,
     StageFailed,
     StatisticsUnknown,
+    StreamsFull,
 )
 
 
@@ -61,7 +63,9 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         RegionUnknown: Codes(http=404, grpc=5),
         QueueFull: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
-        DeadlineExceeded: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
+        StreamsFull: Codes(http=429, grpc=8),
+        AnswersUnread: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
+        DeadlineExceeded: Codes(http=504, grpc=4),
         RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
         ServerStopping: _UNAVAILABLE,
         ControlRefused: _UNAVAILABLE,
@@ -74,7 +78,13 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
 """Triton's codes, but for overload and lateness: a caller that is told UNAVAILABLE retries at once."""
 
 TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
-    {**CODES, QueueFull: _UNAVAILABLE, ServerBusy: _UNAVAILABLE, DeadlineExceeded: _UNAVAILABLE}
+    {
+        **CODES,
+        QueueFull: _UNAVAILABLE,
+        ServerBusy: _UNAVAILABLE,
+        StreamsFull: _UNAVAILABLE,
+        DeadlineExceeded: _UNAVAILABLE,
+    }
 )
 """Triton's codes throughout, for `--overload-status=triton`."""
 

@@ -1,8 +1,10 @@
 """The batcher as its callers know it: what goes together, who is told what, and what never happens."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections import Counter
 from contextlib import suppress
 
@@ -98,6 +100,20 @@ async def test_requests_of_one_turn_leave_together_and_each_gets_its_own_rows():
     callers = [Caller(batcher, [1, 2]), Caller(batcher, [3]), Caller(batcher, [4, 5, 6])]
     assert [await caller.answer() for caller in callers] == [[2, 4], [6], [8, 10, 12]]
     assert slot.batches == [[1, 2, 3, 4, 5, 6]]
+
+
+async def test_what_a_request_brought_along_is_freed_with_its_answer_not_by_the_collector():
+    batcher = make_batcher(DoublingSlot())
+    caller = Caller(batcher, [1, 2])
+    brought = weakref.ref(caller.ticket.inputs["X"])
+    gc.disable()
+    try:
+        assert await caller.answer() == [2, 4]
+        del caller
+        await asyncio.sleep(0)
+        assert brought() is None
+    finally:
+        gc.enable()
 
 
 async def test_while_one_batch_runs_the_next_one_forms():

@@ -1,0 +1,72 @@
+"""grpcio's asyncio server: the inference service, the standard health service and reflection."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+
+from protos.pool import POOL
+from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
+from server.api.grpc_health import HEALTH, HealthDoor
+from server.api.grpc_transport import Transport
+
+
+@asynccontextmanager
+async def grpcio_server(
+    door: GrpcDoor,
+    health: HealthDoor,
+    address: str,
+    transport: Transport | None,
+    *,
+    max_message_bytes: int,
+    finish_within_s: float,
+) -> AsyncIterator[None]:
+    """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
+
+    Behind another server there is no `transport`: connections are that server's, and share one to us.
+    """
+    server = grpc.aio.server(
+        options=[
+            *(() if transport is None else transport.for_grpcio()),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((door.handlers(), health.handlers()))
+    reflection.enable_server_reflection(
+        (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
+    )
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(finish_within_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what grpcio says, with a traceback, when it cannot send a status as the client has left."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, grpc.aio.InternalError)
+
+
+class _WithHealth:
+    """Our descriptor pool, and the default one for services that live there: what reflection looks in."""
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def find(*names: Any) -> Any:
+            try:
+                return getattr(POOL, method)(*names)
+            except KeyError:
+                return getattr(health_pb2.DESCRIPTOR.pool, method)(*names)
+
+        return find

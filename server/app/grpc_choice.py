@@ -1,0 +1,54 @@
+"""Which server answers `ModelInfer`: pygrpc-native, which is fast, or grpcio, which knows every option."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from server.settings import Settings, options
+
+GRPCIO_ALONE = (
+    "grpc_http2_max_pings_without_data",
+    "grpc_http2_min_recv_ping_interval_without_data",
+    "grpc_http2_max_ping_strikes",
+    "grpc_max_connection_age",
+    "grpc_max_connection_age_grace",
+    "grpc_infer_response_compression_level",
+)
+"""Options that pygrpc-native does not have."""
+
+
+class GrpcFrontRefused(Exception):
+    """The front that was asked for cannot do what else was asked for."""
+
+
+class GrpcFront(NamedTuple):
+    """`why` is for the log."""
+
+    front: str
+    why: str
+
+
+def needs_grpcio(settings: Settings) -> list[str]:
+    """The options, as they are written, that differ from their default and that grpcio alone has."""
+    default = Settings()
+    return [
+        options()[field].flag for field in GRPCIO_ALONE if getattr(settings, field) != getattr(default, field)
+    ]
+
+
+def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str]) -> GrpcFront:
+    """`wanted` is auto, native or grpcio. Raises `GrpcFrontRefused` for a native front that cannot be had."""
+    if wanted == "grpcio":
+        return GrpcFront("grpcio", "--grpc-front=grpcio")
+    if not installed:
+        if wanted == "native":
+            raise GrpcFrontRefused("--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'")
+        return GrpcFront("grpcio", "pygrpc-native is not installed")
+    if need_grpcio:
+        named = " and ".join(need_grpcio)
+        if wanted == "native":
+            raise GrpcFrontRefused(
+                f"--grpc-front=native cannot do what {named} asks for: "
+                "leave one of them out, or take --grpc-front=grpcio"
+            )
+        return GrpcFront("grpcio", f"pygrpc-native does not have {named}")
+    return GrpcFront("native", "it is installed, and nothing asked for needs grpcio")

@@ -1,0 +1,53 @@
+"""Who answers `ModelInfer`, for everything that may be asked for."""
+
+import pytest
+
+from server.app.grpc_choice import GRPCIO_ALONE, GrpcFrontRefused, choose, needs_grpcio
+from server.settings import Settings
+
+AGE = ["--grpc-max-connection-age"]
+HAVE_ALL = "it is installed, and nothing asked for needs grpcio"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed", "need_grpcio", "front", "why"),
+    [
+        ("auto", True, [], "native", HAVE_ALL),
+        ("native", True, [], "native", HAVE_ALL),
+        ("grpcio", True, [], "grpcio", "--grpc-front=grpcio"),
+        ("auto", False, [], "grpcio", "pygrpc-native is not installed"),
+        ("auto", False, AGE, "grpcio", "pygrpc-native is not installed"),
+        ("grpcio", False, [], "grpcio", "--grpc-front=grpcio"),
+        ("grpcio", True, AGE, "grpcio", "--grpc-front=grpcio"),
+        ("auto", True, AGE, "grpcio", "pygrpc-native does not have --grpc-max-connection-age"),
+    ],
+)
+def test_the_fast_front_is_taken_where_it_can_do_what_is_asked_for(
+    wanted, installed, need_grpcio, front, why
+):
+    assert choose(wanted, installed=installed, need_grpcio=need_grpcio) == (front, why)
+
+
+@pytest.mark.parametrize(
+    ("installed", "need_grpcio", "sentence"),
+    [
+        (False, [], "--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'"),
+        (
+            True,
+            AGE,
+            "--grpc-front=native cannot do what --grpc-max-connection-age asks for: "
+            "leave one of them out, or take --grpc-front=grpcio",
+        ),
+    ],
+)
+def test_a_fast_front_that_cannot_be_had_is_refused(installed, need_grpcio, sentence):
+    with pytest.raises(GrpcFrontRefused) as refusal:
+        choose("native", installed=installed, need_grpcio=need_grpcio)
+    assert str(refusal.value) == sentence
+
+
+def test_what_grpcio_alone_can_do_is_asked_for_by_another_value_than_the_default():
+    assert needs_grpcio(Settings()) == []
+    assert needs_grpcio(Settings(grpc_max_connection_age=60_000, grpc_http2_max_ping_strikes=2)) == AGE
+    assert needs_grpcio(Settings(grpc_keepalive_time=1000)) == []
+    assert set(GRPCIO_ALONE) <= Settings.model_fields.keys()

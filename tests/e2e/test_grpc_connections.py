@@ -1,0 +1,130 @@
+"""How long a gRPC connection is kept, and who is asked whether it is still there: Triton's options act."""
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from tests.e2e.http2 import GOAWAY, MAX_CONCURRENT_STREAMS, PING, SETTINGS, Peer
+from tests.e2e.relay import Relay
+from tests.e2e.triton import tensors
+from tests.e2e.workshop import put, times
+from tests.server_process import Server, running
+
+KEEPALIVE = (
+    *("--grpc-keepalive-time=200", "--grpc-keepalive-timeout=400"),
+    "--grpc-keepalive-permit-without-calls=1",
+)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator:
+    put(tmp_path / "models", "double", times(2), "max_batch_size: 8")
+
+    @contextmanager
+    def start(*options: str) -> Iterator[Server]:
+        with running(
+            tmp_path / "log", tmp_path / "models", options=["--log-format=json", *options]
+        ) as server:
+            yield server
+
+    return start
+
+
+def front(server: Server) -> tuple[str, str]:
+    """Which front the log says there is, and why."""
+    lines = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line["event"] == "grpc_front"]
+    return line["front"], line["why"]
+
+
+@pytest.mark.parametrize("wanted", ["native", "grpcio"])
+def test_a_client_that_is_not_there_any_more_is_given_up(started, wanted):
+    with started(f"--grpc-front={wanted}", *KEEPALIVE) as server:
+        assert front(server)[0] == wanted
+        peer = Peer(server)
+        asked = peer.until(PING)
+        peer.acknowledge(asked)
+        peer.until(PING)  # and this one is not answered
+        assert 0.2 < peer.ends_after_s() < 3
+        peer.close()
+
+
+@pytest.mark.parametrize("wanted", ["native", "grpcio"])
+def test_a_connection_without_calls_is_not_asked_unless_that_is_wanted(started, wanted):
+    with started(f"--grpc-front={wanted}", *KEEPALIVE[:2]) as server:
+        peer = Peer(server)
+        with pytest.raises(TimeoutError):
+            peer.until(PING)
+        peer.close()
+
+
+def test_a_client_that_pings_too_often_is_sent_away(started):
+    options = ["--grpc-http2-min-recv-ping-interval-without-data=60000", "--grpc-http2-max-ping-strikes=1"]
+    with started(*options) as server:
+        why = (
+            "pygrpc-native does not have --grpc-http2-min-recv-ping-interval-without-data"
+            " and --grpc-http2-max-ping-strikes"
+        )
+        assert front(server) == ("grpcio", why)
+        peer = Peer(server)
+        for _ in range(5):
+            peer.ping()
+        assert b"too_many_pings" in peer.until(GOAWAY).payload
+        peer.close()
+
+
+def test_an_old_connection_is_told_to_go_and_what_it_has_in_flight_is_answered(started):
+    with started("--grpc-max-connection-age=500", "--grpc-max-connection-age-grace=10000") as server:
+        assert front(server) == (
+            "grpcio",
+            "pygrpc-native does not have --grpc-max-connection-age and --grpc-max-connection-age-grace",
+        )
+        peer = Peer(server)
+        began = time.monotonic()
+        peer.until(GOAWAY)
+        assert 0.3 < time.monotonic() - began < 3
+        peer.close()
+        with triton.InferenceServerClient(server.grpc) as client:
+            until = time.monotonic() + 2
+            while time.monotonic() < until:  # over several connections: nobody notices
+                client.infer("double", tensors(triton, {"x": np.ones((1, 1), np.float32)}))
+
+
+def test_answers_are_packed_for_clients_that_can_unpack_them(started):
+    x = np.zeros((1, 100_000), np.float32)
+    for level, packed in (("none", False), ("low", True), ("medium", True), ("high", True)):
+        with started("--grpc-front=auto", f"--grpc-infer-response-compression-level={level}") as server:
+            assert front(server)[0] == ("grpcio" if packed else "native")
+            with Relay(server.grpc) as relay, triton.InferenceServerClient(relay.address) as client:
+                answer = client.infer("double", tensors(triton, {"x": x}))
+                assert not answer.as_numpy("y").any()
+                assert (relay.answered_bytes < 50_000) == packed
+
+
+@pytest.mark.parametrize("wanted", ["native", "grpcio"])
+def test_a_connection_is_told_how_many_calls_it_may_have_open(started, wanted):
+    with started(f"--grpc-front={wanted}", "--grpc-max-concurrent-streams=7") as server:
+        peer = Peer(server)
+        told = peer.until(SETTINGS).payload
+        pairs = dict(struct.unpack(">HI", told[at : at + 6]) for at in range(0, len(told), 6))
+        assert pairs[MAX_CONCURRENT_STREAMS] == 7
+        peer.close()
+
+
+def test_a_fast_front_that_cannot_do_what_is_asked_for_is_refused_at_the_start(started, tmp_path):
+    with (
+        pytest.raises(AssertionError, match="the server ended with 1"),
+        started("--grpc-front=native", "--grpc-max-connection-age=1000"),
+    ):
+        pass
+    assert (
+        "tercet: --grpc-front=native cannot do what --grpc-max-connection-age asks for: "
+        "leave one of them out, or take --grpc-front=grpcio"
+    ) in (tmp_path / "log").read_text()
