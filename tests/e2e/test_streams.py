@@ -201,7 +201,7 @@ async def test_a_request_of_a_stream_has_a_deadline_of_its_own(each_workshop: Se
 async def test_the_deadline_of_a_stream_takes_its_queued_work_along(each_workshop: Server, streams: Streams):
     before = executions(each_workshop)
     async with busy(each_workshop) as client:
-        async with streams(each_workshop, timeout_s=0.2) as stream:
+        async with streams(each_workshop, timeout_s=0.5) as stream:
             await stream.ask("slow", {"rounds": ROUND}, request_id="late")
             told = await stream.told()
             assert told.error is not None
