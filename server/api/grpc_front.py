@@ -93,6 +93,7 @@ class Call:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
             if served.staged:
                 self._task = front.own_task(self._through_stages(served, request))
+                served.hold(self._task)
             else:
                 self._ticket = front.route.begin(served, request, self._told)
         except Exception as error:

@@ -26,6 +26,7 @@ from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_http
+from server.wire.bounds import check_request
 from server.wire.form import ReplyForm
 
 PREFIX = "/v2/models/"
@@ -179,11 +180,12 @@ class InferDoor:
             else:
                 served = self._find(target)
                 request, write = verb.read(body, headers, served.facts.signature, target.version, arrived)
+                check_request(request, self._limits)
                 if wishes.timeout_s is not None:
                     request.deadline = min(request.deadline, arrived + wishes.timeout_s)
             if self.forwarding is not None:
                 self.forwarding.add(request, scope["headers"])
-            response = await _unless_gone(receive, self.route.infer(served, request), target.model)
+            response = await _unless_gone(receive, served, self.route.infer(served, request))
             if verb is None:
                 answer = Answer(*self.write(served, form, response, wishes.accept_encoding))
             else:
@@ -296,9 +298,12 @@ async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_htt
     await send({"type": "http.response.body", "body": body})
 
 
-async def _unless_gone(receive: Any, work: Coroutine[Any, Any, InferResponse], model: str) -> InferResponse:
+async def _unless_gone(
+    receive: Any, served: ServedVersion, work: Coroutine[Any, Any, InferResponse]
+) -> InferResponse:
     """Await the work, but drop it when the client closes its connection."""
     running = asyncio.ensure_future(work)
+    served.hold(running)
     gone = asyncio.ensure_future(receive())
     try:
         await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -306,7 +311,7 @@ async def _unless_gone(receive: Any, work: Coroutine[Any, Any, InferResponse], m
             running.cancel()
             await asyncio.wait((running,))
         if running.cancelled():
-            raise RequestCancelled(model)
+            raise RequestCancelled(served.facts.model)
         return running.result()
     finally:
         gone.cancel()

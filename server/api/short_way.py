@@ -200,6 +200,7 @@ class Exchange:
             self._served, self._request = served, request
             if served.staged:
                 self._task = self._protocol.own_task(self._through_stages(served, request))
+                served.hold(self._task)
             else:
                 self._ticket = self._route.begin(served, request, self._told)
         except Exception as error:

@@ -7,6 +7,7 @@ finish what it has, then closed. It is closed once.
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from runtimes.session import Session
 from server.domain.catalogue import VersionFacts
@@ -64,9 +65,18 @@ class ServedVersion:
         try:
             yield
         finally:
-            self._leases -= 1
-            if not self._leases:
-                self._free.set()
+            self._let_go()
+
+    def hold(self, task: "asyncio.Future[Any]") -> None:
+        """Keep the version alive until this task is over, from now on and not only once it has begun."""
+        self._leases += 1
+        self._free.clear()
+        task.add_done_callback(self._let_go)
+
+    def _let_go(self, _: object = None) -> None:
+        self._leases -= 1
+        if not self._leases:
+            self._free.set()
 
     async def retire(self, within_s: float) -> None:
         """Let the last request have its answer, then give everything back."""

@@ -8,15 +8,17 @@ are not slowed.
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import monotonic, time
 from types import TracebackType
 from typing import Self, TextIO
 
+import orjson
+
 from server.observe.logs import Lines
 
-EMPTY = '""'
 LONGEST_NAME = 255
 """Of a model or a version, as of a folder. What a caller makes up may be longer, and is cut."""
 MOST_WRITES = 200
@@ -66,40 +68,57 @@ class AccessLog:
         if self._lines.full:
             self.dropped += len(waiting)
         elif waiting:
-            epoch = time() - monotonic()
-            self._lines.write("".join([_line(epoch, *record) for record in waiting]))
+            self._lines.write(_lines(waiting, time() - monotonic()))
 
 
-def _line(
-    epoch: float,
-    arrived: float,
-    ended: float,
-    request_id: str,
-    door: str,
-    peer: str,
-    model: str,
-    version: str,
-    rows: int,
-    batch_rows: int,
-    queue_ns: int,
-    compute_ns: int,
-    status: int,
-) -> str:
-    """JSON by hand: a fifth of what json takes. What comes again and again is written once."""
-    return (
-        f'{{"event": "request", "at": "{_moment(int((epoch + ended) * 1000))}", '
-        f'"request_id": {json.dumps(request_id[:LONGEST_ID]) if request_id else EMPTY}, '
-        f"{_target(door, peer, model[:LONGEST_NAME], version[:LONGEST_NAME])}, "
-        f'"rows": {rows}, "batch_rows": {batch_rows}, '
-        f'"queue_us": {queue_ns // 1000}, "compute_us": {compute_ns // 1000}, '
-        f'"total_us": {int((ended - arrived) * 1e6)}, "status": {status}}}\n'
-    )
+BETWEEN = b'},{"event"', b'}\n{"event"'
+"""Where one object of a list ends and the next begins, and how lines have it. Within a text a quotation mark
+has a backslash before it, so this stands nowhere else."""
 
 
-@lru_cache(maxsize=4096)
-def _target(door: str, peer: str, model: str, version: str) -> str:
-    facts = {"door": door, "peer": peer, "model": model, "version": version}
-    return json.dumps(facts)[1:-1]
+def _lines(records: Sequence[Record], epoch: float) -> str:
+    """Written as one list, which is taken apart: half of what it takes to write one after the other.
+
+    `epoch` is when the monotonic clock began, in seconds since the epoch.
+    """
+    facts = [
+        {
+            "event": "request",
+            "at": _moment(int((epoch + ended) * 1000)),
+            "request_id": request_id[:LONGEST_ID],
+            "door": door,
+            "peer": peer,
+            "model": model[:LONGEST_NAME],
+            "version": version[:LONGEST_NAME],
+            "rows": rows,
+            "batch_rows": batch_rows,
+            "queue_us": queue_ns // 1000,
+            "compute_us": compute_ns // 1000,
+            "total_us": int((ended - arrived) * 1e6),
+            "status": status,
+        }
+        for (
+            arrived,
+            ended,
+            request_id,
+            door,
+            peer,
+            model,
+            version,
+            rows,
+            batch_rows,
+            queue_ns,
+            compute_ns,
+            status,
+        ) in records
+    ]
+    try:
+        text = orjson.dumps(facts)
+    except TypeError:  # half a surrogate pair, out of a path that is no UTF-8
+        text = b"\xff"
+    if text.isascii():
+        return text[1:-1].replace(*BETWEEN).decode() + "\n"
+    return "".join([json.dumps(each) + "\n" for each in facts])  # some readers end lines at U+2028, too
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from typing import Any
 from protos import inference_pb2 as pb
 from server.domain.errors import InvalidRequest, RequestTooLarge
 from server.domain.limits import MOST_DIMENSIONS, OPTIONS, Limits, beyond, check_name
+from server.domain.request import InferRequest
 from server.wire.values import shape_of
 
 REQUEST = "the request"
@@ -45,6 +46,12 @@ def _check_tensor_of_document(tensor: dict[str, Any], kind: str, limits: Limits)
         _check_shape(shape, what, limits)
     if "parameters" in tensor:
         _check_parameters(tensor["parameters"], what, limits)
+
+
+def check_request(request: InferRequest, limits: Limits) -> None:
+    """A request that came as plain JSON, once it is read. Raises `InvalidRequest`, naming the option."""
+    _check_id(request.id, limits)
+    _check_named(request.parameters, REQUEST, limits)
 
 
 def check_message(message: pb.ModelInferRequest, limits: Limits) -> None:

@@ -21,6 +21,7 @@ from server.wire import parameters, raw
 from server.wire.classification import NO_LABELS, Labels
 from server.wire.form import AS_BYTES, ReplyForm, form_of
 from server.wire.outputs import named, outputs_of
+from server.wire.varint import varint
 
 _CONTENTS: Mapping[str, str] = {
     "BOOL": "bool_contents",
@@ -177,7 +178,7 @@ def encode(response: InferResponse, form: ReplyForm, labels: Labels = NO_LABELS)
     for name, array in outputs_of(response, form, labels).items():
         heads.append((name, named(response, name, array), array.shape))
         content = raw.encode(array)
-        parts += (_RAW_OUTPUT_CONTENTS, _varint(len(content)), content)
+        parts += (_RAW_OUTPUT_CONTENTS, varint(len(content)), content)
     parts[0] = _head(response.model, response.version, tuple(heads))
     if response.id or response.parameters:
         parts.append(_own(response).SerializeToString())
@@ -215,14 +216,3 @@ def _own(response: InferResponse) -> pb.ModelInferResponse:
         else:
             parameter.uint64_param = value
     return message
-
-
-@lru_cache(maxsize=1024)
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set on all but the last."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from protos import inference_pb2 as pb
 from server.domain.request import Parameters
+from server.wire.varint import varint
 
 FINAL = "triton_final_response"
 _INFER_RESPONSE = bytes([2 << 3 | 2])
@@ -21,7 +22,7 @@ def last(parameters: Parameters) -> Mapping[str, bool | int | float | str]:
 
 def answer(content: bytes) -> bytes:
     """Wrap a serialized `ModelInferResponse`."""
-    return b"".join((_INFER_RESPONSE, _varint(len(content)), content))
+    return b"".join((_INFER_RESPONSE, varint(len(content)), content))
 
 
 def refusal(sentence: str, request: pb.ModelInferRequest) -> bytes:
@@ -33,13 +34,3 @@ def refusal(sentence: str, request: pb.ModelInferRequest) -> bytes:
     response.model_version = request.model_version
     response.parameters[FINAL].bool_param = True
     return message.SerializeToString()
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set on all but the last."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)

@@ -67,6 +67,7 @@ def counted(report: str, what: str) -> int:
         ("http", ["-m", "iris", *JSON, "-b", "4"]),
         ("grpc", ["-m", "iris", "-b", "4", "--shape", "measurements:4"]),
         ("grpc", ["-m", "iris", "-a"]),
+        ("grpc", ["-m", "iris", "-a", "--streaming"]),
         ("http", ["-m", "diabetes", "-b", "4", *JSON]),
         ("grpc", ["-m", "diabetes", "--grpc-compression-algorithm", "gzip"]),
     ],

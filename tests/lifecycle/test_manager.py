@@ -464,6 +464,25 @@ async def test_a_version_that_was_swapped_answers_those_who_found_it_before(shel
         assert await at.answer() == 20
 
 
+async def test_a_version_waits_for_a_task_that_holds_it_though_it_has_not_begun_yet(shelf):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, plus(10))))
+        found = at.manager.table.find("m", "")
+        goes = asyncio.Event()
+
+        async def later() -> list[list[float]]:
+            await goes.wait()
+            told = asyncio.get_running_loop().create_future()
+            found.batcher.submit(Ticket({"x": np.zeros((1, 2), np.float32)}, 1, told.set_result))
+            return (await asyncio.wait_for(told, 10)).outputs["y"].tolist()
+
+        task = asyncio.create_task(later())
+        found.hold(task)
+        await at.apply(shelf.offer(shelf.put(1, plus(20))))
+        goes.set()
+        assert await task == [[10, 10]]
+
+
 # A configuration that is broken, a name that two repositories have.
 
 
