@@ -11,23 +11,19 @@ Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from http import HTTPStatus
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes, target_of, wishes_of
-from server.api.reply import JSON, Headers
+from server.api.exchange import Exchange, head_of
+from server.api.heads import Heads, Targets
+from server.api.infer_door import InferDoor, wishes_of
+from server.api.reply import JSON
 from server.domain.errors import InvalidRequest
-from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.version import ServedVersion
-from server.scheduling.ticket import Ticket
-from server.stages.route import respond
 from server.wire.codes import error_body
 from server.wire.infer_http import Chunk
 
@@ -38,18 +34,8 @@ READ_HERE = frozenset(
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
 """Headers, and words of the header Connection, by which a client offers another protocol."""
 
-CLOSE = (b"connection", b"close")
-REMEMBERED_URLS = 4096
-LONGEST_REMEMBERED_URL = 512
-"""Anybody may send URLs, so they are kept neither in any number nor at any length."""
-KNOWN_HEADS = 1024
-LONGEST_KNOWN_HEAD = 1024
 AT_ONCE_BYTES = 65_536
 """Up to this size an answer is joined and written in one piece; a larger one is written as it lies."""
-
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,213 +59,6 @@ class ConnectionLimits:
 
 SHORTEST_HEADER = 4
 """Bytes: a name, a colon, and the end of the line."""
-
-
-class Targets:
-    """What the URLs name that have been asked for, read once each.
-
-    `longest_name` is how many characters a model's name may have: one with more goes the long way, which
-    refuses it.
-    """
-
-    def __init__(self, *, longest_name: int) -> None:
-        self._longest_name = longest_name
-        self._known: dict[bytes, Target | None] = {}
-
-    def find(self, url: bytes) -> Target | None:
-        """The target of an infer URL; None for any other, and for one that needs unquoting."""
-        try:
-            return self._known[url]
-        except KeyError:
-            target = None
-            if b"%" not in url and b"?" not in url and url.isascii():
-                target = target_of(url.decode())
-            if target is not None and (target.verb != "infer" or len(target.model) > self._longest_name):
-                target = None
-            if len(url) <= LONGEST_REMEMBERED_URL:
-                if len(self._known) >= REMEMBERED_URLS:
-                    self._known.clear()
-                self._known[url] = target
-            return target
-
-
-class Head(NamedTuple):
-    """What one head says; `size` is of the body, in bytes."""
-
-    target: Target
-    wishes: Wishes
-    size: int
-
-
-class Heads:
-    """Heads of plain requests that have come before, byte for byte: they need no parser.
-
-    A client sends the same head with other bodies behind it, again and again. Only a head that lay
-    whole in one read, with its whole body and nothing else, is kept: so it ends where the parser
-    saw it end, and the same bytes can only mean the same.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, Head] = {}
-
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and the body, if `data` is one whole request with a known head."""
-        end = data.find(b"\r\n\r\n", 0, LONGEST_KNOWN_HEAD) + 4
-        head = self._known.get(data[:end])
-        if head is not None and len(data) == end + head.size:
-            return head, data[end:]
-        return None
-
-    def keep(self, data: bytes, target: Target, wishes: Wishes, size: int) -> None:
-        """`data` began with a plain request that leaves the connection open."""
-        end = data.find(b"\r\n\r\n", 0, LONGEST_KNOWN_HEAD) + 4
-        if end > 3 and len(data) == end + size:
-            if len(self._known) >= KNOWN_HEADS:
-                self._known.clear()
-            self._known[data[:end]] = Head(target, wishes, size)
-
-
-class _Unheard:
-    """What uvicorn wakes when a client leaves; here nobody sleeps."""
-
-    def set(self) -> None:
-        pass
-
-
-class Exchange:
-    """The request that a connection has on the short way, and its answer: one object for all, in turn.
-
-    Uvicorn sees it as the connection's cycle: `response_complete`, `disconnected`, `keep_alive` and
-    `message_event` are its words.
-    """
-
-    __slots__ = (
-        "_arrived",
-        "_door",
-        "_form",
-        "_protocol",
-        "_request",
-        "_route",
-        "_served",
-        "_task",
-        "_ticket",
-        "_wishes",
-        "disconnected",
-        "keep_alive",
-        "message_event",
-        "response_complete",
-        "target",
-    )
-
-    def __init__(self, protocol: "ShortWay", door: InferDoor) -> None:
-        self._protocol = protocol
-        self._door = door
-        self._route = door.route
-        self._served: ServedVersion | None = None
-        self._request: InferRequest | None = None
-        self._ticket: Ticket | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.message_event = _Unheard()
-        self.response_complete = True
-        self.disconnected = False
-        self.keep_alive = True
-
-    def open(self, target: Target, keep_alive: bool, now: float) -> None:
-        """The head of a request is there."""
-        self.target = target
-        self._arrived = now
-        self.keep_alive = keep_alive
-        self.response_complete = False
-
-    def start(self, wishes: Wishes, body: bytes, now: float) -> None:
-        """The whole request is there. Never raises: a refusal is an answer."""
-        self._arrived = now
-        self._wishes = wishes
-        try:
-            served, request, self._form = self._door.read(self.target, wishes, body, now)
-            self._served, self._request = served, request
-            if served.staged:
-                self._task = self._protocol.own_task(self._through_stages(served, request))
-                served.hold(self._task)
-            else:
-                self._ticket = self._route.begin(served, request, self._told)
-        except Exception as error:
-            self.refuse(error)
-
-    def abandon(self) -> None:
-        """The client left: its queued work goes along."""
-        self.disconnected = True
-        if self._task is not None:
-            self._task.cancel()
-        elif self._ticket is not None and self._served is not None:
-            self._route.leave(self._served, self._ticket)
-
-    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
-        try:
-            response = await self._route.infer(served, request)
-        except asyncio.CancelledError:
-            self._finish(None, CLIENT_GONE)
-            raise
-        except Exception as error:
-            self.refuse(error)
-        else:
-            self._answer(served, response)
-
-    def _told(self, ticket: Ticket) -> None:
-        """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
-        served, request = self._served, self._request
-        assert served is not None
-        assert request is not None
-        if ticket.outputs is None:
-            assert ticket.error is not None
-            self.refuse(ticket.error)
-        else:
-            self._answer(served, respond(served, request, ticket, ticket.outputs))
-
-    def _answer(self, served: ServedVersion, response: InferResponse) -> None:
-        if self.disconnected:
-            self._finish(None, CLIENT_GONE)
-            return
-        try:
-            pieces, size, length, encoding = self._door.write(
-                served, self._form, response, self._wishes.accept_encoding
-            )
-        except Exception as error:
-            self.refuse(error)
-            return
-        self._protocol.reply(_good_head(size, length, encoding, self.keep_alive), pieces, size)
-        self._finish(response, 200)
-
-    def refuse(self, error: Exception) -> None:
-        """Answer with what went wrong."""
-        if self.disconnected:
-            self._finish(None, CLIENT_GONE)
-            return
-        status, headers, text = self._door.refuse(error, self._request)
-        if CLOSE in headers:
-            self.keep_alive = False
-            headers.remove(CLOSE)
-        self._protocol.reply(_head(status, headers, self.keep_alive), [text], len(text))
-        self._finish(None, status)
-
-    def _finish(self, response: InferResponse | None, status: int) -> None:
-        self.response_complete = True
-        served, request = self._served, self._request
-        self._served = self._request = self._ticket = self._task = None
-        self._door.note(self.target, self._protocol.peer, served, request, response, self._arrived, status)
-        if not self.disconnected:
-            self._protocol.answered(self.keep_alive)
-
-
-def _head(status: int, headers: Headers, keep_alive: bool) -> bytes:
-    lines = [STATUS_LINES[status], *(b"%b: %b\r\n" % header for header in headers)]
-    return b"".join(lines) + (b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-
-
-@lru_cache(maxsize=1024)
-def _good_head(size: int, json_length: int | None, encoding: bytes, keep_alive: bool) -> bytes:
-    """The head of a good answer: written once for answers of one size."""
-    return _head(200, Answer([], size, json_length, encoding).headers(), keep_alive)
 
 
 class LastWords:
@@ -616,7 +395,7 @@ class ShortWay(HttpToolsProtocol):
         def say() -> None:
             body = error_body(sentence)
             headers = [JSON, (b"content-length", b"%d" % len(body))]
-            self.reply(_head(status, headers, keep_alive=False), [body], len(body))
+            self.reply(head_of(status, headers, keep_alive=False), [body], len(body))
             self.transport.close()
 
         newest = self.cycle

@@ -23,7 +23,7 @@ def lines(server: Server) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for line in server.log.splitlines()
-        if line.startswith('{"event": "request"') and line.endswith("}")
+        if line.startswith('{"event":"request"') and line.endswith("}")
     ]
 
 

@@ -1,0 +1,289 @@
+"""The doors of one process: each is made of the options that concern it, and served by a task of its own."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import structlog
+
+from server.api.forwarding import HeaderForwarding
+from server.api.grpc_door import GrpcDoor
+from server.api.grpc_health import HealthDoor
+from server.api.grpc_server import grpcio_server
+from server.api.grpc_stream import InferStreams
+from server.api.grpc_transport import Transport
+from server.api.heads import Heads, Targets
+from server.api.http_server import bind, serve_http
+from server.api.infer_door import InferDoor
+from server.api.metrics_door import MetricsDoor
+from server.api.reply import Table
+from server.api.rest import HttpDoor, rest_app
+from server.api.short_way import ConnectionLimits, ShortWay
+from server.app.grpc_choice import choose, needs_grpcio
+from server.app.orders import Orders
+from server.domain.health import Health
+from server.domain.limits import Limits
+from server.domain.phase import Station
+from server.lifecycle.manager import Manager
+from server.observe.access import AccessLog
+from server.observe.logs import ProcessLog
+from server.observe.metrics import MachineCollector, Measured, ProcessCollector, TallyCollector, registry
+from server.settings import Settings
+from server.stages.route import Route
+from server.wire.codes import CODES, TRITON_CODES
+
+log = structlog.get_logger(__name__)
+
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "logging",
+)
+"""Of the protocol's extensions, those that are on."""
+
+
+def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket]:
+    """The sockets of the doors that are open. Raises `PortTaken`."""
+    metrics_address = settings.metrics_address or settings.http_address
+    wanted = {
+        "http": (settings.allow_http, settings.http_address, settings.http_port),
+        "grpc": (settings.allow_grpc, settings.grpc_address, settings.grpc_port),
+        "metrics": (settings.allow_metrics, metrics_address, settings.metrics_port),
+    }
+    listeners = {}
+    for door, (is_open, address, port) in wanted.items():
+        if is_open:
+            listeners[door] = bind(address, port)
+            parts.callback(listeners[door].close)
+    return listeners
+
+
+class Doors:
+    """HTTP, gRPC and metrics, over one process's parts. They finish and close once `closing` is set."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        station: Station,
+        closing: asyncio.Event,
+        manager: Manager,
+        orders: Orders,
+        process_log: ProcessLog,
+    ) -> None:
+        self._settings = settings
+        self._station = station
+        self._closing = closing
+        self._manager = manager
+        self._orders = orders
+        self._log = process_log
+
+    def open(
+        self,
+        tasks: asyncio.TaskGroup,
+        listeners: dict[str, socket.socket],
+        route: Route,
+        access: AccessLog | None,
+    ) -> None:
+        """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
+        settings = self._settings
+        codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        manager, orders = self._manager, self._orders
+        health = Health(self._station, lambda: manager.ready(settings.strict_readiness))
+        limits = self._limits()
+        about: dict[str, Any] = {
+            "name": settings.id,
+            "version": installed_version("tercet"),
+            "extensions": EXTENSIONS,
+            "log": self._log,
+            "codes": codes,
+        }
+        if "http" in listeners:
+            limit = settings.http_max_input_size
+            infer = InferDoor(
+                route,
+                self._station,
+                access,
+                codes=codes,
+                max_body_bytes=limit,
+                limits=limits,
+                forwarding=_forwarding(settings.http_header_forward_pattern),
+            )
+            rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
+            targets = Targets(longest_name=limits.name_length)
+            short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
+            app = HttpDoor(infer, rest, codes=codes, limits=limits)
+            tasks.create_task(self._http(app, short_way, listeners["http"]), name="HTTP door")
+        if "metrics" in listeners:
+            shown = registry(
+                (
+                    TallyCollector(lambda: _measured(manager)),
+                    ProcessCollector(lambda: access.dropped if access else 0),
+                    *([MachineCollector()] if settings.allow_cpu_metrics else []),
+                )
+            )
+            tasks.create_task(
+                self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
+            )
+        if "grpc" in listeners:
+            forwarding = _forwarding(settings.grpc_header_forward_pattern)
+            streams = InferStreams(
+                route,
+                self._station,
+                access,
+                self._closing,
+                codes=codes,
+                max_streams=settings.grpc_max_infer_streams,
+                max_requests=settings.grpc_max_stream_requests,
+                unread_s=settings.grpc_stream_unread_secs,
+                limits=limits,
+                forwarding=forwarding,
+            )
+            door = GrpcDoor(
+                route,
+                manager,
+                orders,
+                health,
+                self._station,
+                access,
+                stream_infer=streams.answer,
+                limits=limits,
+                forwarding=forwarding,
+                **about,
+            )
+            watched = HealthDoor(health, self._closing)
+            transport = self._transport()
+            front = self._grpc_front(route, access, codes, transport, limits, forwarding)
+            tasks.create_task(
+                self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
+                name="gRPC door",
+            )
+
+    def _limits(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            name_length=settings.max_name_length,
+            id_length=settings.max_request_id_length,
+            string_length=settings.max_string_parameter_length,
+            parameters=settings.max_request_parameters,
+            tensors=settings.max_request_tensors,
+            elements=settings.max_tensor_elements,
+            json_depth=settings.http_max_json_depth,
+        )
+
+    def _connection_limits(self) -> ConnectionLimits:
+        settings = self._settings
+        return ConnectionLimits(
+            head_bytes=settings.http_max_header_bytes,
+            headers=settings.http_max_headers,
+            chunks=settings.http_max_chunks,
+            connections=settings.http_max_connections,
+            request_s=settings.http_request_timeout_secs,
+        )
+
+    def _grpc_front(
+        self,
+        route: Route,
+        access: AccessLog | None,
+        codes: Table,
+        transport: Transport,
+        limits: Limits,
+        forwarding: HeaderForwarding | None,
+    ) -> Any:
+        """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
+        try:
+            from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
+
+            installed = True
+        except ImportError:
+            installed = False
+        chosen = choose(
+            self._settings.grpc_front, installed=installed, need_grpcio=needs_grpcio(self._settings)
+        )
+        log.info("grpc_front", front=chosen.front, why=chosen.why)
+        if chosen.front == "grpcio":
+            return None
+        return InferFront(
+            route,
+            self._station,
+            access,
+            codes=codes,
+            transport=transport,
+            max_message_bytes=self._settings.grpc_max_message_bytes,
+            max_in_flight=self._settings.grpc_max_in_flight,
+            limits=limits,
+            forwarding=forwarding,
+        )
+
+    def _transport(self) -> Transport:
+        settings = self._settings
+        return Transport(
+            max_concurrent_streams=settings.grpc_max_concurrent_streams,
+            keepalive_time_ms=settings.grpc_keepalive_time,
+            keepalive_timeout_ms=settings.grpc_keepalive_timeout,
+            keepalive_without_calls=settings.grpc_keepalive_permit_without_calls,
+            max_pings_without_data=settings.grpc_http2_max_pings_without_data,
+            min_ping_interval_ms=settings.grpc_http2_min_recv_ping_interval_without_data,
+            max_ping_strikes=settings.grpc_http2_max_ping_strikes,
+            max_age_ms=settings.grpc_max_connection_age,
+            max_age_grace_ms=settings.grpc_max_connection_age_grace,
+            compression=settings.grpc_infer_response_compression_level,
+        )
+
+    async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
+        await serve_http(
+            app,
+            protocol,
+            listener,
+            self._closing,
+            keep_alive_s=self._settings.http_keep_alive_secs,
+            finish_within_s=self._settings.exit_timeout_secs,
+        )
+
+    async def _grpc(
+        self,
+        door: GrpcDoor,
+        streams: InferStreams,
+        front: Any,
+        health: HealthDoor,
+        transport: Transport,
+        listener: socket.socket,
+    ) -> None:
+        """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
+        host, port = listener.getsockname()[:2]
+        listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        limits = {"finish_within_s": self._settings.exit_timeout_secs}
+        largest = self._settings.grpc_max_message_bytes
+
+        @asynccontextmanager
+        async def behind(where: str) -> AsyncIterator[None]:
+            async with grpcio_server(door, health, where, None, max_message_bytes=largest, **limits):
+                yield
+            await streams.passed_on()
+
+        if front is not None:
+            await front.serve(address, behind, self._closing, **limits)
+        else:
+            async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
+                await self._closing.wait()
+
+
+def _forwarding(pattern: str) -> HeaderForwarding | None:
+    return HeaderForwarding(pattern) if pattern else None
+
+
+def _measured(manager: Manager) -> Sequence[Measured]:
+    return [
+        Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
+        for facts in manager.all_facts()
+    ]
