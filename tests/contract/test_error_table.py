@@ -244,7 +244,7 @@ async def test_a_caller_who_leaves_is_cancelled(strained: Server, strained_asker
             await until(lambda: waiting(strained) == 2)
         await until(lambda: waiting(strained) == 1)
     assert call.code() is StatusCode.CANCELLED
-    await until(lambda: '"status": 499}' in strained.log and '"status": 1}' in strained.log)
+    await until(lambda: '"status":499}' in strained.log and '"status":1}' in strained.log)
 
 
 SLOW_TO_LOAD = "import time\n\ntime.sleep(2)\n\n\ndef preprocess(inputs):\n    return inputs\n"

@@ -182,7 +182,7 @@ def test_the_access_line_of_an_id_without_end_ends(strict_asker: Asker, strict: 
     message = GOOD.over_grpc(RAW)
     message.id = "i" * 500_000
     assert strict_asker.call("ModelInfer", message.SerializeToString()).status is INVALID.grpc
-    strict.until(lambda: '"request_id": "iiii' in strict.log)
+    strict.until(lambda: '"request_id":"iiii' in strict.log)
     assert "i" * 2000 not in strict.log
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.api import grpc_front
-from server.app import process
+from server.app import doors, process
 from server.cli import main
 from server.repository.scanner import Scan, Scanner
 
@@ -35,7 +35,7 @@ def repository(harm: Path) -> None:
 
 def http(harm: Path, door: str = "HttpDoor") -> None:
     """The door's server fails, as uvicorn does where its socket is lost."""
-    serve: Callable[..., Any] = process.serve_http
+    serve: Callable[..., Any] = doors.serve_http
 
     async def until_harmed() -> None:
         while not harm.exists():  # noqa: ASYNC110, ASYNC240  (nobody tells, and it takes microseconds)
@@ -48,7 +48,7 @@ def http(harm: Path, door: str = "HttpDoor") -> None:
             if type(app).__name__ == door:
                 tasks.create_task(until_harmed())
 
-    process.serve_http = serve_until_harmed
+    doors.serve_http = serve_until_harmed
 
 
 def metrics(harm: Path) -> None:
