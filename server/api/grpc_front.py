@@ -100,8 +100,14 @@ class Call:
             self.fail(error)
 
     def _read_known(self, payload: bytes, beginning: bytes, model: str, version: str) -> bool:
-        """Read a message that began like one before; False if the version that serves now has not seen it."""
-        self._served = served = self._front.route.find(model, version)
+        """Read a message that began like one before.
+
+        False if no version serves it now, or one that has not seen it: then it is to be parsed.
+        """
+        try:
+            self._served = served = self._front.route.find(model, version)
+        except ServingError:
+            return False
         read = find_message(payload, beginning, version, served.facts.signature, self._arrived)
         if read is None:
             return False

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as grpc
+from tritonclient.utils import InferenceServerException
 
-from tests.e2e_lifecycle.asking import answer, asked
+from tests.e2e_lifecycle.asking import answer, asked, events
 from tests.e2e_lifecycle.held import PREPROCESS, SETUP, Gate, over_grpc, over_http
 from tests.e2e_lifecycle.repository import Repository
+from tests.lifecycle.shelf import plus
 from tests.server_process import Server, running
 
 EXPLICIT = ("--model-control-mode=explicit", "--access-log=false")
@@ -50,6 +54,30 @@ def test_requests_in_flight_are_answered_and_then_the_model_is_gone(repository, 
         assert [each.result() for each in asking] == [1, 1]
         server.until(lambda: server.index()["held", "1"] == ("UNAVAILABLE", "unloaded"))
         assert server.ready(), "a model that is unloaded on purpose leaves the server ready"
+
+
+def test_what_was_remembered_of_a_model_goes_with_it_and_its_refusals_still_name_it(repository, tmp_path):
+    repository.write("one", 1, plus(1))
+    zero = grpc.InferInput("x", [1, 2], "FP32")
+    zero.set_data_from_numpy(np.zeros((1, 2), np.float32))
+    options = ["--model-control-mode=explicit", "--load-model=*", "--log-format=json"]
+    with (
+        running(tmp_path / "log", repository.path, options=options) as server,
+        grpc.InferenceServerClient(server.grpc) as client,
+    ):
+        for _ in range(3):  # known by how it begins from the second time on
+            assert client.infer("one", [zero]).as_numpy("y").tolist() == [[1, 1]]
+        assert [answer(server, "one") for _ in range(3)] == [1, 1, 1]
+        unload(server, "one")
+        with pytest.raises(InferenceServerException, match="no available versions"):
+            client.infer("one", [zero])
+        assert asked(server, "one").status_code == 404
+        server.until(lambda: events(server, "request", model="one", door="grpc", status=5))
+        server.until(lambda: events(server, "request", model="one", door="http", status=404))
+        repository.write("one", 1, plus(2))
+        assert server.client.post("/v2/repository/models/one/load").status_code == 200
+        assert client.infer("one", [zero]).as_numpy("y").tolist() == [[2, 2]]
+        assert answer(server, "one") == 2
 
 
 def test_a_model_can_be_loaded_again_while_its_last_requests_are_still_in_flight(repository, gate, tmp_path):
