@@ -8,8 +8,9 @@ busy machine would send every short run to a thread, where it waits for the inte
 Estimates follow a shorter time at once and a longer one slowly. Sizes between two powers of two share one.
 """
 
-IN_PLACE_NS = 150_000
-"""A run that computes for less blocks the loop for less than two hand-overs between threads cost."""
+IN_PLACE_NS = 250_000
+"""A run that computes for less costs the loop no more than two hand-overs between busy threads do, which wait
+for the interpreter besides."""
 
 SLOWER = 0.05
 """How far one longer run moves the estimate: some fifty of them, and it is believed."""

@@ -210,6 +210,8 @@ def encode(
     if not texts:
         head = pieces[0]
         return (len(head), [head, *buffers]) if buffers else (None, [head])
+    if len(texts) == 1 and not buffers:  # as most answers are
+        return None, [pieces[0], texts[0], pieces[1]]
     chunks: list[Chunk] = [pieces[0]]
     for index, text in enumerate(texts, start=1):
         chunks += (text, pieces[index])
