@@ -8,8 +8,9 @@ same bytes can only mean the same another time: no id, no classes, no parameters
 import re
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -29,16 +30,21 @@ MOST = 256
 Read = tuple[InferRequest, ReplyForm]
 
 
-class Known(NamedTuple):
-    """What every request of one layout has in common.
-
-    name, shape, dtype   of each tensor
-    """
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What every request of one layout has in common; `tensors` has name, shape and dtype of each."""
 
     tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]
     rows: int
     outputs: tuple[str, ...]
     form: ReplyForm
+
+    def request(self, inputs: dict[str, Array], model: str, version: str, now: float) -> Read:
+        """One more of them, with these inputs."""
+        return (
+            InferRequest(model, version, inputs, "", self.outputs, NO_PARAMETERS, FOREVER, 0, now, self.rows),
+            self.form,
+        )
 
 
 def known_of(request: InferRequest, form: ReplyForm, signature: Signature) -> Known | None:
@@ -68,7 +74,7 @@ def keep(signature: Signature, text: bytes, layout: Any) -> None:
 class BinaryLayout:
     """The tensors lie behind the text, one after the other."""
 
-    __slots__ = ("_form", "_outputs", "_rows", "_tensors", "size")
+    __slots__ = ("_tensors", "known", "size")
 
     def __init__(self, known: Known) -> None:
         tensors = []
@@ -77,20 +83,15 @@ class BinaryLayout:
             tensors.append((name, shape, dtype, at))
             at += prod(shape) * dtype.itemsize
         self._tensors = tuple(tensors)
-        self._rows, self._outputs, self._form = known.rows, known.outputs, known.form
+        self.known = known
         self.size = at
 
-    def request(self, body: bytes, offset: int, model: str, version: str, now: float) -> Read:
+    def inputs(self, body: bytes, offset: int) -> dict[str, Array]:
         """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
         views: dict[str, Array] = {}
         for name, shape, dtype, at in self._tensors:
             views[name] = np.ndarray(shape, dtype, body, offset + at)
-        return (
-            InferRequest(
-                model, version, views, "", self._outputs, NO_PARAMETERS, FOREVER, 0, now, self._rows
-            ),
-            self._form,
-        )
+        return views
 
 
 def find_binary(
@@ -99,7 +100,8 @@ def find_binary(
     """A request whose JSON is known; None for any other."""
     layout = signature.remembered.get(body[:header_length])
     if type(layout) is BinaryLayout and header_length + layout.size == len(body):
-        return layout.request(body, header_length, signature.model, version, now)
+        inputs = layout.inputs(body, header_length)
+        return layout.known.request(inputs, signature.model, version, now)
     return None
 
 
@@ -118,15 +120,15 @@ _CODES: Mapping[str, str] = {"float32": "f", "float64": "d"} | {
 class JsonLayout:
     """One tensor, whose elements stand between the text that it is known by and `tail`."""
 
-    __slots__ = ("_dtype", "_elements", "_form", "_name", "_outputs", "_rows", "_shape", "tail")
+    __slots__ = ("_dtype", "_elements", "_name", "_shape", "known", "tail")
 
     def __init__(self, known: Known, tail: bytes) -> None:
         ((self._name, self._shape, self._dtype),) = known.tensors
-        self._rows, self._outputs, self._form = known.rows, known.outputs, known.form
+        self.known = known
         self._elements = struct.Struct(f"<{prod(self._shape)}{_CODES[self._dtype.name]}")
         self.tail = tail
 
-    def array(self, text: bytes) -> Array | None:
+    def inputs(self, text: bytes) -> dict[str, Array] | None:
         """A flat JSON list as the tensor; None for anything else, which is to be read with more care.
 
         struct checks while it converts: the count, the range, and no text, list or null among the
@@ -138,16 +140,7 @@ class JsonLayout:
             packed = self._elements.pack(*orjson.loads(text))
         except (orjson.JSONDecodeError, struct.error, OverflowError, TypeError):
             return None
-        return np.ndarray(self._shape, self._dtype, packed)
-
-    def request(self, array: Array, model: str, version: str, now: float) -> Read:
-        inputs = {self._name: array}
-        return (
-            InferRequest(
-                model, version, inputs, "", self._outputs, NO_PARAMETERS, FOREVER, 0, now, self._rows
-            ),
-            self._form,
-        )
+        return {self._name: np.ndarray(self._shape, self._dtype, packed)}
 
 
 def find_json(body: bytes, signature: Signature, version: str, now: float) -> Read | None:
@@ -155,9 +148,9 @@ def find_json(body: bytes, signature: Signature, version: str, now: float) -> Re
     at = body.find(_ELEMENTS, 0, LONGEST) + len(_ELEMENTS)
     layout = signature.remembered.get(body[:at])
     if type(layout) is JsonLayout and body.endswith(layout.tail):
-        array = layout.array(body[at : len(body) - len(layout.tail)])
-        if array is not None:
-            return layout.request(array, signature.model, version, now)
+        inputs = layout.inputs(body[at : len(body) - len(layout.tail)])
+        if inputs is not None:
+            return layout.known.request(inputs, signature.model, version, now)
     return None
 
 

@@ -68,7 +68,8 @@ def find_message(
     """A message whose beginning is known to this version of its model; None if it is not."""
     layout = signature.remembered.get(beginning)
     if type(layout) is BinaryLayout and len(beginning) + layout.size == len(wire):
-        return layout.request(wire, len(beginning), signature.model, version, now)
+        inputs = layout.inputs(wire, len(beginning))
+        return layout.known.request(inputs, signature.model, version, now)
     return None
 
 
