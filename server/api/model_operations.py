@@ -35,8 +35,9 @@ def model_operations(facts: VersionFacts) -> Iterator[tuple[str, Json]]:
     row = _first_row(facts, golden) if golden else plain_schema.row_example(facts.signature)
     yield f"/v2/models/{name}/predict", {"post": _predict(facts, row)}
     yield f"/v2/models/{name}/infer", {"post": _infer(facts, golden)}
-    yield f"/v2/models/{name}/generate", {"post": _generate(facts, row)}
-    yield f"/v2/models/{name}/generate_stream", {"post": _generate_stream(facts, row)}
+    generated = as_json(plain_schema.generate_answer_schema(facts.signature))
+    yield f"/v2/models/{name}/generate", {"post": _generate(facts, row, generated)}
+    yield f"/v2/models/{name}/generate_stream", {"post": _generate(facts, row, EVENTS, ", for events")}
     yield f"/v1/models/{name}:predict", {"post": _v1(facts, row)}
 
 
@@ -66,22 +67,11 @@ def _infer(facts: VersionFacts, golden: GoldenExample | None) -> Json:
     )
 
 
-def _generate(facts: VersionFacts, row: Any) -> Json:
+def _generate(facts: VersionFacts, row: Any, good: Json, how: str = "") -> Json:
     return operation(
         facts.model,
-        f"Ask {facts.model} by Triton's generate extension",
-        as_json(plain_schema.generate_answer_schema(facts.signature)),
-        INFERENCE,
-        parameters=[TIMEOUT],
-        body=as_json(plain_schema.generate_request_schema(facts.signature), row),
-    )
-
-
-def _generate_stream(facts: VersionFacts, row: Any) -> Json:
-    return operation(
-        facts.model,
-        f"Ask {facts.model} by Triton's generate extension, for events",
-        EVENTS,
+        f"Ask {facts.model} by Triton's generate extension{how}",
+        good,
         INFERENCE,
         parameters=[TIMEOUT],
         body=as_json(plain_schema.generate_request_schema(facts.signature), row),
