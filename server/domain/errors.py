@@ -61,15 +61,30 @@ class RegionUnknown(ServingError):
 
 
 class QueueFull(ServingError):
-    """As many requests wait as may wait. `retry_after_s` is when a place is likely to be free."""
+    """As many requests wait as may wait. `retry_after_s` is when a place is likely to be free.
 
-    def __init__(self, model: str, waiting: int, retry_after_s: float) -> None:
+    `why` is the rest of the sentence where it is not their number that is the limit.
+    """
+
+    def __init__(self, model: str, waiting: int, retry_after_s: float, why: str = "") -> None:
         super().__init__(
-            f"Exceeds maximum queue size: model '{model}' already has {waiting} requests waiting"
+            f"Exceeds maximum queue size: model '{model}' already has {waiting} requests waiting{why}"
         )
         self.model = model
         self.waiting = waiting
         self.retry_after_s = retry_after_s
+
+
+class TooLate(ServingError):
+    """A request that cannot be answered within its model's latency target, as far as anybody can tell."""
+
+    def __init__(self, model: str, expected_s: float, target_s: float) -> None:
+        super().__init__(
+            f"Exceeds maximum queue size: model '{model}' would answer in {expected_s * 1e3:.0f} ms, "
+            f"and its latency target is {target_s * 1e3:g} ms"
+        )
+        self.model = model
+        self.retry_after_s = max(0.0, expected_s - target_s)
 
 
 class ServerBusy(ServingError):

@@ -22,8 +22,9 @@ Work = tuple[Callable[[], None], Callable[[], None]]
 class Instance:
     """A slot of the batcher. `start` is called on the event loop, one run at a time."""
 
-    def __init__(self, name: str, session: Session, config: ModelConfig) -> None:
+    def __init__(self, name: str, device: str, session: Session, config: ModelConfig) -> None:
         self._name = name
+        self.device = device
         self._session = session
         self._outputs = tuple(tensor.name for tensor in config.outputs)
         self._into = _reshapes(config.inputs)

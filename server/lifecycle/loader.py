@@ -17,7 +17,7 @@ from runtimes.opening import open_session, platform_of
 from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
 from server.domain.catalogue import VersionFacts
-from server.domain.configuration import InstanceGroup, ModelConfig, Platform, TimeoutAction
+from server.domain.configuration import InstanceGroup, ModelConfig, Platform
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
@@ -26,10 +26,11 @@ from server.lifecycle.completion import complete
 from server.lifecycle.instance import Instance
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
+from server.lifecycle.planning import plan_of
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
-from server.scheduling.rule import BatchRule
+from server.scheduling.turns import Turns
 from server.wire import golden
 
 
@@ -53,11 +54,21 @@ class Loaded:
 
 
 class Loader:
-    """Makes versions. `cpu_budget` is in threads, for all models together."""
+    """Makes versions. `cpu_budget` is in threads, for all models together; they share `turns`."""
 
-    def __init__(self, *, cpu_budget: int, max_queue_size: int, auto_complete: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        cpu_budget: int,
+        max_queue_size: int,
+        max_queue_bytes: int = 2**28,
+        turns: Turns | None = None,
+        auto_complete: bool = True,
+    ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
+        self._max_queue_bytes = max_queue_bytes
+        self._turns = turns or Turns(processors=cpu_budget)
         self._auto_complete = auto_complete
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
@@ -125,20 +136,11 @@ class Loader:
     def assemble(self, loaded: Loaded, fingerprint: str) -> ServedVersion:
         """On the event loop: the queue, the rule and the instances over the sessions."""
         config = loaded.config
-        rows = loaded.predicts.max_batch_size
-        dynamic = config.dynamic_batching
-        rule = None
-        if rows and dynamic is not None:
-            rule = BatchRule(
-                max_batch_size=rows,
-                max_queue_delay_us=dynamic.max_queue_delay_microseconds,
-                preferred_batch_sizes=dynamic.preferred_batch_size,
-            )
-        policy = dynamic.default_queue_policy if dynamic is not None else None
         tally = Tally(load_seconds=loaded.seconds)
         instances = [
             Instance(
                 f"{loaded.model}/{loaded.version} {placement.device} #{number}",
+                str(placement.device),
                 loaded.sessions[placement.device],
                 config,
             )
@@ -164,28 +166,24 @@ class Loader:
             batcher=Batcher(
                 model=loaded.model,
                 version=loaded.version,
-                batches=rows > 0,
-                rule=rule,
+                plan=plan_of(
+                    config,
+                    loaded.predicts,
+                    max_queue_size=self._max_queue_size,
+                    max_queue_bytes=self._max_queue_bytes,
+                ),
                 slots=instances,
-                max_queue_size=(policy.max_queue_size if policy else 0) or self._max_queue_size,
                 in_place=all(
                     device.kind == "cpu" and session.description.steady
                     for device, session in loaded.sessions.items()
                 ),
                 tally=tally,
+                turns=self._turns,
             ),
             instances=instances,
             sessions=tuple(loaded.sessions.values()),
             pre=loaded.pre,
             post=loaded.post,
-            queue_timeout_s=(
-                policy.default_timeout_microseconds / 1e6
-                if policy
-                and policy.default_timeout_microseconds
-                and policy.timeout_action is TimeoutAction.REJECT
-                else None
-            ),
-            timeout_override=policy is not None and policy.allow_timeout_override,
         )
 
     def _code(

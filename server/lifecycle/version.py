@@ -24,7 +24,6 @@ class ServedVersion:
     version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
-    queue_timeout_s   how long a request may wait at most, from the queue policy; None for no limit
     """
 
     def __init__(
@@ -38,8 +37,6 @@ class ServedVersion:
         sessions: Sequence[Session],
         pre: Part | None,
         post: Part | None,
-        queue_timeout_s: float | None,
-        timeout_override: bool,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -48,8 +45,6 @@ class ServedVersion:
         self.batcher = batcher
         self.pre = pre
         self.post = post
-        self.queue_timeout_s = queue_timeout_s
-        self.timeout_override = timeout_override
         self.staged = pre is not None or post is not None
         self._instances = instances
         self._sessions = sessions

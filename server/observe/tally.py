@@ -9,11 +9,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from server.observe.pressure import Pressure
+
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+RATIOS = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0)
 
 
 class Histogram:
@@ -73,6 +76,15 @@ class BatchSpans:
 
 FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
+LEFT = ("full", "preferred", "delay", "idle", "deadline")
+"""Why a batch left when it did, in the words of `server.scheduling.rule`."""
+
+SMALL = ("alone", "shapes", "fit", "preferred", "deadline", "unbatched")
+"""Why a batch had fewer rows than the model takes, in the words of `server.scheduling.rule`."""
+
+REFUSED = ("requests", "bytes", "share", "late", "expired")
+"""Why a request was refused, in the words of `server.scheduling.batcher`."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -84,6 +96,10 @@ class Tally:
     failures          requests that failed after they were scheduled, by Triton's reason
     pending           accepted, and not yet running
     last_inference    milliseconds since the epoch; 0 for never
+    left, small       batches, by why they left and why they were small
+    refused           requests that were not run, by why
+    prediction        what runs took over what they were expected to take
+    pressure          how long requests wait in the queue, over how long they may
     """
 
     inference_count: int = 0
@@ -104,6 +120,11 @@ class Tally:
     compute_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
     stage_s: dict[str, Histogram] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEFT, 0))
+    small: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SMALL, 0))
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
+    prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
+    pressure: Pressure = field(default_factory=Pressure)
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""

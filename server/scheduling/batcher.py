@@ -5,137 +5,42 @@ It works when something happens (a request joins, a run ends, a delay or a deadl
 sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end.
 
 A run that has been measured to take microseconds is done in place, on the loop: handing it to a
-thread and back would cost more than the run. All others go to their slot's own thread.
+thread and back would cost more than the run. All others go to their slot's own thread, when it is
+their turn on the slot's device.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from time import monotonic_ns, thread_time_ns, time
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic_ns
 
-from server.domain.errors import (
-    DeadlineExceeded,
-    InferenceFailed,
-    InvalidRequest,
-    QueueFull,
-    RequestCancelled,
-    ServerStopping,
-    ServingError,
-    StageFailed,
-)
-from server.domain.request import FOREVER
-from server.domain.tensors import Array
+from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, ServingError, TooLate
 from server.observe.tally import Tally
+from server.scheduling.alarm import NEVER, Alarm
+from server.scheduling.counting import count_run, reason_of
+from server.scheduling.latency_target import LatencyTarget
+from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
-from server.scheduling.queue import Queue
-from server.scheduling.rule import BatchRule, Hold, Leave
+from server.scheduling.plan import Plan
+from server.scheduling.profile import Curve, Profile, shape_key
+from server.scheduling.queue import Candidate, Full, Queue
+from server.scheduling.rule import BatchRule, Hold, Leave, Why
+from server.scheduling.run import Run
 from server.scheduling.slot import Slot
-from server.scheduling.stack import split, stack
+from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
+from server.scheduling.turns import Turns
 
-
-def reason_of(error: BaseException) -> str:
-    """Triton's word for why a request failed; empty for what the caller got wrong, which does not count."""
-    match error:
-        case InvalidRequest():
-            return ""
-        case QueueFull() | DeadlineExceeded():
-            return "REJECTED"
-        case RequestCancelled() | asyncio.CancelledError():
-            return "CANCELED"
-        case InferenceFailed() | StageFailed():
-            return "BACKEND"
-        case _:
-            return "OTHER"
-
-
-class Run:
-    """One batch on its way through a slot. `work` may run on any thread; the rest is the loop's."""
-
-    __slots__ = (
-        "_batches",
-        "_model",
-        "_version",
-        "answers",
-        "began",
-        "computed",
-        "ended",
-        "failed",
-        "inferred",
-        "rows",
-        "size",
-        "slot",
-        "tickets",
-    )
-
-    def __init__(
-        self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket], rows: int
-    ) -> None:
-        self._model = model
-        self._version = version
-        self._batches = batches
-        self.slot = slot
-        self.tickets = tickets
-        self.rows = rows
-        self.size = self.rows if tickets[0].lane is None else _elements(tickets)
-        self.answers: list[dict[str, Array] | ServingError] = []
-        self.failed = False
-        self.began = self.inferred = self.ended = self.computed = 0
-
-    def work(self) -> None:
-        """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
-
-        If several went together and the run failed, each goes again alone, so that one poisonous
-        request fails only itself.
-        """
-        self.began = monotonic_ns()
-        busy = thread_time_ns()
-        try:
-            self.answers = list(self._run(self.tickets))
-        except Exception as error:
-            self.failed = True
-            if len(self.tickets) == 1:
-                self.answers = [self._failure(error)]
-            else:
-                self.answers = [self._run_alone(ticket) for ticket in self.tickets]
-        self.ended = monotonic_ns()
-        self.computed = thread_time_ns() - busy
-        if not self.inferred:
-            self.inferred = self.began
-
-    def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
-        inputs = stack([ticket.inputs for ticket in tickets])
-        self.inferred = monotonic_ns()
-        outputs = self.slot.run(inputs)
-        if self._batches:
-            return split(outputs, [ticket.rows for ticket in tickets])
-        return [outputs]
-
-    def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
-        if ticket.settled:
-            return ServerStopping()  # already settled: nobody hears this
-        try:
-            return self._run([ticket])[0]
-        except Exception as error:
-            return self._failure(error)
-
-    def _failure(self, error: Exception) -> ServingError:
-        if isinstance(error, ServingError):
-            return error
-        return InferenceFailed(self._model, self._version, str(error) or type(error).__name__)
-
-
-def _elements(tickets: Sequence[Ticket]) -> int:
-    """What a run of varying shapes is measured by, where rows alone tell little."""
-    return sum(array.size for ticket in tickets for array in ticket.inputs.values())
+RUNS_OF_PATIENCE = 10
+"""Where no target says how long requests may wait, it is for so many runs."""
 
 
 class Batcher:
     """The queue, the rule and the slots of one model version.
 
-    Owned by the version; `close` ends it. `rule` None is a model without a batch dimension or
-    without dynamic batching: each request runs alone. `in_place` allows a run that is known to take
-    microseconds on the event loop: for models whose time hangs on the size of their inputs alone.
+    Owned by the version; `close` ends it. `in_place` allows a run that is known to take microseconds
+    on the event loop: for models whose time hangs on the size of their inputs alone.
+
+    profile   what its runs have taken
     """
 
     def __init__(
@@ -143,50 +48,98 @@ class Batcher:
         *,
         model: str,
         version: int,
-        batches: bool,
-        rule: BatchRule | None,
+        plan: Plan,
         slots: Sequence[Slot],
-        max_queue_size: int,
         in_place: bool,
         tally: Tally,
+        turns: Turns | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._model = model
         self._version = version
-        self._batches = batches
-        self._rule = rule or BatchRule(max_batch_size=1)
-        self._alone = rule is None
+        self._plan = plan
+        self._rule = plan.rule or BatchRule(max_batch_size=1)
+        self._alone = plan.rule is None
         self._eager = self._rule.eager
-        self._idle = deque(slots)
-        self._slots = len(slots)
-        self._queue = Queue(max_queue_size)
+        self._queue = Queue(
+            plan.levels,
+            default_level=plan.default_level,
+            max_bytes=plan.max_queue_bytes,
+            row_bytes=plan.row_bytes,
+        )
         self._tally = tally
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._running: set[Run] = set()
         self._pace = Pace()
         self._in_place = in_place
-        self._longest = 0
         self._looking = False
-        self._hold: asyncio.TimerHandle | None = None
-        self._sweep: asyncio.TimerHandle | None = None
-        self._sweep_at = FOREVER
+        self._hold = Alarm(self._look, clock)
+        self._sweep = Alarm(self._expire, clock)
+        self._ordering = Ordering() if plan.preserve_ordering else None
         self._closed = False
         self._quiet = asyncio.Event()
+        self._overhead_ns = 0.0
+        self._weight = plan.weight
+        self._target: LatencyTarget | None = None
+        self.profile = Profile()
+        self._slots = Slots(turns or Turns(clock=clock), self._look, self._begins_by)
+        self.resize(slots)
+        self.latency_target_s = plan.latency_target_s
+
+    @property
+    def latency_target_s(self) -> float | None:
+        """Within which requests are to be answered; batches and admission follow from it. None for none."""
+        return self._target.ns / 1e9 if self._target is not None else None
+
+    @latency_target_s.setter
+    def latency_target_s(self, seconds: float | None) -> None:
+        self._target = None
+        if seconds is not None:
+            self._target = LatencyTarget(
+                int(seconds * 1e9), limit=self._plan.max_rows, slots=len(self._slots)
+            )
+        self._slots.be_patient(NEVER if self._target is None else self._target.ns)
+
+    @property
+    def weight(self) -> float:
+        """Its share of a device, beside the weights of the other models there."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        self._weight = weight
+        self._slots.share(weight)
+
+    def resize(self, slots: Sequence[Slot]) -> None:
+        """Run on these slots from now on, at least one; what is under way on another one ends there."""
+        self._slots.resize(slots, [run.slot for run in self._running], self._weight)
+        if self._target is not None:
+            self.latency_target_s = self.latency_target_s
+        if self._queue.size and not self._looking:
+            self._look_soon()
 
     def submit(self, ticket: Ticket) -> None:
-        """Put a ticket in the queue. Raises `QueueFull` or `ServerStopping`; else it will be settled."""
+        """Put a ticket in the queue; it will be settled.
+
+        Raises `QueueFull`, `TooLate` or `ServerStopping` for one that is not let in.
+        """
         if self._closed:
             raise ServerStopping()
         ticket.queued = now = self._clock()
-        if not self._queue.join(ticket):
-            if ticket.arrived:
-                self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
-            raise QueueFull(self._model, len(self._queue), self._expected_wait_s)
+        if self._target is not None:
+            self._let_in(ticket, self._target, now)
+        full = self._queue.join(ticket)
+        if full is not None:
+            self._refuse(ticket, full, now)
         self._tally.pending += 1
-        if ticket.deadline < self._sweep_at:
-            self._sweep_by(ticket.deadline)
-        if not self._looking and self._idle:
+        if self._ordering is not None:
+            self._ordering.join(ticket)
+        if ticket.deadline != NEVER:
+            self._sweep.set_by(ticket.deadline * 1e9)
+        if self._queue.timed:
+            self._limit(ticket, now)
+        if not self._looking and self._slots.idle:
             self._look_soon()
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
@@ -196,12 +149,6 @@ class Batcher:
         self._fail(ticket, why)
         self._note_quiet()
 
-    def _fail(self, ticket: Ticket, error: ServingError) -> None:
-        """Settle a ticket with an error, and count the failure if it is not settled yet."""
-        if ticket.arrived and not ticket.settled and (reason := reason_of(error)):
-            self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
-        ticket.fail(error)
-
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
         self._closed = True
@@ -210,20 +157,61 @@ class Batcher:
             async with asyncio.timeout(within_s):
                 await self._quiet.wait()
         except TimeoutError:
-            for ticket in list(self._queue):
+            for ticket in list(self._pending()):
                 self.leave(ticket, ServerStopping())
-            for run in self._running:
-                for ticket in run.tickets:
-                    self._fail(ticket, ServerStopping())
         finally:
-            for timer in (self._hold, self._sweep):
-                if timer is not None:
-                    timer.cancel()
+            self._hold.clear()
+            self._sweep.clear()
+
+    # Who is let in.
+
+    def _let_in(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
+        """Hold a request against the latency target. Raises `TooLate`."""
+        asked = int(ticket.asked * 1e9) or now
+        due = min(asked + target.ns, ticket.deadline * 1e9)
+        target.arrives(ticket.rows, now)
+        curve = self._curve(ticket)
+        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
+        free_in = 0.0 if self._slots.idle else self._free_in(now)
+        expected = self._overhead_ns + target.expected(rows, ahead, free_in, self._slots.turn_ns, curve)
+        if now + expected > due and curve.sizes:
+            self._tally.pressure.note(expected / target.ns, 1, now)
+            self._count_refusal("late", ticket, now)
+            raise TooLate(self._model, (now + expected - asked) / 1e9, target.ns / 1e9)
+        ticket.due = int(due)
+        ticket.order = due
+        ticket.expected = now + int(expected)
+
+    def _refuse(self, ticket: Ticket, full: Full, now: int) -> None:
+        self._tally.pressure.note(1.0, 1, now)
+        self._count_refusal(full.value, ticket, now)
+        why = ""
+        if full is Full.BYTES:
+            why = f" with {self._queue.bytes} bytes of inputs, of {self._plan.max_queue_bytes} that may wait"
+        raise QueueFull(self._model, self._queue.size, self._expected_wait_s, why)
+
+    def _count_refusal(self, reason: str, ticket: Ticket, now: int) -> None:
+        self._tally.refused[reason] += 1
+        if ticket.arrived:
+            self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
+
+    def _limit(self, ticket: Ticket, now: int) -> None:
+        level = self._queue.level_of(ticket)
+        if level.timeout_ns and not (level.allows_override and ticket.deadline != NEVER):
+            ticket.expires = now + level.timeout_ns
+            self._sweep.set_by(ticket.expires)
 
     @property
     def _expected_wait_s(self) -> float:
-        runs = max(1.0, self._queue.rows / self._rule.max_batch_size)
-        return runs * self._pace.expect(self._longest) / 1e9 / max(1, self._slots)
+        runs = max(1.0, self._queue.rows / self._plan.max_rows)
+        longest = max(self.profile.longest(device) for device in self._slots.devices)
+        return runs * longest / 1e9 / len(self._slots)
+
+    def _free_in(self, now: int) -> float:
+        """Until the first slot is free, in nanoseconds."""
+        return max(0.0, min([run.left + run.expected for run in self._running], default=now) - now)
+
+    # Who leaves.
 
     def _look_soon(self) -> None:
         self._looking = True
@@ -232,142 +220,205 @@ class Batcher:
     def _look(self) -> None:
         """Start every run that can start now."""
         self._looking = False
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
-        while self._idle and len(self._queue):
+        if self._hold.at != NEVER:
+            self._hold.clear()
+        queue = self._queue
+        while self._slots.idle and queue.size:
             now = self._clock()
-            soonest: int | None = None
-            lanes = self._queue.lanes
-            for lane in lanes:
-                answer = self._decide(lane, now, alone=len(lanes) == 1)
-                if isinstance(answer, Leave):
-                    tickets = self._queue.take(lane, answer.requests, answer.rows)
+            if now >= self._sweep.at:
+                self._expire()
+                continue
+            soonest = -1
+            candidates = queue.candidates()
+            for candidate in candidates:
+                answer = self._decide(candidate, now, only=len(candidates) == 1)
+                if type(answer) is Leave:
                     break
-                soonest = answer.us if soonest is None else min(soonest, answer.us)
+                if type(answer) is Hold:
+                    soonest = answer.us if soonest < 0 else min(soonest, answer.us)
             else:
-                if soonest is not None:
-                    self._hold = self._loop.call_later(soonest / 1e6, self._look)
+                if soonest < 0:
+                    continue  # some were late, and are gone
+                self._hold.set_by(now + soonest * 1000)
                 return
-            if self._start(tickets, answer.rows, now):
+            if not self._start(candidate, answer, now):
                 return
 
-    def _decide(self, lane: deque[Ticket], now: int, *, alone: bool) -> Leave | Hold:
-        """`alone`: no other lane waits, so the rows of the queue are the lane's."""
+    def _decide(self, candidate: Candidate, now: int, *, only: bool) -> Leave | Hold | None:
+        """`only`: nobody else waits, so the rows of the queue are its own. None if its first was too late."""
+        first = candidate[0][0]
+        if self._target is not None:
+            slack = first.due - now - self._overhead_ns if first.due else NEVER
+            rows = [1] if self._alone else [ticket.rows for lane in candidate for ticket in lane]
+            answer = self._target.decide(rows, slack, self._curve(first))
+            if answer is None:
+                self._turn_away(first, now)
+                return None
+            return Leave(1, first.rows, Why.IDLE) if self._alone else answer
         if self._alone:
-            return Leave(1, lane[0].rows)
-        if self._eager and alone and self._queue.rows <= self._rule.max_batch_size:
-            return Leave(len(lane), self._queue.rows)
-        return self._rule.decide((ticket.rows for ticket in lane), (now - lane[0].queued) // 1000)
+            return Leave(1, first.rows, Why.IDLE)
+        if self._eager and only and self._queue.rows < self._rule.max_batch_size:
+            return Leave(self._queue.size, self._queue.rows, Why.IDLE)
+        oldest = first.queued if len(candidate) == 1 else min([lane[0].queued for lane in candidate])
+        return self._rule.decide(
+            [ticket.rows for lane in candidate for ticket in lane], (now - oldest) // 1000
+        )
 
-    def _start(self, tickets: list[Ticket], rows: int, now: int) -> bool:
-        """Run a batch; True if it was run in place and the loop deserves a turn."""
-        self._tally.pending -= len(tickets)
-        if self._sweep is not None:
-            tickets = self._in_time(tickets, now)
-            if not tickets:
-                self._note_quiet()
-                return False
-            rows = sum([ticket.rows for ticket in tickets])
-        slot = self._idle.popleft()
-        run = Run(self._model, self._version, self._batches, slot, tickets, rows)
+    def _turn_away(self, ticket: Ticket, now: int) -> None:
+        """A queued ticket that cannot be on time any more."""
+        assert self._target is not None
+        self._tally.refused["late"] += 1
+        self._target.note_answer(now - ticket.expected)
+        late_s = (now - ticket.due + self._curve(ticket).expect(ticket.rows)) / 1e9
+        target_s = self._target.ns / 1e9
+        self.leave(ticket, TooLate(self._model, target_s + late_s, target_s))
+
+    def _begins_by(self) -> float:
+        """Monotonic ns by which the next run must begin to be in time."""
+        if not self._queue.size:
+            return NEVER
+        first = self._queue.candidates()[0][0][0]
+        due = first.due or first.deadline * 1e9
+        return due - self._curve(first).expect(min(self._queue.rows, self._plan.max_rows))
+
+    # Runs.
+
+    def _start(self, candidate: Candidate, answer: Leave, now: int) -> bool:
+        """Run a batch. False if it has to wait for its turn, or was run in place: the loop deserves one."""
+        first = candidate[0][0]
+        rows = answer.rows
+        in_place = self._in_place and self._pace.is_short(
+            rows if first.lane is None else rows * elements(first) // first.rows
+        )
+        if in_place:
+            slot: Slot | None = self._slots.idle.popleft()
+        else:
+            slot = self._slots.take(lambda device: self._curve(first, device).expect(rows), now)
+        if slot is None:
+            return False
+        tickets = self._queue.take(candidate, answer.requests, rows)
+        self._tally.pending -= answer.requests
+        if rows < self._rule.max_batch_size:
+            self._tally.small[self._why_small(candidate, answer)] += 1
+        run = Run(
+            self._model, self._version, self._plan.batches, slot, tickets, rows, answer.why, self._clock
+        )
+        if self._queue.timed:
+            for ticket in tickets:
+                ticket.expires = 0  # it is for the queue alone
+        if first.lane is not None:
+            run.elements = sum([elements(ticket) for ticket in tickets])
         self._running.add(run)
-        if self._in_place and self._pace.is_short(run.size):
+        if in_place:
+            run.in_place = True
             run.work()
             self._finish(run)
-            return True
+            return False
+        run.left = now
+        run.expected = self._curve(first, slot.device).expect(rows)
         slot.start(run.work, lambda: self._finish(run))
-        return False
+        return True
 
-    def _in_time(self, tickets: list[Ticket], now: int) -> list[Ticket]:
-        """Those whose deadline has not passed; the others hear that it has."""
-        live = []
-        for ticket in tickets:
-            if ticket.deadline * 1e9 <= now:
-                self._fail(ticket, DeadlineExceeded(self._model))
-            else:
-                live.append(ticket)
-        return live
+    def _why_small(self, candidate: Candidate, answer: Leave) -> str:
+        if self._alone:
+            return "unbatched"
+        if answer.why is Why.PREFERRED or answer.why is Why.DEADLINE:
+            return answer.why
+        if not self._queue.size:
+            return "alone"
+        return "fit" if any(candidate) else "shapes"
 
     def _finish(self, run: Run) -> None:
         """Settle a run's tickets, count them, and look who is next."""
+        now = self._clock()
         self._running.discard(run)
-        self._idle.append(run.slot)
-        tickets = run.tickets
-        self._longest = max(run.size, self._longest)
-        self._pace.note(run.size, run.ended - run.began, run.computed)
-        self._count(run)
-        for ticket, answer in zip(tickets, run.answers, strict=True):
-            if type(answer) is dict:
-                ticket.answer(answer, run)
-            else:
+        self._slots.give_back(run.slot, None if run.in_place else now - run.left)
+        self._learn(run, now)
+        count_run(self._tally, run, now)
+        for ticket, answer in zip(run.tickets, run.answers, strict=True):
+            if type(answer) is not dict:
                 assert isinstance(answer, ServingError)
                 self._fail(ticket, answer)
+            elif self._ordering is None:
+                ticket.answer(answer, run)
+            else:
+                self._ordering.answer(ticket, answer, run)
         run.tickets, run.answers = [], []  # its tickets know it: both ways, only the collector frees them
-        if len(self._queue):
+        if self._queue.size:
             if not self._looking:
                 self._look_soon()
         else:
             self._note_quiet()
 
-    def _count(self, run: Run) -> None:
-        good, rows = run.tickets, run.rows
-        if run.failed:
-            pairs = zip(run.tickets, run.answers, strict=True)
-            good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
-            if not good:
-                return
-            rows = sum([ticket.rows for ticket in good])
-        tally = self._tally
-        requests = len(good)
-        input_ns = run.inferred - run.began
-        infer_ns = run.ended - run.inferred
-        output_ns = self._clock() - run.ended
-        done_s = (run.ended + output_ns) / 1e9
-        began = run.began
-        waits = [began - ticket.queued for ticket in good]
-        waited = sum(waits)
-        tally.queue.add(requests, waited)
-        tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
-        wholes = [done_s - ticket.arrived for ticket in good if ticket.arrived and not ticket.settled]
-        if wholes:
-            whole = sum(wholes)
-            tally.success.add(len(wholes), int(whole * 1e9))
-            tally.request_s.add_all(wholes, whole)
-        tally.compute_input.add(requests, input_ns * requests)
-        tally.compute_infer.add(requests, infer_ns * requests)
-        tally.compute_output.add(requests, output_ns * requests)
-        tally.compute_s.add_many(infer_ns / 1e9, requests)
-        tally.rows.add(rows)
-        tally.inference_count += rows
-        tally.execution_count += 1
-        tally.last_inference = int(time() * 1000)
-        spans = tally.batch(rows)
-        spans.compute_input.add(1, input_ns)
-        spans.compute_infer.add(1, infer_ns)
-        spans.compute_output.add(1, output_ns)
+    def _learn(self, run: Run, now: int) -> None:
+        """What this run says of those to come."""
+        self._pace.note(run.elements or run.rows, run.computed)
+        if run.in_place and self._target is None:
+            return
+        took = run.ended - run.began
+        curve = self._curve(run.tickets[0], run.slot.device)
+        curve.note(run.rows, took)
+        if not run.in_place:
+            self._overhead_ns += (now - run.left - took - self._overhead_ns) / 8
+        patience = RUNS_OF_PATIENCE * curve.expect(run.rows)
+        if self._target is not None:
+            patience = self._target.ns
+            self._slots.be_patient(self._target.note_run(curve))
+            for ticket in run.tickets:
+                if ticket.expected:
+                    self._target.note_answer(now - ticket.expected)
+        requests = len(run.tickets)
+        waited = sum([run.began - ticket.queued for ticket in run.tickets])
+        self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)
 
-    def _sweep_by(self, deadline: float) -> None:
-        if self._sweep is not None:
-            self._sweep.cancel()
-        self._sweep_at = deadline
-        self._sweep = self._loop.call_later(max(0.0, deadline - self._clock() / 1e9), self._expire)
+    def _curve(self, ticket: Ticket, device: str = "") -> Curve:
+        """Of runs with inputs like this ticket's."""
+        shape = 0 if ticket.lane is None else shape_key(elements(ticket) // max(1, ticket.rows))
+        return self.profile.curve(device or self._slots.device, shape)
+
+    # Who is told.
+
+    def _fail(self, ticket: Ticket, error: ServingError) -> None:
+        """Settle a ticket with an error, and count the failure if it is not settled yet."""
+        if ticket.arrived and not ticket.settled and (reason := reason_of(error)):
+            self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
+        ticket.fail(error)
+        if self._ordering is not None:
+            self._ordering.advance()
 
     def _expire(self) -> None:
         """Tell everyone whose time is over, waiting or running, and note who is next."""
-        self._sweep, self._sweep_at = None, FOREVER
-        now = self._clock() / 1e9
-        soonest = FOREVER
-        for ticket in [*self._queue, *(ticket for run in self._running for ticket in run.tickets)]:
-            if ticket.settled:
-                continue
-            if ticket.deadline <= now:
+        now = self._clock()
+        for ticket in list(self._queue):
+            level = self._queue.level_of(ticket)
+            if ticket.deadline * 1e9 > now and ticket.expires and ticket.expires <= now and level.delays:
+                self._queue.fall_behind(ticket)
+            elif _over(ticket) <= now:
+                self._tally.refused["expired"] += 1
                 self.leave(ticket, DeadlineExceeded(self._model))
-            else:
-                soonest = min(soonest, ticket.deadline)
-        if soonest != FOREVER:
-            self._sweep_by(soonest)
+        for run in self._running:
+            for ticket in run.tickets:
+                if not ticket.settled and ticket.deadline * 1e9 <= now:
+                    self._fail(ticket, DeadlineExceeded(self._model))
+        self._sweep.set_by(min([_over(ticket) for ticket in self._pending()], default=NEVER))
+
+    def _pending(self) -> Iterator[Ticket]:
+        """Those that wait or run, and have no answer yet."""
+        yield from self._queue
+        for run in self._running:
+            yield from [ticket for ticket in run.tickets if not ticket.settled]
 
     def _note_quiet(self) -> None:
-        if self._closed and not self._running and not len(self._queue):
+        if self._closed and not self._running and not self._queue.size:
+            self._slots.leave()
             self._quiet.set()
+
+
+def _over(ticket: Ticket) -> float:
+    """Monotonic ns at which this ticket's time is over, in one way or another."""
+    return min(ticket.deadline * 1e9, ticket.expires or NEVER)
+
+
+def elements(ticket: Ticket) -> int:
+    """What a run of varying shapes is measured by, where rows alone tell little."""
+    return sum([array.size for array in ticket.inputs.values()])

@@ -1,9 +1,8 @@
-"""How long a run takes, as far as the runs so far have shown, and whether it may be done in place.
+"""Which runs may be done in place, on the event loop, as far as the runs so far have shown.
 
-Pure arithmetic. A run has two times. What it took is what callers wait for: the model, and whatever it
-had to wait for itself, as another thread, the interpreter, the machine. What it computed is the processor
-time of its thread, and hardly hangs on who else is busy: it alone decides whether a run is short, or a
-busy machine would send every short run to a thread, where it waits for the interpreter and looks long.
+Pure arithmetic. What a run computes is the processor time of its thread, and hardly hangs on who else is
+busy. It alone decides whether a run is short: by the time that callers wait, a busy machine would send every
+short run to a thread, where it waits for the interpreter and looks long.
 
 Estimates follow a shorter time at once and a longer one slowly. Sizes between two powers of two share one.
 """
@@ -25,23 +24,18 @@ FIRST_PROBATION = 1000
 class Pace:
     """The estimates of one model version, in nanoseconds. `size` is of a run's inputs, in elements."""
 
-    __slots__ = ("_computes", "_next_probation", "_probation", "_takes")
+    __slots__ = ("_computes", "_next_probation", "_probation")
 
     def __init__(self) -> None:
-        self._takes: dict[int, float] = {}
         self._computes: dict[int, float] = {}
         self._probation = 0
         self._next_probation = FIRST_PROBATION
-
-    def expect(self, size: int) -> float:
-        """How long a run of that size takes; 0 for one that has not been seen."""
-        return self._takes.get(size.bit_length(), 0.0)
 
     def is_short(self, size: int) -> bool:
         """Whether a run of that size can be done where it would keep others waiting."""
         return not self._probation and 0.0 < self._computes.get(size.bit_length(), 0.0) < IN_PLACE_NS
 
-    def note(self, size: int, took_ns: int, computed_ns: int) -> None:
+    def note(self, size: int, computed_ns: int) -> None:
         """A run is over."""
         if self._probation:
             self._probation -= 1
@@ -49,13 +43,8 @@ class Pace:
             self._probation = self._next_probation
             self._next_probation *= 2
         bits = size.bit_length()
-        _follow(self._takes, bits, took_ns)
-        _follow(self._computes, bits, computed_ns)
-
-
-def _follow(estimates: dict[int, float], bits: int, ns: int) -> None:
-    known = estimates.get(bits)
-    if known is None or ns < known:
-        estimates[bits] = ns
-    else:
-        estimates[bits] = known + (ns - known) * SLOWER
+        known = self._computes.get(bits)
+        if known is None or computed_ns < known:
+            self._computes[bits] = computed_ns
+        else:
+            self._computes[bits] = known + (computed_ns - known) * SLOWER

@@ -1,70 +1,210 @@
-"""The requests of one model version that wait, oldest first, in lanes.
+"""The requests of one model version that wait, in levels of priority and in lanes.
 
-A lane holds those that can share a run. Bounded by requests; a place is taken by `join` and given
-back by `take` or `leave`.
+A lane holds those that can share a run, in the order in which they are to go. A level is one priority, with
+its own bound and its own time limit; those of it whose time is over, where they are not refused, stand
+behind the rest of it. Bounded by requests and by bytes: a place is taken by `join` and given back by `take`
+or `leave`.
 """
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from operator import attrgetter
 
 from server.scheduling.ticket import Lane, Ticket
 
+Lanes = dict[Lane, deque[Ticket]]
+Candidate = Sequence[deque[Ticket]]
+"""Tickets that can share a run, in the order in which they would be taken: whole lanes, one after another."""
+
+_order = attrgetter("order")
+
+
+class Full(Enum):
+    """Why there is no place."""
+
+    REQUESTS = "requests"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """How requests of one priority wait.
+
+    max_size           requests, at least 1
+    timeout_ns         in the queue; 0 for no limit
+    delays             whether those whose time is over stand behind the others, and are not refused
+    allows_override    whether a request with a deadline of its own is not held to `timeout_ns`
+    """
+
+    max_size: int
+    timeout_ns: int = 0
+    delays: bool = False
+    allows_override: bool = False
+
+
+class _Line:
+    """The tickets of one level."""
+
+    __slots__ = ("fresh", "late", "level", "size")
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self.fresh: Lanes = {}
+        self.late: Lanes = {}
+        self.size = 0
+
 
 class Queue:
-    def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
-        self._lanes: dict[Lane, deque[Ticket]] = {}
-        self._size = 0
-        self.rows = 0
+    """`levels`, the highest first; a ticket that names none of them is of `default_level`.
 
-    def __len__(self) -> int:
-        return self._size
+    row_bytes   of the inputs of one row, where that is known; else the arrays are asked
+    """
+
+    def __init__(
+        self, levels: Sequence[Level], *, default_level: int, max_bytes: int, row_bytes: int = 0
+    ) -> None:
+        self._lines = tuple(_Line(level) for level in levels)
+        self._default = default_level - 1
+        self._max_bytes = max_bytes
+        self._row_bytes = row_bytes
+        self._groups: tuple[Lanes, ...] = tuple(
+            group for line in self._lines for group in ((line.fresh, line.late))
+        )
+        self._plain = len(levels) == 1 and not levels[0].delays
+        self._one = self._lines[0]
+        self.timed = any(level.timeout_ns for level in levels)
+        self.size = 0
+        self.rows = 0
+        self.bytes = 0
 
     def __iter__(self) -> Iterator[Ticket]:
-        for lane in self._lanes.values():
-            yield from lane
+        for group in self._groups:
+            for lane in group.values():
+                yield from lane
 
-    @property
-    def lanes(self) -> list[deque[Ticket]]:
-        """Each with at least one ticket, the one whose oldest has waited longest first."""
-        if len(self._lanes) == 1:
-            return list(self._lanes.values())
-        return sorted(self._lanes.values(), key=lambda lane: lane[0].queued)
+    def level_of(self, ticket: Ticket) -> Level:
+        return self._line_of(ticket).level
 
-    def join(self, ticket: Ticket) -> bool:
-        """Take a place; False if there is none."""
-        if self._size >= self._max_size:
-            return False
-        lane = self._lanes.get(ticket.lane)
-        if lane is None:
-            lane = self._lanes[ticket.lane] = deque()
-        lane.append(ticket)
-        self._size += 1
+    def candidates(self) -> list[Candidate]:
+        """Who could go together, the most urgent first: by level, then by who has waited longest."""
+        if self._plain:
+            lanes = self._one.fresh
+            if len(lanes) == 1:
+                return [tuple(lanes.values())]
+            return [(lane,) for lane in sorted(lanes.values(), key=_first)]
+        found: list[Candidate] = []
+        seen: set[Lane] = set()
+        for at, group in enumerate(self._groups):
+            for lane in sorted(group.values(), key=_first):
+                key = lane[0].lane
+                if key not in seen:
+                    seen.add(key)
+                    found.append([lane, *(g[key] for g in self._groups[at + 1 :] if key in g)])
+        return found
+
+    def join(self, ticket: Ticket) -> Full | None:
+        """Take a place, or say why there is none. One request alone may be as large as it likes."""
+        line = self._one if self._plain else self._line_of(ticket)
+        if line.size >= line.level.max_size:
+            return Full.REQUESTS
+        size = ticket.rows * self._row_bytes or _bytes(ticket)
+        if self.bytes + size > self._max_bytes and self.size:
+            return Full.BYTES
+        ticket.size = size
+        self.bytes += size
+        self.size += 1
         self.rows += ticket.rows
-        return True
+        line.size += 1
+        _stand(line.fresh, ticket)
+        return None
 
-    def take(self, lane: deque[Ticket], requests: int, rows: int) -> list[Ticket]:
-        """The `requests` oldest of a lane, which have so many `rows`."""
-        if requests == len(lane):
-            taken = list(lane)
-            del self._lanes[taken[0].lane]
+    def take(self, candidate: Candidate, requests: int, rows: int) -> list[Ticket]:
+        """The first `requests` of them, which have so many `rows`."""
+        if self._plain:
+            lane = candidate[0]
+            if requests == len(lane):
+                taken = list(lane)
+                del self._one.fresh[taken[0].lane]
+            else:
+                taken = [lane.popleft() for _ in range(requests)]
+            self._one.size -= requests
         else:
-            taken = [lane.popleft() for _ in range(requests)]
-        self._size -= requests
+            taken = []
+            for lane in candidate:
+                taken += [lane.popleft() for _ in range(min(requests - len(taken), len(lane)))]
+            for ticket in taken:
+                self._line_of(ticket).size -= 1
+            self._sweep(taken[0].lane)
+        self.size -= requests
         self.rows -= rows
+        self.bytes -= rows * self._row_bytes or sum([ticket.size for ticket in taken])
         return taken
 
     def leave(self, ticket: Ticket) -> bool:
         """Take one ticket out of the line; False if it was not in it."""
-        lane = self._lanes.get(ticket.lane)
-        if lane is None:
-            return False
-        try:
-            lane.remove(ticket)
-        except ValueError:
-            return False
-        self._size -= 1
-        self.rows -= ticket.rows
-        if not lane:
-            del self._lanes[ticket.lane]
-        return True
+        line = self._line_of(ticket)
+        for group in (line.fresh, line.late):
+            lane = group.get(ticket.lane)
+            if lane is not None and _remove(lane, ticket):
+                if not lane:
+                    del group[ticket.lane]
+                self.size -= 1
+                self.rows -= ticket.rows
+                self.bytes -= ticket.size
+                line.size -= 1
+                return True
+        return False
+
+    def fall_behind(self, ticket: Ticket) -> None:
+        """A waiting ticket whose time in the queue is over goes behind those of its level whose is not."""
+        line = self._line_of(ticket)
+        lane = line.fresh.get(ticket.lane)
+        if lane is not None and _remove(lane, ticket):
+            if not lane:
+                del line.fresh[ticket.lane]
+            ticket.expires = 0
+            _stand(line.late, ticket)
+
+    def _line_of(self, ticket: Ticket) -> _Line:
+        priority = ticket.priority
+        return self._lines[priority - 1 if 0 < priority <= len(self._lines) else self._default]
+
+    def _sweep(self, lane: Lane) -> None:
+        for group in self._groups:
+            if lane in group and not group[lane]:
+                del group[lane]
+
+
+def _stand(lanes: Lanes, ticket: Ticket) -> None:
+    lane = lanes.get(ticket.lane)
+    if lane is None:
+        lane = lanes[ticket.lane] = deque()
+    if lane and lane[-1].order > ticket.order:
+        insort(lane, ticket, key=_order)
+    else:
+        lane.append(ticket)
+
+
+def _remove(lane: deque[Ticket], ticket: Ticket) -> bool:
+    try:
+        lane.remove(ticket)
+    except ValueError:
+        return False
+    return True
+
+
+def _first(lane: deque[Ticket]) -> tuple[float, int]:
+    return lane[0].order, lane[0].queued
+
+
+def _bytes(ticket: Ticket) -> int:
+    """What the inputs hold; of strings, their own bytes too."""
+    total = 0
+    for array in ticket.inputs.values():
+        total += array.nbytes
+        if array.dtype.hasobject:
+            total += sum([len(element) for element in array.flat])
+    return total

@@ -6,18 +6,36 @@ rule here is tested as plain arithmetic. The meaning of the fields is Triton's `
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Why(StrEnum):
+    """Why a batch left when it did.
+
+    FULL        nobody else fits
+    PREFERRED   it has a preferred size
+    DELAY       its oldest has waited as long as it may for company
+    IDLE        an instance was idle, and nobody is to wait for company
+    DEADLINE    more rows would have made its oldest late
+    """
+
+    FULL = "full"
+    PREFERRED = "preferred"
+    DELAY = "delay"
+    IDLE = "idle"
+    DEADLINE = "deadline"
+
+
+class Leave(NamedTuple):
     """The `requests` oldest leave now, with `rows` rows in all."""
 
     requests: int
     rows: int
+    why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Nobody leaves yet; ask again when somebody joins, or after `us` microseconds."""
 
     us: int
@@ -50,13 +68,6 @@ class BatchRule:
         """Whether nobody ever waits for company, and no size is preferred: all leave that fit."""
         return not self.max_queue_delay_us and not self.preferred_batch_sizes
 
-    @property
-    def threshold(self) -> int:
-        """The fewest rows with which a batch can leave before its delay is over."""
-        if not self.max_queue_delay_us:
-            return 1
-        return min(self.preferred_batch_sizes, default=self.max_batch_size)
-
     def decide(self, rows: Iterable[int], waited_us: int) -> Leave | Hold:
         """Say who leaves. `rows` has one count per waiting request, oldest first, none above
         `max_batch_size`; `waited_us` is how long the oldest has waited.
@@ -73,9 +84,12 @@ class BatchRule:
                 break
             going, total = going + 1, total + count
             if total in self.preferred_batch_sizes:
-                preferred = Leave(going, total)
+                preferred = Leave(going, total, Why.PREFERRED)
         if preferred is not None:
             return preferred
-        if not going or (not full and total < self.max_batch_size and waited_us < self.max_queue_delay_us):
+        full = full or total >= self.max_batch_size
+        if not going or (not full and waited_us < self.max_queue_delay_us):
             return Hold(max(self.max_queue_delay_us - waited_us, 0))
-        return Leave(going, total)
+        if full:
+            return Leave(going, total, Why.FULL)
+        return Leave(going, total, Why.DELAY if self.max_queue_delay_us else Why.IDLE)

@@ -9,6 +9,11 @@ from server.domain.tensors import Array, Tensors
 class Slot(Protocol):
     """One run at a time. Several slots may stand on one set of weights."""
 
+    @property
+    def device(self) -> str:
+        """Where it stands, such as cpu or cuda:0; runs of all models there take turns."""
+        ...
+
     def run(self, inputs: Tensors) -> dict[str, Array]:
         """Run the model on the calling thread. Raises whatever the model raises."""
         ...

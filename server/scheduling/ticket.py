@@ -38,23 +38,42 @@ class Ticket:
     deadline    monotonic seconds; a ticket that is still waiting then is never run
     arrived     monotonic seconds: when the door had the whole request. The batcher counts it as a
                 request that ends with its run; 0 for one stage of several, whose end others count
+    priority    its level, 1 being the highest; 0 for the model's default
+    client      whose share of the queue it takes; empty where nobody keeps shares
+    asked       monotonic seconds: from when on a latency target counts; 0 for when it was queued
     queued      monotonic ns: entered the queue
     run         the one that it went with, with its times and rows; None until it is over
     outputs     named arrays, once answered; rows of a larger array, not copies
     error       once failed
+
+    What the queue and the batcher note on it:
+
+    size        bytes of its inputs
+    order       its place in its lane: the lower, the sooner
+    due         monotonic ns: when a latency target wants it answered; 0 for no target
+    expected    monotonic ns: when it was expected to be answered as it was let in; 0 for no target
+    expires     monotonic ns: when its time in the queue is over; 0 for never
     """
 
     __slots__ = (
         "_told",
         "arrived",
+        "asked",
+        "client",
         "deadline",
+        "due",
         "error",
+        "expected",
+        "expires",
         "inputs",
         "lane",
+        "order",
         "outputs",
+        "priority",
         "queued",
         "rows",
         "run",
+        "size",
     )
 
     def __init__(
@@ -65,13 +84,20 @@ class Ticket:
         lane: Lane = None,
         deadline: float = FOREVER,
         arrived: float = 0.0,
+        priority: int = 0,
+        client: str = "",
+        asked: float = 0.0,
     ) -> None:
         self.inputs = inputs
         self.rows = rows
         self.lane = lane
         self.deadline = deadline
         self.arrived = arrived
-        self.queued = 0
+        self.priority = priority
+        self.client = client
+        self.asked = asked or arrived
+        self.queued = self.size = self.due = self.expected = self.expires = 0
+        self.order = 0.0
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None
         self.error: ServingError | None = None

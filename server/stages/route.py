@@ -23,7 +23,7 @@ from server.domain.tensors import Array, Tensors
 from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
-from server.scheduling.batcher import reason_of
+from server.scheduling.counting import reason_of
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.pool import Pool
 
@@ -81,8 +81,7 @@ class Route:
         inputs = request.inputs
         rows = request.rows = request.rows or predicts.rows(inputs)
         lane = _lane(inputs) if predicts.shapes_vary else None
-        deadline = request.deadline if served.queue_timeout_s is None else _deadline(served, request)
-        ticket = Ticket(inputs, rows, told, lane, deadline, request.arrived)
+        ticket = Ticket(inputs, rows, told, lane, request.deadline, request.arrived, request.priority)
         served.batcher.submit(ticket)
         return ticket
 
@@ -101,7 +100,9 @@ class Route:
             rows,
             lambda _: None if answered.done() else answered.set_result(None),
             lane,
-            _deadline(served, request),
+            request.deadline,
+            priority=request.priority,
+            asked=request.arrived,
         )
         served.batcher.submit(ticket)
         try:
@@ -176,14 +177,6 @@ def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> 
 
 def _lane(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
-
-
-def _deadline(served: ServedVersion, request: InferRequest) -> float:
-    """The request's own deadline, and the queue policy's where that applies."""
-    limit = served.queue_timeout_s
-    if limit is None or (served.timeout_override and request.deadline != FOREVER):
-        return request.deadline
-    return min(request.deadline, request.arrived + limit)
 
 
 def respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:

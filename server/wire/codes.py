@@ -33,6 +33,7 @@ from server.domain.errors import (
     StageFailed,
     StatisticsUnknown,
     StreamsFull,
+    TooLate,
 )
 
 
@@ -62,6 +63,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         NotSupported: Codes(http=501, grpc=12),
         RegionUnknown: Codes(http=404, grpc=5),
         QueueFull: Codes(http=429, grpc=8),
+        TooLate: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
         StreamsFull: Codes(http=429, grpc=8),
         AnswersUnread: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
@@ -81,6 +83,7 @@ TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
     {
         **CODES,
         QueueFull: _UNAVAILABLE,
+        TooLate: _UNAVAILABLE,
         ServerBusy: _UNAVAILABLE,
         StreamsFull: _UNAVAILABLE,
         DeadlineExceeded: _UNAVAILABLE,

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 
 import numpy as np
 import pytest
@@ -22,12 +23,16 @@ from server.domain.errors import (
 )
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
+from server.scheduling.plan import Plan
+from server.scheduling.queue import Level
 from server.scheduling.rule import BatchRule
 from server.scheduling.ticket import Ticket
 
 
 class DoublingSlot:
     """A model that doubles its input, holds until told, and remembers its batches."""
+
+    device = "cpu"
 
     def __init__(self, hold: bool = False) -> None:
         self.batches: list[list[float]] = []
@@ -81,14 +86,12 @@ class Caller:
 EIGHT_ROWS = BatchRule(max_batch_size=8)
 
 
-def make_batcher(slot, *, slots=1, rule: BatchRule | None = EIGHT_ROWS, max_queue_size=100):
+def make_batcher(slot, *, slots=1, rule: BatchRule | None = EIGHT_ROWS, max_queue_size=100, **facts):
     return Batcher(
         model="m",
         version=1,
-        batches=True,
-        rule=rule,
-        slots=[slot] * slots,
-        max_queue_size=max_queue_size,
+        plan=Plan(batches=True, rule=rule, levels=(Level(max_size=max_queue_size),), **facts),
+        slots=[slot, *(copy(slot) for _ in range(slots - 1))],
         in_place=True,
         tally=Tally(),
     )
@@ -277,10 +280,8 @@ async def test_the_counts_add_up():
     batcher = Batcher(
         model="m",
         version=1,
-        batches=True,
-        rule=BatchRule(max_batch_size=8),
+        plan=Plan(batches=True, rule=BatchRule(max_batch_size=8)),
         slots=[slot],
-        max_queue_size=100,
         in_place=True,
         tally=tally,
     )

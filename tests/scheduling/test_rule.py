@@ -4,41 +4,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.scheduling.rule import BatchRule, Hold, Leave
+from server.scheduling.rule import BatchRule, Hold, Leave, Why
 
 
 def test_a_lone_request_waits_no_longer_than_its_delay():
     rule = BatchRule(max_batch_size=8, max_queue_delay_us=5_000)
     assert rule.decide(rows=[1], waited_us=3_000) == Hold(2_000)
-    assert rule.decide(rows=[1], waited_us=5_000) == Leave(1, 1)
+    assert rule.decide(rows=[1], waited_us=5_000) == Leave(1, 1, Why.DELAY)
 
 
 def test_without_a_delay_everyone_who_fits_leaves_at_once():
     rule = BatchRule(max_batch_size=8)
-    assert rule.decide(rows=[1, 2, 3], waited_us=0) == Leave(3, 6)
+    assert rule.decide(rows=[1, 2, 3], waited_us=0) == Leave(3, 6, Why.IDLE)
 
 
 def test_a_full_batch_does_not_wait():
     rule = BatchRule(max_batch_size=4, max_queue_delay_us=1_000_000)
-    assert rule.decide(rows=[2, 2, 2], waited_us=0) == Leave(2, 4)
+    assert rule.decide(rows=[2, 2, 2], waited_us=0) == Leave(2, 4, Why.FULL)
 
 
 def test_a_batch_that_the_next_request_would_overfill_does_not_wait():
     rule = BatchRule(max_batch_size=4, max_queue_delay_us=1_000_000)
-    assert rule.decide(rows=[3, 2], waited_us=0) == Leave(1, 3)
+    assert rule.decide(rows=[3, 2], waited_us=0) == Leave(1, 3, Why.FULL)
 
 
 def test_the_largest_preferred_size_that_can_be_formed_leaves_at_once():
     rule = BatchRule(max_batch_size=8, max_queue_delay_us=1_000_000, preferred_batch_sizes=(2, 4))
-    assert rule.decide(rows=[1, 1, 1, 1, 1], waited_us=0) == Leave(4, 4)
-    assert rule.decide(rows=[1, 1, 1], waited_us=0) == Leave(2, 2)
+    assert rule.decide(rows=[1, 1, 1, 1, 1], waited_us=0) == Leave(4, 4, Why.PREFERRED)
+    assert rule.decide(rows=[1, 1, 1], waited_us=0) == Leave(2, 2, Why.PREFERRED)
     assert rule.decide(rows=[1], waited_us=0) == Hold(1_000_000)
 
 
 def test_rows_that_miss_every_preferred_size_leave_when_their_delay_is_over():
     rule = BatchRule(max_batch_size=8, max_queue_delay_us=1_000, preferred_batch_sizes=(4,))
     assert rule.decide(rows=[3, 3], waited_us=0) == Hold(1_000)
-    assert rule.decide(rows=[3, 3], waited_us=1_000) == Leave(2, 6)
+    assert rule.decide(rows=[3, 3], waited_us=1_000) == Leave(2, 6, Why.DELAY)
 
 
 def test_nobody_waiting_means_nobody_leaves():
@@ -75,7 +75,7 @@ def situations(draw):
 def test_a_batch_is_never_too_large_and_never_skips_anyone(situation):
     rule, rows, waited_us = situation
     match rule.decide(rows, waited_us):
-        case Leave(requests, total):
+        case Leave(requests, total, _):
             assert 1 <= requests <= len(rows)
             assert total == sum(rows[:requests]) <= rule.max_batch_size
         case Hold(us):

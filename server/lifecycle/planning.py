@@ -1,0 +1,51 @@
+"""From what is configured of a model to how its requests wait, leave and run. Pure."""
+
+import math
+
+from server.domain.configuration import ModelConfig, QueuePolicy, TimeoutAction
+from server.domain.signature import Signature
+from server.domain.tensors import DATATYPES, VARIABLE, TensorSpec
+from server.scheduling.plan import Plan
+from server.scheduling.queue import Level
+from server.scheduling.rule import BatchRule
+
+
+def plan_of(config: ModelConfig, predicts: Signature, *, max_queue_size: int, max_queue_bytes: int) -> Plan:
+    """`max_queue_size` and `max_queue_bytes` are the server's bounds, where the configuration has none."""
+    rows = predicts.max_batch_size
+    dynamic = config.dynamic_batching
+    rule = None
+    levels = (Level(max_size=max_queue_size),)
+    if dynamic is not None:
+        levels = (_level(dynamic.default_queue_policy, max_queue_size),)
+        if rows:
+            rule = BatchRule(
+                max_batch_size=rows,
+                max_queue_delay_us=dynamic.max_queue_delay_microseconds,
+                preferred_batch_sizes=dynamic.preferred_batch_size,
+            )
+    return Plan(
+        batches=rows > 0,
+        rule=rule,
+        levels=levels,
+        max_queue_bytes=max_queue_bytes,
+        row_bytes=sum(row_bytes(spec, batches=rows > 0) for spec in predicts.inputs)
+        if not predicts.shapes_vary and all(DATATYPES[spec.datatype].itemsize for spec in predicts.inputs)
+        else 0,
+        preserve_ordering=dynamic is not None and dynamic.preserve_ordering,
+    )
+
+
+def row_bytes(spec: TensorSpec, *, batches: bool) -> int:
+    """Of one row of an input whose sizes are all known; of the whole where there are no rows."""
+    sizes = spec.shape[1:] if batches else spec.shape
+    return DATATYPES[spec.datatype].itemsize * math.prod(size for size in sizes if size != VARIABLE)
+
+
+def _level(policy: QueuePolicy, max_queue_size: int) -> Level:
+    return Level(
+        max_size=policy.max_queue_size or max_queue_size,
+        timeout_ns=policy.default_timeout_microseconds * 1000,
+        delays=policy.timeout_action is TimeoutAction.DELAY,
+        allows_override=policy.allow_timeout_override,
+    )

@@ -1,0 +1,33 @@
+"""How hard a queue is pressed: one number by which a tier is scaled.
+
+Pure arithmetic. 1 means that requests wait as long as they may: for the latency target of their model, or
+for ten of its runs where it has none. A request that is refused counts with the wait that it was spared.
+It is an average over the requests of the last seconds, the latest counting most, and it fades when none come.
+"""
+
+from math import exp
+
+MEMORY_NS = 10e9
+"""What happened so long ago counts a third (1/e)."""
+
+
+class Pressure:
+    """Times are monotonic nanoseconds, and come in order."""
+
+    __slots__ = ("_at", "_ratio", "_weight")
+
+    def __init__(self) -> None:
+        self._ratio = 0.0
+        self._weight = 0.0
+        self._at = 0
+
+    def note(self, ratio: float, requests: int, now: int) -> None:
+        """So many requests waited for this part of the time that they may."""
+        weight = self._weight * exp((self._at - now) / MEMORY_NS) if self._weight else 0.0
+        self._weight = weight + requests
+        self._ratio += (ratio - self._ratio) * requests / self._weight
+        self._at = now
+
+    def read(self, now: int) -> float:
+        idle = now - self._at
+        return self._ratio * exp(-idle / MEMORY_NS) if idle > 0 else self._ratio

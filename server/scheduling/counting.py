@@ -1,0 +1,73 @@
+"""What a run, a refusal and a failure add to the tally of their model version."""
+
+import asyncio
+from time import time
+
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    QueueFull,
+    RequestCancelled,
+    ServingError,
+    StageFailed,
+    TooLate,
+)
+from server.observe.tally import Tally
+from server.scheduling.run import Run
+
+
+def reason_of(error: BaseException) -> str:
+    """Triton's word for why a request failed; empty for what the caller got wrong, which does not count."""
+    match error:
+        case InvalidRequest():
+            return ""
+        case QueueFull() | TooLate() | DeadlineExceeded():
+            return "REJECTED"
+        case RequestCancelled() | asyncio.CancelledError():
+            return "CANCELED"
+        case InferenceFailed() | StageFailed():
+            return "BACKEND"
+        case _:
+            return "OTHER"
+
+
+def count_run(tally: Tally, run: Run, now: int) -> None:
+    """Add a run that is over, and its requests that were answered; `now` is when they are told."""
+    good, rows = run.tickets, run.rows
+    if run.failed:
+        pairs = zip(run.tickets, run.answers, strict=True)
+        good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
+        if not good:
+            return
+        rows = sum([ticket.rows for ticket in good])
+    requests = len(good)
+    began = run.began
+    input_ns = run.inferred - began
+    infer_ns = run.ended - run.inferred
+    output_ns = now - run.ended
+    done_s = now / 1e9
+    waits = [began - ticket.queued for ticket in good]
+    waited = sum(waits)
+    tally.queue.add(requests, waited)
+    tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+    wholes = [done_s - ticket.arrived for ticket in good if ticket.arrived and not ticket.settled]
+    if wholes:
+        whole = sum(wholes)
+        tally.success.add(len(wholes), int(whole * 1e9))
+        tally.request_s.add_all(wholes, whole)
+    tally.compute_input.add(requests, input_ns * requests)
+    tally.compute_infer.add(requests, infer_ns * requests)
+    tally.compute_output.add(requests, output_ns * requests)
+    tally.compute_s.add_many(infer_ns / 1e9, requests)
+    tally.rows.add(rows)
+    tally.inference_count += rows
+    tally.execution_count += 1
+    tally.left[run.why] += 1
+    tally.last_inference = int(time() * 1000)
+    spans = tally.batch(rows)
+    spans.compute_input.add(1, input_ns)
+    spans.compute_infer.add(1, infer_ns)
+    spans.compute_output.add(1, output_ns)
+    if run.expected:
+        tally.prediction.add((run.ended - began) / run.expected)

@@ -1,0 +1,82 @@
+"""A latency target at work: which batch leaves, and who is let in.
+
+Over a latency target, `max_queue_delay` and preferred sizes say nothing: who waits leaves as soon as an
+instance is idle, in a batch as large as its oldest can bear. Waiting for company would not pay: while one
+batch runs the next one forms, and the fuller the server, the larger it gets.
+"""
+
+from collections.abc import Iterable
+from math import exp
+
+from server.scheduling.profile import Curve
+from server.scheduling.rule import Leave, Why
+from server.scheduling.target import Margin, answered_in, most_rows, rows_within
+
+LOOK_AGAIN = 32
+"""Runs after which the largest batch is computed anew."""
+
+
+class LatencyTarget:
+    """Times are monotonic nanoseconds. `limit` is the most rows of a run."""
+
+    def __init__(self, target_ns: int, *, limit: int, slots: int) -> None:
+        self.ns = target_ns
+        self._limit = limit
+        self._slots = slots
+        self._margin = Margin(target_ns)
+        self._most = limit
+        self._patience = float(target_ns)
+        self._runs = 0
+        self._rate = 0.0
+        self._rate_at = 0
+        self._rate_memory_ns = max(4.0 * target_ns, 2e8)
+
+    @property
+    def margin_ns(self) -> float:
+        return self._margin.ns
+
+    def decide(self, rows: Iterable[int], slack_ns: float, curve: Curve) -> Leave | None:
+        """Who leaves, the oldest first, of whom the first has `slack_ns` left; None if it is late already."""
+        most = min(self._most, rows_within(curve.expect, slack_ns, self._limit))
+        going = total = 0
+        for count in rows:
+            if going and total + count > self._limit:
+                return Leave(going, total, Why.FULL)
+            if total + count > most:
+                if going:
+                    return Leave(going, total, Why.DEADLINE)
+                if curve.expect(count) > slack_ns:
+                    return None
+            going, total = going + 1, total + count
+        return Leave(going, total, Why.FULL if total >= self._limit else Why.IDLE)
+
+    def arrives(self, rows: int, now: int) -> None:
+        """Somebody has asked."""
+        fade = exp((self._rate_at - now) / self._rate_memory_ns) if self._rate_at else 0.0
+        self._rate = self._rate * fade + rows / self._rate_memory_ns
+        self._rate_at = now
+
+    def expected(self, rows: int, ahead: int, free_in_ns: float, turn_ns: float, curve: Curve) -> float:
+        """In how many nanoseconds a request that joins now is answered, to be on the safe side."""
+        expected = answered_in(
+            curve.expect,
+            rows=rows,
+            ahead=ahead,
+            free_in_ns=free_in_ns,
+            arriving=self._rate * free_in_ns,
+            most=self._most,
+            slots=self._slots,
+            turn_ns=turn_ns,
+        )
+        return expected + self._margin.ns
+
+    def note_run(self, curve: Curve) -> float:
+        """A run is over. How long requests can wait beside their own run, in nanoseconds."""
+        self._runs += 1
+        if self._runs % LOOK_AGAIN == 1:
+            self._most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
+            self._patience = max(0.0, self.ns - curve.expect(self._most))
+        return self._patience
+
+    def note_answer(self, late_ns: float) -> None:
+        self._margin.note(late_ns)

@@ -1,0 +1,136 @@
+"""What the runs of one model version have taken, and what the next one is expected to take.
+
+Pure arithmetic. A curve gives the time of a run by its rows, for one device and one shape of input, as
+every run has shown it: a mean that follows, and how far runs lie from it. Rows that have not been seen
+are read off the line between their neighbours. Source for the mean that follows and its deviation:
+Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
+"""
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+
+EXACT = 32
+"""Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
+
+MEMORY = 20
+"""The mean is that of so many runs, as far as they can be told apart from a change."""
+
+SURPRISE = 4.0
+"""One run moves the estimates by at most so many deviations: a hiccup of the machine is not a trend."""
+
+LEAST_DEVIATION = 0.02
+"""Of the mean: below that, a deviation is the clock's."""
+
+
+@dataclass(slots=True)
+class Estimate:
+    """Of runs with so many rows; nanoseconds."""
+
+    mean: float
+    deviation: float
+    seen: int = 1
+
+    def follow(self, ns: int) -> None:
+        self.seen = min(self.seen + 1, MEMORY)
+        bound = SURPRISE * max(self.deviation, LEAST_DEVIATION * self.mean)
+        error = ns - self.mean
+        error = min(max(error, -bound), bound) if self.seen > 2 else error
+        self.mean += error / self.seen
+        self.deviation += (abs(error) - self.deviation) / self.seen
+
+
+class Curve:
+    """Time of a run by its rows."""
+
+    __slots__ = ("_known", "_sizes")
+
+    def __init__(self) -> None:
+        self._known: dict[int, Estimate] = {}
+        self._sizes: list[int] = []
+
+    @property
+    def sizes(self) -> list[int]:
+        """The counts of rows that have been seen, ascending."""
+        return self._sizes
+
+    def note(self, rows: int, ns: int) -> None:
+        rows = _shared(rows)
+        known = self._known.get(rows)
+        if known is None:
+            self._known[rows] = Estimate(ns, 0.0)
+            insort(self._sizes, rows)
+        else:
+            known.follow(ns)
+
+    def expect(self, rows: int) -> float:
+        """Nanoseconds; 0 if no run was seen at all."""
+        rows = _shared(rows)
+        known = self._known.get(rows)
+        if known is not None:
+            return known.mean
+        sizes = self._sizes
+        if not sizes:
+            return 0.0
+        at = bisect_left(sizes, rows)
+        if at == 0:
+            return self._known[sizes[0]].mean  # fewer rows take no longer
+        if at < len(sizes):
+            return self._line(sizes[at - 1], sizes[at], rows)
+        if len(sizes) == 1:
+            return self._known[sizes[0]].mean * rows / sizes[0]
+        return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
+
+    def spread(self, rows: int) -> float:
+        """How far runs of about so many rows lie from what is expected, in nanoseconds."""
+        if not self._sizes:
+            return 0.0
+        at = min(bisect_left(self._sizes, _shared(rows)), len(self._sizes) - 1)
+        return self._known[self._sizes[at]].deviation
+
+    def _line(self, fewer: int, more: int, rows: int) -> float:
+        low, high = self._known[fewer].mean, self._known[more].mean
+        return low + (high - low) * (rows - fewer) / (more - fewer)
+
+
+def _shared(rows: int) -> int:
+    """The count that stands for this one and its neighbours: the five leading bits."""
+    if rows <= EXACT:
+        return rows
+    shift = rows.bit_length() - 5
+    return rows >> shift << shift
+
+
+def shape_key(elements: int) -> int:
+    """One key for inputs of about as many elements a row; 0 where all rows are alike."""
+    return _shared(elements)
+
+
+class Profile:
+    """The curves of one model version, by device and by shape of its inputs (`shape_key`)."""
+
+    __slots__ = ("_curves",)
+
+    def __init__(self) -> None:
+        self._curves: dict[tuple[str, int], Curve] = {}
+
+    def curve(self, device: str = "", shape: int = 0) -> Curve:
+        curve = self._curves.get((device, shape))
+        if curve is None:
+            curve = self._curves[device, shape] = Curve()
+        return curve
+
+    def note(self, rows: int, ns: int, device: str = "", shape: int = 0) -> None:
+        self.curve(device, shape).note(rows, ns)
+
+    def expect(self, rows: int, device: str = "", shape: int = 0) -> float:
+        return self.curve(device, shape).expect(rows)
+
+    def longest(self, device: str) -> float:
+        """The longest run that is expected there, in nanoseconds; 0 if none was seen."""
+        curves = [curve for (there, _), curve in self._curves.items() if there == device]
+        return max([curve.expect(curve.sizes[-1]) for curve in curves if curve.sizes], default=0.0)
+
+    def learned(self, device: str = "") -> dict[int, float]:
+        """Rows -> nanoseconds, of inputs that are all alike."""
+        curve = self.curve(device)
+        return {rows: curve.expect(rows) for rows in curve.sizes}

@@ -1,0 +1,117 @@
+"""One batch on its way through a slot."""
+
+from collections.abc import Callable, Sequence
+from time import thread_time_ns
+
+from server.domain.errors import InferenceFailed, ServerStopping, ServingError
+from server.domain.tensors import Array
+from server.scheduling.rule import Why
+from server.scheduling.slot import Slot
+from server.scheduling.stack import split, stack
+from server.scheduling.ticket import Ticket
+
+
+class Run:
+    """`work` may run on any thread; the rest is the loop's. Times are nanoseconds of `clock`.
+
+    rows       of all its tickets
+    elements   of its inputs, where their shapes vary; 0 where the rows tell all
+    why        it left when it did
+    in_place   whether it runs on the event loop
+    answers    one for each ticket, once it is over: its rows, or why not
+    expected   how long the run was expected to take; 0 for unknown
+    left       when it was handed to its slot
+    began      gathering the inputs began
+    inferred   the model began
+    ended      the model ended, and the rows were dealt out
+    computed   processor time of its thread
+    """
+
+    __slots__ = (
+        "_batches",
+        "_clock",
+        "_model",
+        "_version",
+        "answers",
+        "began",
+        "computed",
+        "elements",
+        "ended",
+        "expected",
+        "failed",
+        "in_place",
+        "inferred",
+        "left",
+        "rows",
+        "slot",
+        "tickets",
+        "why",
+    )
+
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        batches: bool,
+        slot: Slot,
+        tickets: list[Ticket],
+        rows: int,
+        why: Why,
+        clock: Callable[[], int],
+    ) -> None:
+        self._model = model
+        self._version = version
+        self._batches = batches
+        self._clock = clock
+        self.slot = slot
+        self.tickets = tickets
+        self.rows = rows
+        self.why = why
+        self.elements = 0
+        self.in_place = False
+        self.expected = 0.0
+        self.answers: list[dict[str, Array] | ServingError] = []
+        self.failed = False
+        self.left = self.began = self.inferred = self.ended = self.computed = 0
+
+    def work(self) -> None:
+        """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
+
+        If several went together and the run failed, each goes again alone, so that one poisonous
+        request fails only itself.
+        """
+        self.began = self._clock()
+        busy = thread_time_ns()
+        try:
+            self.answers = list(self._run(self.tickets))
+        except Exception as error:
+            self.failed = True
+            if len(self.tickets) == 1:
+                self.answers = [self._failure(error)]
+            else:
+                self.answers = [self._run_alone(ticket) for ticket in self.tickets]
+        self.ended = self._clock()
+        self.computed = thread_time_ns() - busy
+        if not self.inferred:
+            self.inferred = self.began
+
+    def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
+        inputs = stack([ticket.inputs for ticket in tickets])
+        self.inferred = self._clock()
+        outputs = self.slot.run(inputs)
+        if self._batches:
+            return split(outputs, [ticket.rows for ticket in tickets])
+        return [outputs]
+
+    def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
+        if ticket.settled:
+            return ServerStopping()  # already settled: nobody hears this
+        try:
+            return self._run([ticket])[0]
+        except Exception as error:
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> ServingError:
+        if isinstance(error, ServingError):
+            return error
+        return InferenceFailed(self._model, self._version, str(error) or type(error).__name__)

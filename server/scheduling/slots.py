@@ -1,0 +1,96 @@
+"""The slots of one model version: which are idle, and when it is their turn on the devices they stand on."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+
+from server.scheduling.alarm import NEVER
+from server.scheduling.slot import Slot
+from server.scheduling.turns import Seat, Turns
+
+
+class Slots:
+    """Lives on the event loop. `look` is called when it may be the version's turn; `begins_by` is a seat's.
+
+    idle      the slots that no run is on
+    turn_ns   how long a batch has waited for its turn lately, on average
+    """
+
+    def __init__(self, turns: Turns, look: Callable[[], None], begins_by: Callable[[], float]) -> None:
+        self._turns = turns
+        self._look = look
+        self._begins_by = begins_by
+        self._all: Sequence[Slot] = ()
+        self._seats: dict[str, Seat] = {}
+        self._asked = 0
+        self.idle: deque[Slot] = deque()
+        self.turn_ns = 0.0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def devices(self) -> Iterable[str]:
+        return self._seats
+
+    @property
+    def device(self) -> str:
+        """The first."""
+        return self._all[0].device
+
+    def resize(self, slots: Sequence[Slot], busy: Iterable[Slot], weight: float) -> None:
+        """Have these slots from now on. A run that is on another one ends there."""
+        taken = {id(slot) for slot in busy}
+        self._all = slots
+        self.idle = deque(slot for slot in slots if id(slot) not in taken)
+        counts = Counter(slot.device for slot in slots)
+        for device in self._seats.keys() | counts.keys():
+            seat = self._seats.get(device) or self._sit(device, weight)
+            seat.resize(counts[device])
+
+    def share(self, weight: float) -> None:
+        """What part of its devices is the version's, beside the weights of the others."""
+        for seat in self._seats.values():
+            seat.weight = weight
+
+    def be_patient(self, ns: float) -> None:
+        """Runs of others that take longer leave a place for this version's; `NEVER` without a target."""
+        for seat in self._seats.values():
+            seat.patience = ns
+
+    def take(self, expect: Callable[[str], float], now: int) -> Slot | None:
+        """An idle slot on whose device it is the version's turn, for a run that takes `expect(device)` ns.
+
+        None if there is none yet: `look` is called when there may be one.
+        """
+        tried: set[str] = set()
+        for slot in self.idle:
+            if slot.device in tried:
+                continue
+            if self._seats[slot.device].take(expect(slot.device)):
+                self.idle.remove(slot)
+                waited = now - self._asked if self._asked else 0
+                self.turn_ns += (waited - self.turn_ns) / 8
+                self._asked = 0
+                return slot
+            tried.add(slot.device)
+        self._asked = self._asked or now
+        return None
+
+    def give_back(self, slot: Slot, took_ns: int | None) -> None:
+        """The run on it is over; None: it was done in place, and took no turn."""
+        if slot in self._all:
+            self.idle.append(slot)
+        if took_ns is not None:
+            self._seats[slot.device].give_back(took_ns)
+
+    def leave(self) -> None:
+        """No run is under way, and none follows."""
+        for seat in self._seats.values():
+            seat.leave()
+        self._seats.clear()
+
+    def _sit(self, device: str, weight: float) -> Seat:
+        seat = self._turns.device(device).seat(self._look, self._begins_by, weight=weight)
+        seat.patience = min((other.patience for other in self._seats.values()), default=NEVER)
+        self._seats[device] = seat
+        return seat

@@ -1,0 +1,82 @@
+"""Batches and admission from a latency target: plain arithmetic over what runs are expected to take.
+
+`expect` gives the nanoseconds of a run by its rows, 0 where nothing is known yet; it grows with the rows.
+The ideas are those of Clockwork (Gujarati et al., OSDI 2020: predict, decide at the door, refuse early) and
+of Nexus (Shen et al., SOSP 2019: a batch may take half of the target, for who just missed one waits for it).
+"""
+
+from collections.abc import Callable
+
+Expect = Callable[[int], float]
+
+ROOM = 0.95
+"""The part of a latency target that a full batch and the wait for the one before may take."""
+
+
+def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
+    """The largest batch, up to `limit` rows, that keeps the target when every slot is always busy.
+
+    Who just missed a batch waits until a slot is free, `expect / slots` on average, and then for its own.
+    """
+    return rows_within(expect, ROOM * target_ns / (1 + 1 / slots), limit)
+
+
+def rows_within(expect: Expect, ns: float, limit: int) -> int:
+    """The most rows, up to `limit`, whose run takes no longer than `ns`; 0 if even one takes longer."""
+    if expect(limit) <= ns:
+        return limit
+    low, high = 0, limit
+    while high - low > 1:
+        middle = (low + high) // 2
+        if expect(middle) <= ns:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def answered_in(
+    expect: Expect,
+    *,
+    rows: int,
+    ahead: int,
+    free_in_ns: float,
+    arriving: float,
+    most: int,
+    slots: int,
+    turn_ns: float,
+) -> float:
+    """In how many nanoseconds a request that joins now would be answered.
+
+    rows, ahead   of the request, and of all that would leave before it or with it
+    free_in_ns    until the first slot is free; 0 while one is idle
+    arriving      rows expected to join until then, which may leave with it
+    most          rows of a full batch
+    turn_ns       that a batch waits for its turn on a device that others use too
+    """
+    batches, rest = divmod(ahead, most)
+    own = most if batches else min(most, rest + rows + int(arriving))
+    return free_in_ns + batches * expect(most) / slots + expect(max(own, rows)) + (batches + 1) * turn_ns
+
+
+class Margin:
+    """How much later than expected the latest one in a hundred is answered, in nanoseconds.
+
+    Follows the 99th percentile of the errors without keeping them: up by a large step where one is above it,
+    down by a small one where not. Source: Robbins and Monro, A Stochastic Approximation Method, 1951.
+    """
+
+    __slots__ = ("_step", "ns")
+
+    QUANTILE = 0.99
+
+    def __init__(self, target_ns: float) -> None:
+        self.ns = 0.0
+        self._step = target_ns / 50
+
+    def note(self, late_ns: float) -> None:
+        """One was answered so much later than expected; below 0, sooner."""
+        if late_ns > self.ns:
+            self.ns += self._step * self.QUANTILE
+        else:
+            self.ns = max(0.0, self.ns - self._step * (1 - self.QUANTILE))
