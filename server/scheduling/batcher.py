@@ -54,6 +54,7 @@ class Run:
 
     __slots__ = (
         "_batches",
+        "_clock",
         "_model",
         "_version",
         "answers",
@@ -69,8 +70,16 @@ class Run:
     )
 
     def __init__(
-        self, model: str, version: int, batches: bool, slot: Slot, tickets: list[Ticket], rows: int
+        self,
+        model: str,
+        version: int,
+        batches: bool,
+        slot: Slot,
+        tickets: list[Ticket],
+        rows: int,
+        clock: Callable[[], int],
     ) -> None:
+        self._clock = clock
         self._model = model
         self._version = version
         self._batches = batches
@@ -88,7 +97,7 @@ class Run:
         If several went together and the run failed, each goes again alone, so that one poisonous
         request fails only itself.
         """
-        self.began = monotonic_ns()
+        self.began = self._clock()
         busy = thread_time_ns()
         try:
             self.answers = list(self._run(self.tickets))
@@ -98,14 +107,14 @@ class Run:
                 self.answers = [self._failure(error)]
             else:
                 self.answers = [self._run_alone(ticket) for ticket in self.tickets]
-        self.ended = monotonic_ns()
+        self.ended = self._clock()
         self.computed = thread_time_ns() - busy
         if not self.inferred:
             self.inferred = self.began
 
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
         inputs = stack([ticket.inputs for ticket in tickets])
-        self.inferred = monotonic_ns()
+        self.inferred = self._clock()
         outputs = self.slot.run(inputs)
         if self._batches:
             return split(outputs, [ticket.rows for ticket in tickets])
@@ -270,7 +279,7 @@ class Batcher:
                 return False
             rows = sum([ticket.rows for ticket in tickets])
         slot = self._idle.popleft()
-        run = Run(self._model, self._version, self._batches, slot, tickets, rows)
+        run = Run(self._model, self._version, self._batches, slot, tickets, rows, self._clock)
         self._running.add(run)
         if self._in_place and self._pace.is_short(run.size):
             run.work()
