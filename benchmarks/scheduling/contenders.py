@@ -56,8 +56,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Each model with its latency target. To be joined: `latency_target_s`, `Profile` and `Turns` of the core;
-    until then these are the present batcher's defaults."""
+    """Each model with its latency target.
+
+    To be joined: `latency_target_s`, `Profile` and `Turns` of the core; until then the batcher's defaults.
+    """
 
     max_queue_size: int = 1000
 

@@ -90,7 +90,7 @@ def zipf(
 
 
 def share(n: int, exponent: float) -> float:
-    return 1 / n**exponent
+    return math.pow(n, -exponent)
 
 
 def regular(model: str, rate: float, *, rows: int = 1, within_s: float = 0.0) -> Trace:

@@ -18,7 +18,7 @@ class Stuck(Exception):
 
     def __init__(self, at_s: float) -> None:
         super().__init__(
-            f"after {at_s:.3f} s of virtual time nothing is scheduled, and work is still awaited"
+            f"after {at_s:.3f} s of virtual time nothing is scheduled, yet something is awaited"
         )
 
 
