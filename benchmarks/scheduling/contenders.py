@@ -10,8 +10,11 @@ from typing import Protocol
 from benchmarks.scheduling.sleeping import SleepingModel, Stage
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
+from server.scheduling.plan import Plan
+from server.scheduling.queue import Level
 from server.scheduling.rule import BatchRule
 from server.scheduling.ticket import Ticket
+from server.scheduling.turns import Turns
 
 
 class Scheduler(Protocol):
@@ -38,30 +41,39 @@ class Fixed:
         return {model.name: self._batcher(stage, model) for model in stage.models}
 
     def _batcher(self, stage: Stage, model: SleepingModel) -> Batcher:
-        return Batcher(
-            model=model.name,
-            version=1,
-            batches=True,
-            rule=BatchRule(
-                max_batch_size=self.max_batch_size or model.max_batch_size,
-                max_queue_delay_us=self.max_queue_delay_us,
-            ),
-            slots=stage.slots[model.name],
-            max_queue_size=self.max_queue_size,
-            in_place=False,
-            tally=Tally(),
-            clock=stage.clock,
+        rule = BatchRule(
+            max_batch_size=self.max_batch_size or model.max_batch_size,
+            max_queue_delay_us=self.max_queue_delay_us,
         )
+        plan = Plan(batches=True, rule=rule, levels=(Level(max_size=self.max_queue_size),))
+        return _batcher(stage, model, plan, Turns(clock=stage.clock))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Each model with its latency target.
-
-    To be joined: `latency_target_s`, `Profile` and `Turns` of the core; until then the batcher's defaults.
-    """
+    """Each model with its latency target, and their turns on the device."""
 
     max_queue_size: int = 1000
 
     def __call__(self, stage: Stage) -> Mapping[str, Scheduler]:
-        return Fixed(max_queue_size=self.max_queue_size)(stage)
+        turns = Turns(clock=stage.clock)
+        batchers = {}
+        for model in stage.models:
+            rule = BatchRule(max_batch_size=model.max_batch_size)
+            levels = (Level(max_size=self.max_queue_size),)
+            plan = Plan(batches=True, rule=rule, levels=levels, latency_target_s=model.target_s)
+            batchers[model.name] = _batcher(stage, model, plan, turns)
+        return batchers
+
+
+def _batcher(stage: Stage, model: SleepingModel, plan: Plan, turns: Turns) -> Batcher:
+    return Batcher(
+        model=model.name,
+        version=1,
+        plan=plan,
+        slots=stage.slots[model.name],
+        in_place=False,
+        tally=Tally(),
+        turns=turns,
+        clock=stage.clock,
+    )

@@ -110,6 +110,8 @@ class SleepingSlot:
     failed batch are run again alone, in no time.
     """
 
+    device = "cpu"
+
     def __init__(self, model: SleepingModel, device: Device, clock: RunClock, loop: VirtualLoop) -> None:
         self._model = model
         self._device = device

@@ -30,6 +30,9 @@ from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
 from server.scheduling.turns import Turns
 
+PROBE_NS = 1_000_000_000
+"""After so long without a run one request goes whatever is expected of it, to see whether it still takes so long."""
+
 RUNS_OF_PATIENCE = 10
 """Where no target says how long requests may wait, it is for so many runs."""
 
@@ -80,6 +83,7 @@ class Batcher:
         self._closed = False
         self._quiet = asyncio.Event()
         self._overhead_ns = 0.0
+        self._ran = 0
         self._weight = plan.weight
         self._target: LatencyTarget | None = None
         self.profile = Profile()
@@ -172,12 +176,14 @@ class Batcher:
         target.arrives(ticket.rows, now)
         curve = self._curve(ticket)
         rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
+        busy = bool(self._running)
         free_in = 0.0 if self._slots.idle else self._free_in(now)
         expected = self._overhead_ns + target.expected(rows, ahead, free_in, self._slots.turn_ns, curve)
-        if now + expected > due and curve.sizes:
-            self._tally.pressure.note(expected / target.ns, 1, now)
+        margin = target.margin_ns if busy or ahead else 0.0
+        if now + expected + margin > due and curve.sizes and (busy or ahead or now - self._ran < PROBE_NS):
+            self._tally.pressure.note((expected + margin) / target.ns, 1, now)
             self._count_refusal("late", ticket, now)
-            raise TooLate(self._model, (now + expected - asked) / 1e9, target.ns / 1e9)
+            raise TooLate(self._model, (now + expected + margin - asked) / 1e9, target.ns / 1e9)
         ticket.due = int(due)
         ticket.order = due
         ticket.expected = now + int(expected)
@@ -308,6 +314,8 @@ class Batcher:
                 ticket.expires = 0  # it is for the queue alone
         if first.lane is not None:
             run.elements = sum([elements(ticket) for ticket in tickets])
+        if answer.why is Why.DEADLINE and self._target is not None:
+            run.short_ns = self._target.short_ns(rows, rows + self._queue.rows, self._curve(first, slot.device))
         self._running.add(run)
         if in_place:
             run.in_place = True
@@ -352,6 +360,7 @@ class Batcher:
 
     def _learn(self, run: Run, now: int) -> None:
         """What this run says of those to come."""
+        self._ran = now
         self._pace.note(run.elements or run.rows, run.computed)
         if run.in_place and self._target is None:
             return
@@ -364,9 +373,8 @@ class Batcher:
         if self._target is not None:
             patience = self._target.ns
             self._slots.be_patient(self._target.note_run(curve))
-            for ticket in run.tickets:
-                if ticket.expected:
-                    self._target.note_answer(now - ticket.expected)
+            if run.tickets[0].expected:
+                self._target.note_answer(now + run.short_ns - run.tickets[0].expected)
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)

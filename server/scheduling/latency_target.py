@@ -10,10 +10,10 @@ from math import exp
 
 from server.scheduling.profile import Curve
 from server.scheduling.rule import Leave, Why
-from server.scheduling.target import Margin, answered_in, most_rows, rows_within
+from server.scheduling.target import Margin, answered_in, enough_rows, most_rows, rows_within
 
 LOOK_AGAIN = 32
-"""Runs after which the largest batch is computed anew."""
+"""Runs after which the largest batch is computed anew; in the beginning it is after each."""
 
 
 class LatencyTarget:
@@ -37,18 +37,21 @@ class LatencyTarget:
 
     def decide(self, rows: Iterable[int], slack_ns: float, curve: Curve) -> Leave | None:
         """Who leaves, the oldest first, of whom the first has `slack_ns` left; None if it is late already."""
-        most = min(self._most, rows_within(curve.expect, slack_ns, self._limit))
+        within = rows_within(curve.expect, slack_ns, self._limit)
+        most = min(self._most, within)
         going = total = 0
         for count in rows:
-            if going and total + count > self._limit:
-                return Leave(going, total, Why.FULL)
-            if total + count > most:
-                if going:
-                    return Leave(going, total, Why.DEADLINE)
-                if curve.expect(count) > slack_ns:
-                    return None
+            if going and total + count > most:
+                full = total + count > self._most
+                return Leave(going, total, Why.FULL if full else Why.DEADLINE)
+            if count > within and not going:
+                return None
             going, total = going + 1, total + count
-        return Leave(going, total, Why.FULL if total >= self._limit else Why.IDLE)
+        return Leave(going, total, Why.FULL if total >= self._most else Why.IDLE)
+
+    def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
+        """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
+        return curve.expect(min(waiting, self._most)) - curve.expect(going)
 
     def arrives(self, rows: int, now: int) -> None:
         """Somebody has asked."""
@@ -57,8 +60,8 @@ class LatencyTarget:
         self._rate_at = now
 
     def expected(self, rows: int, ahead: int, free_in_ns: float, turn_ns: float, curve: Curve) -> float:
-        """In how many nanoseconds a request that joins now is answered, to be on the safe side."""
-        expected = answered_in(
+        """In how many nanoseconds a request that joins now is answered, beside the margin."""
+        return answered_in(
             curve.expect,
             rows=rows,
             ahead=ahead,
@@ -68,13 +71,13 @@ class LatencyTarget:
             slots=self._slots,
             turn_ns=turn_ns,
         )
-        return expected + self._margin.ns
 
     def note_run(self, curve: Curve) -> float:
         """A run is over. How long requests can wait beside their own run, in nanoseconds."""
         self._runs += 1
-        if self._runs % LOOK_AGAIN == 1:
-            self._most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
+        if self._runs < LOOK_AGAIN or not self._runs % LOOK_AGAIN:
+            most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
+            self._most = enough_rows(curve.expect, most)
             self._patience = max(0.0, self.ns - curve.expect(self._most))
         return self._patience
 

@@ -77,7 +77,7 @@ class Curve:
         if at < len(sizes):
             return self._line(sizes[at - 1], sizes[at], rows)
         if len(sizes) == 1:
-            return self._known[sizes[0]].mean * rows / sizes[0]
+            return self._known[sizes[0]].mean  # a guess, and a bold one: so that larger runs come to be seen
         return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
 
     def spread(self, rows: int) -> float:

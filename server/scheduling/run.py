@@ -20,6 +20,7 @@ class Run:
     in_place   whether it runs on the event loop
     answers    one for each ticket, once it is over: its rows, or why not
     expected   how long the run was expected to take; 0 for unknown
+    short_ns   by how much it was made shorter than it would have been, for its oldest to be on time
     left       when it was handed to its slot
     began      gathering the inputs began
     inferred   the model began
@@ -43,6 +44,7 @@ class Run:
         "inferred",
         "left",
         "rows",
+        "short_ns",
         "slot",
         "tickets",
         "why",
@@ -69,7 +71,7 @@ class Run:
         self.why = why
         self.elements = 0
         self.in_place = False
-        self.expected = 0.0
+        self.expected = self.short_ns = 0.0
         self.answers: list[dict[str, Array] | ServingError] = []
         self.failed = False
         self.left = self.began = self.inferred = self.ended = self.computed = 0

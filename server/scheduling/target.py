@@ -12,6 +12,9 @@ Expect = Callable[[int], float]
 ROOM = 0.95
 """The part of a latency target that a full batch and the wait for the one before may take."""
 
+ENOUGH = 0.995
+"""Of the most rows a second that any batch gives: a batch that gives so many is large enough."""
+
 
 def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
     """The largest batch, up to `limit` rows, that keeps the target when every slot is always busy.
@@ -19,6 +22,20 @@ def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
     Who just missed a batch waits until a slot is free, `expect / slots` on average, and then for its own.
     """
     return rows_within(expect, ROOM * target_ns / (1 + 1 / slots), limit)
+
+
+def enough_rows(expect: Expect, limit: int) -> int:
+    """The smallest batch, up to `limit` rows, that is about as good as the best: more rows would only be later."""
+    best = max(rows / (expect(rows) or 1.0) for rows in _steps(limit))
+    return next(rows for rows in _steps(limit) if rows / (expect(rows) or 1.0) >= ENOUGH * best)
+
+
+def _steps(limit: int) -> list[int]:
+    """From 1 to the limit, each at most a 16th more than the one before."""
+    steps = [limit]
+    while steps[-1] > 1:
+        steps.append(min(steps[-1] - 1, steps[-1] * 16 // 17))
+    return steps[::-1]
 
 
 def rows_within(expect: Expect, ns: float, limit: int) -> int:
@@ -66,17 +83,18 @@ class Margin:
     down by a small one where not. Source: Robbins and Monro, A Stochastic Approximation Method, 1951.
     """
 
-    __slots__ = ("_step", "ns")
+    __slots__ = ("_most", "_step", "ns")
 
     QUANTILE = 0.99
 
     def __init__(self, target_ns: float) -> None:
-        self.ns = 0.0
+        self.ns = target_ns / 10
         self._step = target_ns / 50
+        self._most = target_ns / 3
 
     def note(self, late_ns: float) -> None:
         """One was answered so much later than expected; below 0, sooner."""
         if late_ns > self.ns:
-            self.ns += self._step * self.QUANTILE
+            self.ns = min(self.ns + self._step * self.QUANTILE, self._most)
         else:
-            self.ns = max(0.0, self.ns - self._step * (1 - self.QUANTILE))
+            self.ns = max(self.ns - self._step * (1 - self.QUANTILE), 0.0)
