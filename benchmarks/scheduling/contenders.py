@@ -56,7 +56,7 @@ class Target:
     max_queue_size: int = 1000
 
     def __call__(self, stage: Stage) -> Mapping[str, Scheduler]:
-        turns = Turns(clock=stage.clock)
+        turns = Turns(processors=max(1, int(stage.device.units)), clock=stage.clock)
         batchers = {}
         for model in stage.models:
             rule = BatchRule(max_batch_size=model.max_batch_size)

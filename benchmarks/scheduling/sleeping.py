@@ -64,6 +64,7 @@ class Device:
 
     def __init__(self, loop: VirtualLoop, units: float) -> None:
         self._loop = loop
+        self.units = units
         self._sharing = Sharing(units)
         self._over: dict[int, Callable[[], None]] = {}
         self._due: int | None = None

@@ -31,7 +31,7 @@ from server.scheduling.ticket import Ticket
 from server.scheduling.turns import Turns
 
 PROBE_NS = 1_000_000_000
-"""After so long without a run one request goes whatever is expected of it, to see whether it still takes so long."""
+"""After so long without a run, one request goes whatever is expected of it: it may be faster by now."""
 
 RUNS_OF_PATIENCE = 10
 """Where no target says how long requests may wait, it is for so many runs."""
@@ -103,7 +103,6 @@ class Batcher:
             self._target = LatencyTarget(
                 int(seconds * 1e9), limit=self._plan.max_rows, slots=len(self._slots)
             )
-        self._slots.be_patient(NEVER if self._target is None else self._target.ns)
 
     @property
     def weight(self) -> float:
@@ -177,8 +176,9 @@ class Batcher:
         curve = self._curve(ticket)
         rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
         busy = bool(self._running)
-        free_in = 0.0 if self._slots.idle else self._free_in(now)
-        expected = self._overhead_ns + target.expected(rows, ahead, free_in, self._slots.turn_ns, curve)
+        wait = self._slots.wait_ns() if self._slots.idle else self._free_in(now)
+        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
+        expected = self._overhead_ns + target.expected(rows, ahead, wait, turn, curve)
         margin = target.margin_ns if busy or ahead else 0.0
         if now + expected + margin > due and curve.sizes and (busy or ahead or now - self._ran < PROBE_NS):
             self._tally.pressure.note((expected + margin) / target.ns, 1, now)
@@ -186,7 +186,6 @@ class Batcher:
             raise TooLate(self._model, (now + expected + margin - asked) / 1e9, target.ns / 1e9)
         ticket.due = int(due)
         ticket.order = due
-        ticket.expected = now + int(expected)
 
     def _refuse(self, ticket: Ticket, full: Full, now: int) -> None:
         self._tally.pressure.note(1.0, 1, now)
@@ -274,7 +273,7 @@ class Batcher:
         """A queued ticket that cannot be on time any more."""
         assert self._target is not None
         self._tally.refused["late"] += 1
-        self._target.note_answer(now - ticket.expected)
+        self._target.note_answer(self._target.ns)
         late_s = (now - ticket.due + self._curve(ticket).expect(ticket.rows)) / 1e9
         target_s = self._target.ns / 1e9
         self.leave(ticket, TooLate(self._model, target_s + late_s, target_s))
@@ -315,7 +314,9 @@ class Batcher:
         if first.lane is not None:
             run.elements = sum([elements(ticket) for ticket in tickets])
         if answer.why is Why.DEADLINE and self._target is not None:
-            run.short_ns = self._target.short_ns(rows, rows + self._queue.rows, self._curve(first, slot.device))
+            run.short_ns = self._target.short_ns(
+                rows, rows + self._queue.rows, self._curve(first, slot.device)
+            )
         self._running.add(run)
         if in_place:
             run.in_place = True
@@ -372,9 +373,9 @@ class Batcher:
         patience = RUNS_OF_PATIENCE * curve.expect(run.rows)
         if self._target is not None:
             patience = self._target.ns
-            self._slots.be_patient(self._target.note_run(curve))
-            if run.tickets[0].expected:
-                self._target.note_answer(now + run.short_ns - run.tickets[0].expected)
+            self._target.note_run(curve)
+            if run.tickets[0].due:
+                self._target.note_answer(now + run.short_ns - run.tickets[0].due)
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)

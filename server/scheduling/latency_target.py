@@ -25,7 +25,7 @@ class LatencyTarget:
         self._slots = slots
         self._margin = Margin(target_ns)
         self._most = limit
-        self._patience = float(target_ns)
+        self._parallel = float(slots)
         self._runs = 0
         self._rate = 0.0
         self._rate_at = 0
@@ -59,27 +59,29 @@ class LatencyTarget:
         self._rate = self._rate * fade + rows / self._rate_memory_ns
         self._rate_at = now
 
-    def expected(self, rows: int, ahead: int, free_in_ns: float, turn_ns: float, curve: Curve) -> float:
+    def expected(self, rows: int, ahead: int, wait_ns: float, turn_ns: float, curve: Curve) -> float:
         """In how many nanoseconds a request that joins now is answered, beside the margin."""
         return answered_in(
             curve.expect,
             rows=rows,
             ahead=ahead,
-            free_in_ns=free_in_ns,
-            arriving=self._rate * free_in_ns,
+            wait_ns=wait_ns,
+            arriving=self._rate * wait_ns,
             most=self._most,
-            slots=self._slots,
+            slots=self._parallel,
             turn_ns=turn_ns,
         )
 
-    def note_run(self, curve: Curve) -> float:
-        """A run is over. How long requests can wait beside their own run, in nanoseconds."""
+    def note_start(self, under_way: int) -> None:
+        """A batch was started while others waited; now so many are under way."""
+        self._parallel += (under_way - self._parallel) / 8
+
+    def note_run(self, curve: Curve) -> None:
         self._runs += 1
         if self._runs < LOOK_AGAIN or not self._runs % LOOK_AGAIN:
             most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             self._most = enough_rows(curve.expect, most)
-            self._patience = max(0.0, self.ns - curve.expect(self._most))
-        return self._patience
 
     def note_answer(self, late_ns: float) -> None:
-        self._margin.note(late_ns)
+        """The oldest of a run is answered, or turned away, so long after it was due; below 0, before."""
+        self._margin.note(late=late_ns > 0)

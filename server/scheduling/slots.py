@@ -1,9 +1,8 @@
 """The slots of one model version: which are idle, and when it is their turn on the devices they stand on."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from server.scheduling.alarm import NEVER
 from server.scheduling.slot import Slot
 from server.scheduling.turns import Seat, Turns
 
@@ -12,7 +11,7 @@ class Slots:
     """Lives on the event loop. `look` is called when it may be the version's turn; `begins_by` is a seat's.
 
     idle      the slots that no run is on
-    turn_ns   how long a batch has waited for its turn lately, on average
+    turn_ns   how long a batch has waited lately, on average, for runs of other versions
     """
 
     def __init__(self, turns: Turns, look: Callable[[], None], begins_by: Callable[[], float]) -> None:
@@ -42,20 +41,15 @@ class Slots:
         taken = {id(slot) for slot in busy}
         self._all = slots
         self.idle = deque(slot for slot in slots if id(slot) not in taken)
-        counts = Counter(slot.device for slot in slots)
-        for device in self._seats.keys() | counts.keys():
-            seat = self._seats.get(device) or self._sit(device, weight)
-            seat.resize(counts[device])
+        for slot in slots:
+            if slot.device not in self._seats:
+                device = self._turns.device(slot.device)
+                self._seats[slot.device] = device.seat(self._look, self._begins_by, weight=weight)
 
     def share(self, weight: float) -> None:
         """What part of its devices is the version's, beside the weights of the others."""
         for seat in self._seats.values():
             seat.weight = weight
-
-    def be_patient(self, ns: float) -> None:
-        """Runs of others that take longer leave a place for this version's; `NEVER` without a target."""
-        for seat in self._seats.values():
-            seat.patience = ns
 
     def take(self, expect: Callable[[str], float], now: int) -> Slot | None:
         """An idle slot on whose device it is the version's turn, for a run that takes `expect(device)` ns.
@@ -73,8 +67,18 @@ class Slots:
                 self._asked = 0
                 return slot
             tried.add(slot.device)
-        self._asked = self._asked or now
+        if len(self.idle) == len(self._all):  # else it waits for runs of its own, perhaps
+            self._asked = self._asked or now
         return None
+
+    def wait_ns(self) -> float:
+        """Until a run could begin on one of the idle slots, of which there is one at least."""
+        return min(self._seats[device].wait_ns() for device in {slot.device for slot in self.idle})
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether other versions want the devices, too."""
+        return any(seat.is_shared for seat in self._seats.values())
 
     def give_back(self, slot: Slot, took_ns: int | None) -> None:
         """The run on it is over; None: it was done in place, and took no turn."""
@@ -88,9 +92,3 @@ class Slots:
         for seat in self._seats.values():
             seat.leave()
         self._seats.clear()
-
-    def _sit(self, device: str, weight: float) -> Seat:
-        seat = self._turns.device(device).seat(self._look, self._begins_by, weight=weight)
-        seat.patience = min((other.patience for other in self._seats.values()), default=NEVER)
-        self._seats[device] = seat
-        return seat

@@ -57,44 +57,45 @@ def answered_in(
     *,
     rows: int,
     ahead: int,
-    free_in_ns: float,
+    wait_ns: float,
     arriving: float,
     most: int,
-    slots: int,
+    slots: float,
     turn_ns: float,
 ) -> float:
     """In how many nanoseconds a request that joins now would be answered.
 
     rows, ahead   of the request, and of all that would leave before it or with it
-    free_in_ns    until the first slot is free; 0 while one is idle
+    wait_ns       until the next batch can leave; 0 if it can now
     arriving      rows expected to join until then, which may leave with it
     most          rows of a full batch
-    turn_ns       that a batch waits for its turn on a device that others use too
+    slots         runs under way at once
+    turn_ns       that each further batch waits for its turn on a device that others use too
     """
     batches, rest = divmod(ahead, most)
     own = most if batches else min(most, rest + rows + int(arriving))
-    return free_in_ns + batches * expect(most) / slots + expect(max(own, rows)) + (batches + 1) * turn_ns
+    return wait_ns + batches * (expect(most) / slots + turn_ns) + expect(max(own, rows))
 
 
 class Margin:
-    """How much later than expected the latest one in a hundred is answered, in nanoseconds.
+    """What is added to every expectation at the door, so that one run in a hundred is late, in nanoseconds.
 
-    Follows the 99th percentile of the errors without keeping them: up by a large step where one is above it,
+    Follows that quantile of the unforeseen without keeping anything: up by a large step where a run was late,
     down by a small one where not. Source: Robbins and Monro, A Stochastic Approximation Method, 1951.
     """
 
     __slots__ = ("_most", "_step", "ns")
 
-    QUANTILE = 0.99
+    LATE = 0.01
 
     def __init__(self, target_ns: float) -> None:
         self.ns = target_ns / 10
         self._step = target_ns / 50
         self._most = target_ns / 3
 
-    def note(self, late_ns: float) -> None:
-        """One was answered so much later than expected; below 0, sooner."""
-        if late_ns > self.ns:
-            self.ns = min(self.ns + self._step * self.QUANTILE, self._most)
+    def note(self, *, late: bool) -> None:
+        """A run is over, or one was turned away whose time had run out."""
+        if late:
+            self.ns = min(self.ns + self._step * (1 - self.LATE), self._most)
         else:
-            self.ns = max(self.ns - self._step * (1 - self.QUANTILE), 0.0)
+            self.ns = max(self.ns - self._step * self.LATE, 0.0)

@@ -51,7 +51,6 @@ class Ticket:
     size        bytes of its inputs
     order       its place in its lane: the lower, the sooner
     due         monotonic ns: when a latency target wants it answered; 0 for no target
-    expected    monotonic ns: when it was expected to be answered as it was let in; 0 for no target
     expires     monotonic ns: when its time in the queue is over; 0 for never
     """
 
@@ -63,7 +62,6 @@ class Ticket:
         "deadline",
         "due",
         "error",
-        "expected",
         "expires",
         "inputs",
         "lane",
@@ -96,7 +94,7 @@ class Ticket:
         self.priority = priority
         self.client = client
         self.asked = asked or arrived
-        self.queued = self.size = self.due = self.expected = self.expires = 0
+        self.queued = self.size = self.due = self.expires = 0
         self.order = 0.0
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None
