@@ -17,7 +17,7 @@ from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, Se
 from server.observe.tally import Tally
 from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.counting import count_run, reason_of
-from server.scheduling.latency_target import LatencyTarget
+from server.scheduling.latency_target import FRESH, LatencyTarget
 from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
 from server.scheduling.plan import Plan
@@ -83,6 +83,7 @@ class Batcher:
         self._closed = False
         self._quiet = asyncio.Event()
         self._overhead_ns = 0.0
+        self._open_rows = 0
         self._ran = 0
         self._weight = plan.weight
         self._target: LatencyTarget | None = None
@@ -171,21 +172,26 @@ class Batcher:
     def _let_in(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
         """Hold a request against the latency target. Raises `TooLate`."""
         asked = int(ticket.asked * 1e9) or now
-        due = min(asked + target.ns, ticket.deadline * 1e9)
-        target.arrives(ticket.rows, now)
-        curve = self._curve(ticket)
-        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
-        busy = bool(self._running)
-        wait = self._slots.wait_ns() if self._slots.idle else self._free_in(now)
-        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
-        expected = self._overhead_ns + target.expected(rows, ahead, wait, turn, curve)
-        margin = target.margin_ns if busy or ahead else 0.0
-        if now + expected + margin > due and curve.sizes and (busy or ahead or now - self._ran < PROBE_NS):
-            self._tally.pressure.note((expected + margin) / target.ns, 1, now)
-            self._count_refusal("late", ticket, now)
-            raise TooLate(self._model, (now + expected + margin - asked) / 1e9, target.ns / 1e9)
-        ticket.due = int(due)
+        ticket.due = due = asked + target.ns
+        if ticket.deadline != NEVER:
+            ticket.due = due = min(due, int(ticket.deadline * 1e9))
         ticket.order = due
+        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
+        target.arrives(rows)
+        if ahead + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
+            return
+        curve = self._curve(ticket)
+        wait = self._overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
+        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
+        target.note_time(now)
+        if ticket.lane is None:
+            self._open_rows = target.open_rows(wait, turn, curve)
+        busy = bool(self._running or ahead)
+        late_in = target.expected(rows, ahead, wait, turn, curve) + (target.margin_ns if busy else 0.0)
+        if now + late_in > due and curve.sizes and (busy or now - self._ran < PROBE_NS):
+            self._tally.pressure.note(late_in / target.ns, 1, now)
+            self._count_refusal("late", ticket, now)
+            raise TooLate(self._model, (now + late_in - asked) / 1e9, target.ns / 1e9)
 
     def _refuse(self, ticket: Ticket, full: Full, now: int) -> None:
         self._tally.pressure.note(1.0, 1, now)
@@ -313,11 +319,13 @@ class Batcher:
                 ticket.expires = 0  # it is for the queue alone
         if first.lane is not None:
             run.elements = sum([elements(ticket) for ticket in tickets])
-        if answer.why is Why.DEADLINE and self._target is not None:
-            run.short_ns = self._target.short_ns(
-                rows, rows + self._queue.rows, self._curve(first, slot.device)
-            )
         self._running.add(run)
+        self._open_rows = 0
+        if self._target is not None and self._queue.size:
+            self._target.note_start(len(self._running))
+            if answer.why is Why.DEADLINE:
+                waiting = rows + self._queue.rows
+                run.short_ns = self._target.short_ns(rows, waiting, self._curve(first, slot.device))
         if in_place:
             run.in_place = True
             run.work()
