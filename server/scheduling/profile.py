@@ -9,7 +9,7 @@ Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
-EXACT = 32
+EXACT = 64
 """Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
 
 MEMORY = 20
@@ -93,10 +93,10 @@ class Curve:
 
 
 def _shared(rows: int) -> int:
-    """The count that stands for this one and its neighbours: the five leading bits."""
+    """The count that stands for this one and its neighbours: the six leading bits."""
     if rows <= EXACT:
         return rows
-    shift = rows.bit_length() - 5
+    shift = rows.bit_length() - 6
     return rows >> shift << shift
 
 

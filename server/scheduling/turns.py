@@ -30,11 +30,12 @@ class Seat:
     begins_by  monotonic ns by which its next run must begin to be in time; `NEVER` without a deadline
     weight     its share, beside the weights of the others
     wanted_ns  how long the run would take for which it asked last
+    wants      whether it has asked in vain since it was called
     used       ns of the device, over its weight; what it did not want while it was idle is not kept for it
     ends       monotonic ns: when its runs under way are expected to end
     """
 
-    __slots__ = ("_device", "begins_by", "ends", "look", "used", "wanted_ns", "weight")
+    __slots__ = ("_device", "begins_by", "ends", "look", "used", "wanted_ns", "wants", "weight")
 
     def __init__(
         self, device: "Device", look: Callable[[], None], begins_by: Callable[[], float], weight: float
@@ -44,6 +45,7 @@ class Seat:
         self.begins_by = begins_by
         self.weight = weight
         self.wanted_ns = 0.0
+        self.wants = False
         self.used = 0.0
         self.ends: list[float] = []
 
@@ -96,14 +98,15 @@ class Device:
 
     def give(self, seat: Seat) -> bool:
         """Give the seat a place, or note that it waits for one."""
+        if seat not in self._waiting:
+            seat.used = max(self._virtual, seat.used)
+            self._waiting.append(seat)
         if len(self._seats) > 1 and not self._is_next(seat):
-            if seat not in self._waiting:
-                self._waiting.append(seat)
+            seat.wants = True
             return False
-        if seat in self._waiting:
-            self._waiting.remove(seat)
+        self._virtual = max(self._virtual, min([other.used for other in self._waiting]))
+        self._waiting.remove(seat)
         seat.ends.append(self._clock() + seat.wanted_ns)
-        seat.used = self._virtual = max(self._virtual, seat.used)
         self._busy += 1
         return True
 
@@ -125,17 +128,16 @@ class Device:
     def _is_next(self, seat: Seat) -> bool:
         if not self._has_place_for(seat):
             return False
-        rivals = [other for other in self._waiting if other is not seat and self._has_place_for(other)]
-        if not rivals or self._in_order([seat, *rivals])[0] is seat:
-            return True
-        self._hand_on_soon()  # a place is free, so nobody who gives one back would call the first
-        return False
+        first = self._in_order([other for other in self._waiting if self._has_place_for(other)])[0]
+        if first is not seat:
+            self._hand_on_soon()  # a place is free, so nobody who gives one back would call the first
+        return first is seat
 
-    def _in_order(self, seats: list[Seat]) -> list[Seat]:
-        """By whose turn it is; who has just come goes behind its equals."""
-        starts = {id(seat): max(self._virtual, seat.used) for seat in seats}
-        share = min([starts[id(seat)] + seat.wanted_ns / seat.weight for seat in seats], default=0.0)
-        return sorted(seats, key=lambda seat: (starts[id(seat)] > share, seat.begins_by(), starts[id(seat)]))
+    @staticmethod
+    def _in_order(seats: list[Seat]) -> list[Seat]:
+        """Of those who wait, by whose turn it is."""
+        share = min([seat.used + seat.wanted_ns / seat.weight for seat in seats], default=0.0)
+        return sorted(seats, key=lambda seat: (seat.used > share, seat.begins_by(), seat.used))
 
     def _has_place_for(self, seat: Seat) -> bool:
         if self._busy < self._places:
@@ -157,8 +159,10 @@ class Device:
         self._handing_on = False
         for seat in self._in_order(self._waiting):
             if seat in self._waiting and self._has_place_for(seat):
-                self._waiting.remove(seat)
+                seat.wants = False
                 seat.look()
+                if not seat.wants and seat in self._waiting:
+                    self._waiting.remove(seat)  # whom it had a batch for has left
 
 
 class Turns:
