@@ -17,9 +17,7 @@ class Stuck(Exception):
     """Something is awaited, and nothing is scheduled that could ever bring it."""
 
     def __init__(self, at_s: float) -> None:
-        super().__init__(
-            f"after {at_s:.3f} s of virtual time nothing is scheduled, yet something is awaited"
-        )
+        super().__init__(f"after {at_s:.3f} s of virtual time nothing is scheduled, yet something is awaited")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

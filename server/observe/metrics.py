@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from time import monotonic_ns
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -60,8 +61,19 @@ _COUNTERS: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
     ),
 )
 
+_REASONS: tuple[tuple[str, str, Callable[[Tally], Mapping[str, int]]], ...] = (
+    ("tercet_batches", "Runs, by why their batch left when it did", lambda t: t.left),
+    ("tercet_small_batches", "Runs that were not full, by why not", lambda t: t.small),
+    ("tercet_requests_refused", "Requests that were not run, by why", lambda t: t.refused),
+)
+
 _GAUGES: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
     ("nv_inference_pending_request_count", "Requests accepted and not yet running", lambda t: t.pending),
+    (
+        "tercet_saturation_ratio",
+        "Time that requests wait in the queue, over the time that they may: to scale by, 1 is full",
+        lambda t: t.pressure.read(monotonic_ns()),
+    ),
     ("nv_model_load_duration_secs", "Time the version took to load, in seconds", lambda t: t.load_seconds),
 )
 
@@ -70,6 +82,11 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[Tally], Histogram]], ...] = (
     ("tercet_queue_duration_seconds", "From joining the queue to the start of the run", lambda t: t.queue_s),
     ("tercet_compute_duration_seconds", "In the model, as each request saw it", lambda t: t.compute_s),
     ("tercet_batch_rows", "Rows in one run", lambda t: t.rows),
+    (
+        "tercet_prediction_ratio",
+        "Time that a run took, over the time that it was expected to take",
+        lambda t: t.prediction,
+    ),
 )
 
 
@@ -92,6 +109,12 @@ class TallyCollector(Collector):
             for reason, count in version.tally.failures.items():
                 failures.add_sample(failures.name, {**own, "reason": reason}, count)
         yield failures
+        for name, text, reasons in _REASONS:
+            metric = Metric(name, text, "counter")
+            for own, version in zip(labels, versions, strict=True):
+                for reason, count in reasons(version.tally).items():
+                    metric.add_sample(f"{name}_total", {**own, "reason": reason}, count)
+            yield metric
         for name, text, read in _GAUGES:
             gauge = GaugeMetricFamily(name, text)
             for own, version in zip(labels, versions, strict=True):

@@ -188,10 +188,14 @@ class Batcher:
             self._open_rows = target.open_rows(wait, turn, curve)
         busy = bool(self._running or ahead)
         late_in = target.expected(rows, ahead, wait, turn, curve) + (target.margin_ns if busy else 0.0)
-        if now + late_in > due and curve.sizes and (busy or now - self._ran < PROBE_NS):
-            self._tally.pressure.note(late_in / target.ns, 1, now)
-            self._count_refusal("late", ticket, now)
-            raise TooLate(self._model, (now + late_in - asked) / 1e9, target.ns / 1e9)
+        if now + late_in <= due or not curve.sizes:
+            return
+        if not busy and now - self._ran > PROBE_NS:
+            ticket.due = 0  # nobody is in its way: it runs, to see
+            return
+        self._tally.pressure.note(late_in / target.ns, 1, now)
+        self._count_refusal("late", ticket, now)
+        raise TooLate(self._model, (now + late_in - asked) / 1e9, target.ns / 1e9)
 
     def _refuse(self, ticket: Ticket, full: Full, now: int) -> None:
         self._tally.pressure.note(1.0, 1, now)

@@ -48,8 +48,8 @@ class LatencyTarget:
     def decide(self, rows: Sequence[int], slack_ns: float, curve: Curve) -> Leave | None:
         """Who leaves, the oldest first, of whom the first has `slack_ns` left.
 
-        None if the first is to be turned away: it is late already, or so nearly that to wait for it would make
-        the batch less than half of what it could be, and so all who come after it late, too.
+        None if the first is to be turned away: it is late already, or so nearly that for its sake the batch
+        would be less than half of what it could be, and all who come after it would be late, too.
         """
         within = rows_within(curve.expect, slack_ns, self._limit)
         if within < self._most:

@@ -25,7 +25,7 @@ def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
 
 
 def enough_rows(expect: Expect, limit: int) -> int:
-    """The smallest batch, up to `limit` rows, that is about as good as the best: more rows would only be later."""
+    """The smallest batch, up to `limit` rows, that is about as good as the best: more would only be later."""
     best = max(rows / (expect(rows) or 1.0) for rows in _steps(limit))
     return next(rows for rows in _steps(limit) if rows / (expect(rows) or 1.0) >= ENOUGH * best)
 

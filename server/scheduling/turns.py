@@ -6,8 +6,8 @@ batch is formed when its turn comes, not before, and nobody holds a place while 
 
 Turns go by deadline among those who are not ahead of their shares: each seat has used so much of the device
 for its weight, and of those that have used the least, up to one run, the one that must begin first is first.
-So a flood on one model cannot starve another, whatever its deadlines. A run cannot be stopped: while long ones
-hold all places, much shorter ones go beside them, in a few express places.
+So a flood on one model cannot starve another, whatever its deadlines. A run cannot be stopped: while long
+ones hold all places, much shorter ones go beside them, in a few express places.
 
 Source for the shares: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Lives on the event loop.
 """
@@ -55,7 +55,7 @@ class Seat:
         return self._device.give(self)
 
     def wait_ns(self) -> float:
-        """How long a run as long as the last one would wait for a place now, as far as runs end when expected."""
+        """How long a run like the last one would wait for a place now, if others end when they are expected to."""
         return self._device.wait_ns(self)
 
     @property

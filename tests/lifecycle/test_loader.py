@@ -20,7 +20,6 @@ from server.domain.configuration import (
     Platform,
     QueuePolicy,
     TensorConfig,
-    TimeoutAction,
 )
 from server.domain.errors import InvalidRequest, QueueFull
 from server.domain.offer import ModelOffer, VersionOffer
@@ -193,27 +192,17 @@ def test_a_file_of_any_name_is_opened_as_the_platform_that_is_configured(shelf, 
 
 
 async def test_the_queue_policy_of_the_configuration_is_the_versions(shelf, loader):
-    policy = QueuePolicy(default_timeout_microseconds=250_000, allow_timeout_override=True, max_queue_size=2)
+    policy = QueuePolicy(max_queue_size=2)
     offer = shelf.offer(
         shelf.put(),
         config=config(max_batch_size=4, dynamic_batching=DynamicBatching(default_queue_policy=policy)),
     )
     served = loader.assemble(loaded(loader, offer), "content")
-    assert (served.queue_timeout_s, served.timeout_override) == (0.25, True)
     tickets = [Ticket({"x": np.zeros((1, 2), np.float32)}, 1, lambda _: None) for _ in range(3)]
     served.batcher.submit(tickets[0])
     served.batcher.submit(tickets[1])
     with pytest.raises(QueueFull, match="already has 2 requests waiting"):
         served.batcher.submit(tickets[2])
-    await served.retire(5)
-
-
-async def test_a_policy_that_delays_rather_than_rejects_sets_no_limit(shelf, loader):
-    policy = QueuePolicy(timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=250_000)
-    batching = DynamicBatching(default_queue_policy=policy)
-    offer = shelf.offer(shelf.put(), config=config(max_batch_size=4, dynamic_batching=batching))
-    served = loader.assemble(loaded(loader, offer), "content")
-    assert served.queue_timeout_s is None
     await served.retire(5)
 
 

@@ -13,7 +13,7 @@ from server.observe.metrics import (
     exposition,
     registry,
 )
-from server.observe.tally import FAILURES, Tally
+from server.observe.tally import FAILURES, LEFT, REFUSED, SMALL, Tally
 
 TRITON_COUNTERS = {
     "nv_inference_request_success",
@@ -27,7 +27,10 @@ TRITON_COUNTERS = {
     "nv_inference_compute_output_duration_us",
 }
 TRITON_GAUGES = {"nv_inference_pending_request_count", "nv_model_load_duration_secs"}
+OWN_COUNTERS = {"tercet_batches", "tercet_small_batches", "tercet_requests_refused"}
+OWN_GAUGES = {"tercet_saturation_ratio"}
 OWN_HISTOGRAMS = {
+    "tercet_prediction_ratio",
     "tercet_request_duration_seconds",
     "tercet_queue_duration_seconds",
     "tercet_compute_duration_seconds",
@@ -69,8 +72,8 @@ def types(text: str) -> dict[str, str]:
 
 def test_the_families_are_tritons_by_name_and_kind_and_ours_beside_them():
     assert types(shown(Measured("m", "1", {}, worked()))) == (
-        dict.fromkeys(TRITON_COUNTERS, "counter")
-        | dict.fromkeys(TRITON_GAUGES, "gauge")
+        dict.fromkeys(TRITON_COUNTERS | {f"{name}_total" for name in OWN_COUNTERS}, "counter")
+        | dict.fromkeys(TRITON_GAUGES | OWN_GAUGES, "gauge")
         | dict.fromkeys(OWN_HISTOGRAMS, "histogram")
     )
 
@@ -101,6 +104,25 @@ def test_failures_have_every_reason_from_the_start():
         reason: values[f'nv_inference_request_failure{{model="m",reason="{reason}",version="1"}}']
         for reason in FAILURES
     } == {"REJECTED": 1, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
+
+
+def test_why_batches_left_and_requests_were_refused_has_every_reason_from_the_start():
+    tally = worked()
+    tally.left["delay"] += 2
+    found = samples(shown(Measured("digits", "1", {}, tally)))
+    for why in LEFT:
+        name = f'tercet_batches_total{{model="digits",reason="{why}",version="1"}}'
+        assert found[name] == (2 if why == "delay" else 0)
+    for name, reasons in (("tercet_small_batches", SMALL), ("tercet_requests_refused", REFUSED)):
+        for why in reasons:
+            assert found[f'{name}_total{{model="digits",reason="{why}",version="1"}}'] == 0
+
+
+def test_saturation_is_how_long_requests_wait_of_the_time_that_they_may():
+    tally = worked()
+    tally.pressure.note(0.5, 10, time.monotonic_ns())
+    found = samples(shown(Measured("digits", "1", {}, tally)))
+    assert found['tercet_saturation_ratio{model="digits",version="1"}'] == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_metric_tags_of_a_model_are_labels_with_an_underscore_before_each_name():

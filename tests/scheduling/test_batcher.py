@@ -20,6 +20,7 @@ from server.domain.errors import (
     QueueFull,
     RequestCancelled,
     ServerStopping,
+    TooLate,
 )
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
@@ -86,14 +87,24 @@ class Caller:
 EIGHT_ROWS = BatchRule(max_batch_size=8)
 
 
-def make_batcher(slot, *, slots=1, rule: BatchRule | None = EIGHT_ROWS, max_queue_size=100, **facts):
+def make_batcher(
+    slot,
+    *,
+    slots=1,
+    rule: BatchRule | None = EIGHT_ROWS,
+    max_queue_size=100,
+    in_place=True,
+    tally=None,
+    **facts,
+):
+    facts = {"levels": (Level(max_size=max_queue_size),), **facts}
     return Batcher(
         model="m",
         version=1,
-        plan=Plan(batches=True, rule=rule, levels=(Level(max_size=max_queue_size),), **facts),
-        slots=[slot, *(copy(slot) for _ in range(slots - 1))],
-        in_place=True,
-        tally=Tally(),
+        plan=Plan(batches=True, rule=rule, **facts),
+        slots=slots if isinstance(slots, list) else [slot, *(copy(slot) for _ in range(slots - 1))],
+        in_place=in_place,
+        tally=tally or Tally(),
     )
 
 
@@ -292,6 +303,145 @@ async def test_the_counts_add_up():
     assert tally.batches[3].compute_infer.count == 1
     assert sum(tally.rows.counts) == 1
     assert sum(tally.queue_s.counts) == 2
+
+
+async def blocked(batcher: Batcher) -> Caller:
+    """A caller whose run holds the only slot until the gate opens."""
+    caller = Caller(batcher, [0])
+    await asyncio.sleep(0.01)
+    return caller
+
+
+TWO_LEVELS = (Level(max_size=100), Level(max_size=100))
+
+
+async def test_a_high_priority_goes_before_those_who_came_sooner():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, rule=None, levels=TWO_LEVELS, default_level=2)
+    first = await blocked(batcher)
+    low, none, high = (Caller(batcher, [value], priority=level) for value, level in ((2, 2), (3, 0), (1, 1)))
+    slot.gate.set()
+    for caller in (first, low, none, high):
+        await caller.answer()
+    assert slot.batches == [[0], [1], [2], [3]]
+
+
+async def test_one_that_waits_longer_than_its_level_allows_is_refused_but_a_run_is_not_cut_short():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, levels=(Level(max_size=100, timeout_ns=50_000_000),))
+    first = await blocked(batcher)
+    late = Caller(batcher, [1])
+    with pytest.raises(DeadlineExceeded):
+        await late.answer()
+    assert not first.ticket.settled
+    slot.gate.set()
+    assert await first.answer() == [0]
+    assert slot.batches == [[0]]
+
+
+async def test_one_that_is_only_delayed_goes_after_those_who_are_in_time():
+    slot = DoublingSlot(hold=True)
+    level = Level(max_size=100, timeout_ns=50_000_000, delays=True)
+    batcher = make_batcher(slot, rule=None, levels=(level,))
+    first = await blocked(batcher)
+    delayed = Caller(batcher, [1])
+    await asyncio.sleep(0.1)
+    fresh = Caller(batcher, [2])
+    slot.gate.set()
+    for caller in (first, delayed, fresh):
+        await caller.answer()
+    assert slot.batches == [[0], [2], [1]]
+
+
+async def test_a_request_with_a_deadline_of_its_own_is_not_held_to_the_levels_where_that_allows_it():
+    slot = DoublingSlot(hold=True)
+    level = Level(max_size=100, timeout_ns=20_000_000, allows_override=True)
+    batcher = make_batcher(slot, levels=(level,))
+    first = await blocked(batcher)
+    own, bound = Caller(batcher, [1], deadline=time.monotonic() + 5), Caller(batcher, [2])
+    with pytest.raises(DeadlineExceeded):
+        await bound.answer()
+    slot.gate.set()
+    assert [await first.answer(), await own.answer()] == [[0], [2]]
+
+
+async def test_a_queue_that_holds_too_many_bytes_refuses_and_says_so():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, max_queue_bytes=8)
+    first = await blocked(batcher)
+    waiting = Caller(batcher, [1, 2])
+    with pytest.raises(QueueFull, match=r"with 8 bytes of inputs, of 8 that may wait"):
+        Caller(batcher, [3])
+    slot.gate.set()
+    assert [await first.answer(), await waiting.answer()] == [[0], [2, 4]]
+
+
+async def test_where_order_is_kept_a_run_that_overtook_another_waits_for_it():
+    slow, fast = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(slow, slots=[slow, fast], rule=None, preserve_ordering=True)
+    order: list[int] = []
+    callers = [Caller(batcher, [value]) for value in (1, 2, 3)]
+    hearing = [asyncio.create_task(heard(caller, number, order)) for number, caller in enumerate(callers)]
+    await asyncio.sleep(0.05)
+    assert (fast.batches, order) == ([[2], [3]], [])
+    slow.gate.set()
+    await asyncio.gather(*hearing)
+    assert order == [0, 1, 2]
+
+
+async def heard(caller: Caller, number: int, order: list[int]) -> None:
+    await caller.answer()
+    order.append(number)
+
+
+async def test_more_slots_are_used_at_once_and_a_run_ends_on_one_that_is_gone():
+    old, new = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(old, rule=None)
+    first = await blocked(batcher)
+    second = Caller(batcher, [1])
+    batcher.resize([new])
+    assert await second.answer() == [2]
+    old.gate.set()
+    assert await first.answer() == [0]
+    assert await Caller(batcher, [5]).answer() == [10]
+    assert (old.batches, new.batches) == ([[0]], [[1], [5]])
+
+
+async def test_over_a_latency_target_a_request_that_cannot_be_on_time_is_refused_with_the_wait():
+    slot = DoublingSlot(hold=True)
+    tally = Tally()
+    batcher = make_batcher(slot, rule=None, in_place=False, tally=tally)
+    batcher.profile.note(1, 40_000_000, "cpu")
+    batcher.latency_target_s = 0.1
+    first = await blocked(batcher)
+    second = Caller(batcher, [1])
+    with pytest.raises(TooLate, match=r"would answer in \d+ ms, and its latency target is 100 ms") as refused:
+        Caller(batcher, [2])
+    assert 0 <= refused.value.retry_after_s < 1
+    assert tally.refused["late"] == 1
+    batcher.latency_target_s = None
+    third = Caller(batcher, [3])
+    slot.gate.set()
+    assert [await caller.answer() for caller in (first, second, third)] == [[0], [2], [6]]
+
+
+async def test_one_that_would_be_late_by_itself_is_tried_now_and_then():
+    batcher = make_batcher(DoublingSlot(), in_place=False)
+    batcher.profile.note(1, 500_000_000, "cpu")
+    batcher.latency_target_s = 0.1
+    assert await Caller(batcher, [1]).answer() == [2], "it may be faster by now"
+
+
+async def test_why_batches_left_and_why_they_were_small_is_counted():
+    tally, slot = Tally(), DoublingSlot(hold=True)
+    batcher = make_batcher(slot, tally=tally, rule=BatchRule(max_batch_size=2))
+    first = await blocked(batcher)
+    more = [Caller(batcher, [value], lane=lane) for value, lane in ((1, None), (2, None), (3, (1,)))]
+    slot.gate.set()
+    for caller in (first, *more):
+        await caller.answer()
+    assert {why: count for why, count in tally.left.items() if count} == {"idle": 2, "full": 1}
+    assert {why: count for why, count in tally.small.items() if count} == {"alone": 2}
 
 
 actions = st.lists(
