@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import Platform
+from server.repository import batch_parameters
 
 BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
@@ -50,6 +51,7 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _version_policy(config.version_policy)
     yield from _instance_groups(config)
     yield from _dynamic_batching(config.dynamic_batching, config.max_batch_size, batches_known)
+    yield from _batch_parameters(config, batches_known)
     yield from _files(config)
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
@@ -180,6 +182,34 @@ def _dynamic_batching(
     levels, default = batching.priority_levels, batching.default_priority_level
     if levels and not 1 <= default <= levels:
         yield Fault("dynamic_batching.default_priority_level", f"is {default}, must be from 1 to {levels}")
+
+
+def _batch_parameters(config: pb.ModelConfig, batches_known: bool) -> Iterator[Fault]:
+    texts = {key: value.string_value for key, value in config.parameters.items()}
+    found = [*batch_parameters.sentences(texts)]
+    if found or not batches_known:
+        yield from (Fault("parameters", sentence) for sentence in found)
+        return
+    asked, most = batch_parameters.read(texts), config.max_batch_size
+    places = config.dynamic_batching.default_queue_policy.max_queue_size
+    if places and batch_parameters.PIECES in texts and asked.split_pieces > places:
+        yield Fault(
+            "parameters",
+            f"has '{batch_parameters.PIECES}' with {asked.split_pieces}, but max_queue_size is {places}: "
+            "a request in more pieces than that could never be queued",
+        )
+    if not most:
+        for key, is_asked in (
+            (batch_parameters.ROWS, asked.pad_rows_to),
+            (batch_parameters.SPLIT, asked.split_pieces),
+        ):
+            if is_asked:
+                yield Fault("parameters", f"has '{key}', which needs max_batch_size above 0")
+    elif asked.pad_rows_to and asked.pad_rows_to[-1] > most:
+        yield Fault(
+            "parameters",
+            f"has '{batch_parameters.ROWS}' with {asked.pad_rows_to[-1]} rows, but max_batch_size is {most}",
+        )
 
 
 def _files(config: pb.ModelConfig) -> Iterator[Fault]:
