@@ -24,11 +24,13 @@ from server.domain.signature import Signature
 from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
 from server.lifecycle.instance import Instance
+from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
+from server.scheduling.padding import PadRule
 from server.scheduling.rule import BatchRule
 from server.wire import golden
 
@@ -47,6 +49,7 @@ class Loaded:
     post: Part | None
     sees: Signature
     predicts: Signature
+    padding: PadRule | None
     labels: Mapping[str, tuple[str, ...]]
     examples: tuple[golden.GoldenExample, ...]
     seconds: float
@@ -93,7 +96,8 @@ class Loader:
                     "the configuration names no inputs or outputs, and auto-completion is off; "
                     "declare them, or start without --disable-auto-complete-config"
                 )
-            config = complete(config, description, platform)
+            config = with_made_inputs(complete(config, description, platform))
+            padding = pad_rule(config, version.version)
             predicts = _signature(config)
             sees = predicts
             if pre is not None or post is not None:
@@ -103,6 +107,7 @@ class Loader:
                     post.contract if post is not None and post.contract is not None else predicts.outputs,
                     predicts.max_batch_size,
                     predicts.optional,
+                    predicts.most_rows,
                 )
             labels = _labels(config, offer.labels)
             undo.pop_all()
@@ -117,6 +122,7 @@ class Loader:
             post=post,
             sees=sees,
             predicts=predicts,
+            padding=padding,
             labels=labels,
             examples=examples,
             seconds=monotonic() - began,
@@ -141,6 +147,7 @@ class Loader:
                 f"{loaded.model}/{loaded.version} {placement.device} #{number}",
                 loaded.sessions[placement.device],
                 config,
+                tally,
             )
             for placement in loaded.placements
             for number in range(placement.count)
@@ -178,6 +185,7 @@ class Loader:
             sessions=tuple(loaded.sessions.values()),
             pre=loaded.pre,
             post=loaded.post,
+            padding=loaded.padding,
             queue_timeout_s=(
                 policy.default_timeout_microseconds / 1e6
                 if policy
@@ -215,6 +223,7 @@ def _signature(config: ModelConfig) -> Signature:
         [tensor.spec(rows > 0) for tensor in config.outputs],
         rows,
         frozenset(tensor.name for tensor in config.inputs if tensor.optional),
+        most_rows=rows * max(1, config.split_pieces),
     )
 
 

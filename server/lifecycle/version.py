@@ -15,6 +15,7 @@ from server.domain.signature import Signature
 from server.lifecycle.instance import Instance
 from server.lifecycle.part import Part
 from server.scheduling.batcher import Batcher
+from server.scheduling.padding import PadRule
 
 
 class ServedVersion:
@@ -24,6 +25,8 @@ class ServedVersion:
     version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
+    padding     how its requests are padded, or None
+    staged      whether more happens to a request than one plain run
     queue_timeout_s   how long a request may wait at most, from the queue policy; None for no limit
     """
 
@@ -38,6 +41,7 @@ class ServedVersion:
         sessions: Sequence[Session],
         pre: Part | None,
         post: Part | None,
+        padding: PadRule | None,
         queue_timeout_s: float | None,
         timeout_override: bool,
     ) -> None:
@@ -50,7 +54,13 @@ class ServedVersion:
         self.post = post
         self.queue_timeout_s = queue_timeout_s
         self.timeout_override = timeout_override
-        self.staged = pre is not None or post is not None
+        self.padding = padding
+        self.staged = (
+            pre is not None
+            or post is not None
+            or padding is not None
+            or predicts.most_rows > predicts.max_batch_size
+        )
         self._instances = instances
         self._sessions = sessions
         self._leases = 0

@@ -24,8 +24,10 @@ from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.batcher import reason_of
+from server.scheduling.padding import PadRule
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.pool import Pool
+from server.stages.splitting import cut, through_pieces
 
 log = structlog.get_logger(__name__)
 
@@ -94,15 +96,20 @@ class Route:
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
         """The stage between the others; the request is counted when its whole way is done."""
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lane = _lane(inputs) if served.predicts.shapes_vary else None
-        ticket = Ticket(
-            inputs,
-            rows,
-            lambda _: None if answered.done() else answered.set_result(None),
-            lane,
-            _deadline(served, request),
-        )
+        deadline = _deadline(served, request)
+
+        def ticket_of(inputs: Tensors, rows: int, told: Callable[[Ticket], None]) -> Ticket:
+            return Ticket(inputs, rows, told, lane, deadline)
+
+        most = served.predicts.max_batch_size
+        if most and rows > most:
+            pieces = cut(inputs, rows, most)
+            return await through_pieces(
+                served.batcher, served.facts.model, served.facts.tally, ticket_of, pieces
+            )
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = ticket_of(inputs, rows, lambda _: None if answered.done() else answered.set_result(None))
         served.batcher.submit(ticket)
         try:
             await answered
@@ -112,6 +119,16 @@ class Route:
         if ticket.error is not None:
             raise ticket.error
         return ticket
+
+    async def _predict_padded(
+        self, served: ServedVersion, rule: PadRule, request: InferRequest, inputs: Tensors, rows: int
+    ) -> tuple[Ticket, Tensors]:
+        """The same with inputs that are padded on the way in, and outputs that are cut back."""
+        padded = rule.pad(inputs)
+        served.facts.tally.fill("length").add(padded.real, padded.added)
+        ticket = await self._predict(served, request, padded.inputs, rows)
+        assert ticket.outputs is not None
+        return ticket, padded.cut(ticket.outputs)
 
     async def _through_stages(self, served: ServedVersion, request: InferRequest) -> InferResponse:
         """Pre-process, predict, post-process, within the request's deadline."""
@@ -126,9 +143,14 @@ class Route:
                 if served.pre is not None:
                     inputs = await self._stage(served, "pre", served.pre, inputs, request, request_id)
                     rows = _rows_for_model(served, inputs, request_id)
-                ticket = await self._predict(served, request, inputs, rows)
-                assert ticket.outputs is not None
-                outputs = ticket.outputs
+                if served.padding is None:
+                    ticket = await self._predict(served, request, inputs, rows)
+                    assert ticket.outputs is not None
+                    outputs = ticket.outputs
+                else:
+                    ticket, outputs = await self._predict_padded(
+                        served, served.padding, request, inputs, rows
+                    )
                 if served.post is not None:
                     outputs = await self._stage(served, "post", served.post, outputs, request, request_id)
         except TimeoutError:

@@ -14,6 +14,7 @@ from runtimes.session import ModelFile
 from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest
 from server.lifecycle.instance import Instance
+from server.observe.tally import Tally
 from tests.e2e.workshop import echo
 from tests.lifecycle.shelf import plus
 from tests.lifecycle.waiting import until
@@ -26,7 +27,7 @@ ROW = np.array([[1, 2]], np.float32)
 def instance(folder: Path, config: ModelConfig = FLAT, model: bytes | None = None) -> Instance:
     path = folder / "model.onnx"
     path.write_bytes(model or plus(10))
-    return Instance(f"an instance in {folder.name}", open_session(ModelFile(path=path)), config)
+    return Instance(f"an instance in {folder.name}", open_session(ModelFile(path=path)), config, Tally())
 
 
 def threads_of(folder: Path) -> list[threading.Thread]:

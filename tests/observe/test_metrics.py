@@ -27,6 +27,7 @@ TRITON_COUNTERS = {
     "nv_inference_compute_output_duration_us",
 }
 TRITON_GAUGES = {"nv_inference_pending_request_count", "nv_model_load_duration_secs"}
+OWN_COUNTERS = {"tercet_padding_elements_total", "tercet_padded_real_elements_total"}
 OWN_HISTOGRAMS = {
     "tercet_request_duration_seconds",
     "tercet_queue_duration_seconds",
@@ -71,6 +72,7 @@ def test_the_families_are_tritons_by_name_and_kind_and_ours_beside_them():
     assert types(shown(Measured("m", "1", {}, worked()))) == (
         dict.fromkeys(TRITON_COUNTERS, "counter")
         | dict.fromkeys(TRITON_GAUGES, "gauge")
+        | dict.fromkeys(OWN_COUNTERS, "counter")
         | dict.fromkeys(OWN_HISTOGRAMS, "histogram")
     )
 
@@ -101,6 +103,20 @@ def test_failures_have_every_reason_from_the_start():
         reason: values[f'nv_inference_request_failure{{model="m",reason="{reason}",version="1"}}']
         for reason in FAILURES
     } == {"REJECTED": 1, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
+
+
+def test_what_padding_adds_is_counted_beside_what_it_is_added_to():
+    tally = worked()
+    tally.fill("length").add(real=30, added=2)
+    tally.fill("length").add(real=20, added=12)
+    tally.fill("rows").add(real=64, added=0)
+    values = samples(shown(Measured("m", "1", {}, tally), Measured("n", "1", {}, worked())))
+    assert {name: count for name, count in values.items() if "padd" in name} == {
+        'tercet_padding_elements_total{model="m",padded="length",version="1"}': 14,
+        'tercet_padded_real_elements_total{model="m",padded="length",version="1"}': 50,
+        'tercet_padding_elements_total{model="m",padded="rows",version="1"}': 0,
+        'tercet_padded_real_elements_total{model="m",padded="rows",version="1"}': 64,
+    }
 
 
 def test_the_metric_tags_of_a_model_are_labels_with_an_underscore_before_each_name():
