@@ -136,6 +136,8 @@ async def test_one_piece_that_fails_fails_the_request_once(shelf):
             await at.ask(at=poisoned)
         assert at.tally.failures == {"REJECTED": 0, "CANCELED": 0, "BACKEND": 1, "OTHER": 0}
         assert (at.tally.fail.count, at.tally.success.count, at.tally.pending) == (1, 0, 0)
+        assert at.tally.execution_count == 1, "the first piece ran, the last went along with the second"
+        assert (at.tally.queue.count, at.tally.compute_infer.count) == (0, 0), "of requests that failed"
         assert (await at.ask(at=np.zeros((10, 1), np.int64))).outputs["y"].shape == (10, 1)
 
 
