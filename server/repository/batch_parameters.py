@@ -27,7 +27,7 @@ OF_BUCKETS = (VALUE, INPUTS, OUTPUTS, MASK, LENGTH)
 OURS = ("tercet.pad", "tercet.split")
 
 PIECES_BY_DEFAULT = 64
-MOST_PIECES = 4096
+MOST_PIECES = 1024
 
 _DIM = re.compile(r"(?P<name>.+?)(?:\[(?P<dim>\d{1,2})\])?")
 
@@ -41,25 +41,29 @@ class BatchParameters:
     split_pieces: int
 
 
-def sentences(parameters: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with each parameter, or with what is missing beside it."""
-    for key in parameters:
-        if key.startswith(OURS) and key not in KEYS:
-            close = difflib.get_close_matches(key, KEYS, n=1)
-            yield f"has '{key}', which is none of ours" + (f"; did you mean '{close[0]}'?" if close else "")
-    for key, read in _READERS.items():
-        if key in parameters:
-            try:
-                read(parameters[key])
-            except ValueError as fault:
-                yield f"has '{key}' with the value '{parameters[key]}', which {fault}"
-    for key in OF_BUCKETS:
-        if key in parameters and BUCKETS not in parameters:
-            yield f"has '{key}', which needs '{BUCKETS}' beside it"
-    if PIECES in parameters and parameters.get(SPLIT) != "true":
-        yield f"has '{PIECES}', which needs '{SPLIT}' with the value 'true' beside it"
-    if parameters.get(MASK) and parameters.get(MASK) == parameters.get(LENGTH):
-        yield f"has '{parameters[MASK]}' as '{MASK}' and as '{LENGTH}', which are two inputs"
+def sentences(parameters: Mapping[str, str], places: int, max_batch_size: int | None) -> Iterator[str]:
+    """What is wrong with each parameter, and only if nothing is, with what they ask for.
+
+    places           requests that may wait; 0 for as many as the server allows
+    max_batch_size   None where the model file will tell
+    """
+    found = [*_misread(parameters)]
+    if found:
+        yield from found
+        return
+    asked = read(parameters)
+    if places and PIECES in parameters and asked.split_pieces > places:
+        yield (
+            f"has '{PIECES}' with {asked.split_pieces}, but max_queue_size is {places}: "
+            "a request in more pieces than that could never be queued"
+        )
+    if max_batch_size is None:
+        return
+    for key, is_asked in ((ROWS, asked.pad_rows_to), (SPLIT, asked.split_pieces)):
+        if is_asked and max_batch_size < 1:
+            yield f"has '{key}', which needs max_batch_size above 0"
+    if asked.pad_rows_to and asked.pad_rows_to[-1] > max_batch_size:
+        yield f"has '{ROWS}' with {asked.pad_rows_to[-1]} rows, but max_batch_size is {max_batch_size}"
 
 
 def read(parameters: Mapping[str, str]) -> BatchParameters:
@@ -79,6 +83,26 @@ def read(parameters: Mapping[str, str]) -> BatchParameters:
         _ascending(parameters[ROWS]) if ROWS in parameters else (),
         _pieces(parameters.get(PIECES, str(PIECES_BY_DEFAULT))) if parameters.get(SPLIT) == "true" else 0,
     )
+
+
+def _misread(parameters: Mapping[str, str]) -> Iterator[str]:
+    for key in parameters:
+        if key.startswith(OURS) and key not in KEYS:
+            close = difflib.get_close_matches(key, KEYS, n=1)
+            yield f"has '{key}', which is none of ours" + (f"; did you mean '{close[0]}'?" if close else "")
+    for key, read_one in _READERS.items():
+        if key in parameters:
+            try:
+                read_one(parameters[key])
+            except ValueError as fault:
+                yield f"has '{key}' with the value '{parameters[key]}', which {fault}"
+    for key in OF_BUCKETS:
+        if key in parameters and BUCKETS not in parameters:
+            yield f"has '{key}', which needs '{BUCKETS}' beside it"
+    if PIECES in parameters and parameters.get(SPLIT) != "true":
+        yield f"has '{PIECES}', which needs '{SPLIT}' with the value 'true' beside it"
+    if parameters.get(MASK) and parameters.get(MASK) == parameters.get(LENGTH):
+        yield f"has '{parameters[MASK]}' as '{MASK}' and as '{LENGTH}', which are two inputs"
 
 
 def _ascending(text: str) -> tuple[int, ...]:

@@ -186,30 +186,10 @@ def _dynamic_batching(
 
 def _batch_parameters(config: pb.ModelConfig, batches_known: bool) -> Iterator[Fault]:
     texts = {key: value.string_value for key, value in config.parameters.items()}
-    found = [*batch_parameters.sentences(texts)]
-    if found or not batches_known:
-        yield from (Fault("parameters", sentence) for sentence in found)
-        return
-    asked, most = batch_parameters.read(texts), config.max_batch_size
     places = config.dynamic_batching.default_queue_policy.max_queue_size
-    if places and batch_parameters.PIECES in texts and asked.split_pieces > places:
-        yield Fault(
-            "parameters",
-            f"has '{batch_parameters.PIECES}' with {asked.split_pieces}, but max_queue_size is {places}: "
-            "a request in more pieces than that could never be queued",
-        )
-    if not most:
-        for key, is_asked in (
-            (batch_parameters.ROWS, asked.pad_rows_to),
-            (batch_parameters.SPLIT, asked.split_pieces),
-        ):
-            if is_asked:
-                yield Fault("parameters", f"has '{key}', which needs max_batch_size above 0")
-    elif asked.pad_rows_to and asked.pad_rows_to[-1] > most:
-        yield Fault(
-            "parameters",
-            f"has '{batch_parameters.ROWS}' with {asked.pad_rows_to[-1]} rows, but max_batch_size is {most}",
-        )
+    most = config.max_batch_size if batches_known else None
+    for sentence in batch_parameters.sentences(texts, places, most):
+        yield Fault("parameters", sentence)
 
 
 def _files(config: pb.ModelConfig) -> Iterator[Fault]:

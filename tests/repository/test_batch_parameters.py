@@ -103,13 +103,15 @@ def test_rows_need_a_batch_dimension(key):
     parameters = {key: "true" if key == "split_requests" else "2,4"}
     with pytest.raises(ConfigInvalid, match=f"'tercet.{key}', which needs max_batch_size above 0"):
         config("max_batch_size: 0", **parameters)
-    config("", **parameters)
+    config("", **parameters)  # the model file will tell
 
 
 def test_more_pieces_than_can_be_queued_are_refused_where_they_are_written():
     queue = "max_batch_size: 8 dynamic_batching { default_queue_policy { max_queue_size: 5 } }"
     with pytest.raises(ConfigInvalid, match=r"'tercet.split_max_pieces' with 6, but max_queue_size is 5"):
         config(queue, split_requests="true", split_max_pieces="6")
+    with pytest.raises(ConfigInvalid, match="max_queue_size is 5"):
+        config(queue.removeprefix("max_batch_size: 8"), split_requests="true", split_max_pieces="6")
 
 
 def test_the_json_of_a_load_request_is_held_to_the_same_rules():

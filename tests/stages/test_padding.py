@@ -1,6 +1,7 @@
 """Requests of different lengths share runs of a real model, and none can tell by its answer."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from server.domain.configuration import DynamicBatching, ModelConfig
 from server.domain.errors import InvalidRequest
 from server.domain.padding import Padding, TensorDim
+from server.repository.configuration import read_json
+from server.wire.configuration import model_config
 from tests.e2e.workshop import attentive, times
 from tests.lifecycle.shelf import Shelf
 from tests.stages.tier import Tier, tier
@@ -81,6 +84,18 @@ async def test_a_client_may_send_its_own_mask_beside_others_that_send_none(shelf
     assert by_hand.batch_rows == plain.batch_rows == 2, "they have shared a run"
     assert by_hand.outputs["contexts"].shape == (1, 10, 4)
     np.testing.assert_allclose(by_hand.outputs["mean"], plain.outputs["mean"], rtol=1e-5)
+
+
+async def test_the_configuration_that_clients_read_asks_for_the_same_when_it_is_sent_back(shelf):
+    parameters = {"tercet.pad_buckets": "16,32", "tercet.pad_mask_input": "mask", "tercet.pad_rows_to": "2,4"}
+    given = {"max_batch_size": 8, "parameters": {k: {"string_value": v} for k, v in parameters.items()}}
+    config = read_json(json.dumps(given), "m").config
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(model=attentive()), config=config))
+        shown = model_config(at.manager.facts("m"))
+    assert {tensor["name"]: tensor["optional"] for tensor in shown["input"]} == {"ids": False, "mask": True}
+    again = read_json(json.dumps(shown), "m").config
+    assert (again.padding, again.pad_rows_to) == (config.padding, config.pad_rows_to)
 
 
 async def test_a_request_beyond_the_last_bucket_is_refused_and_is_no_failure(shelf):
