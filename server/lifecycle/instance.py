@@ -14,7 +14,7 @@ from runtimes.session import Session
 from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest
 from server.domain.tensors import Array, Tensors
-from server.observe.tally import Tally
+from server.observe.tally import Fill
 from server.scheduling.padding import drop_rows, elements, fill_rows
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -25,10 +25,10 @@ class Instance:
     """A slot of the batcher. `start` is called on the event loop, one run at a time.
 
     Runs are filled up here to the row counts that the model likes, so that the batcher and all that it
-    counts see real rows alone.
+    counts see real rows alone; what that adds is told to `fill`.
     """
 
-    def __init__(self, name: str, session: Session, config: ModelConfig, tally: Tally) -> None:
+    def __init__(self, name: str, session: Session, config: ModelConfig, *, fill: Fill | None = None) -> None:
         self._name = name
         self._session = session
         self._outputs = tuple(tensor.name for tensor in config.outputs)
@@ -36,7 +36,7 @@ class Instance:
         self._from = {tensor.name: tensor.dims for tensor in config.outputs if tensor.reshape is not None}
         self._rows = bool(config.max_batch_size)
         self._row_counts = config.pad_rows_to
-        self._fill = tally.fill("rows") if config.pad_rows_to else None
+        self._fill = fill
         self._loop = asyncio.get_running_loop()
         self._works: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -44,7 +44,7 @@ class Instance:
     def run(self, inputs: Tensors) -> dict[str, Array]:
         """Run on the calling thread. Raises `InvalidRequest` or `RunFailed`."""
         rows = filled = 0
-        if self._fill is not None:
+        if self._row_counts:
             inputs, rows, filled = self._filled(inputs)
         try:
             if self._into:
@@ -58,11 +58,11 @@ class Instance:
 
     def _filled(self, inputs: Tensors) -> tuple[Tensors, int, int]:
         """The inputs with as many rows as the model likes; how many came, and how many there are now."""
-        assert self._fill is not None
         rows = next(iter(inputs.values())).shape[0]
         filled, count = fill_rows(inputs, self._row_counts)
-        real = elements(inputs)
-        self._fill.add(real, elements(filled) - real)
+        if self._fill is not None:
+            real = elements(inputs)
+            self._fill.add(real, elements(filled) - real)
         return filled, rows, count
 
     def _shaped(self, tensors: Tensors, shapes: Shapes) -> dict[str, Array]:

@@ -147,7 +147,7 @@ class Loader:
                 f"{loaded.model}/{loaded.version} {placement.device} #{number}",
                 loaded.sessions[placement.device],
                 config,
-                tally,
+                fill=tally.fill("rows") if config.pad_rows_to else None,
             )
             for placement in loaded.placements
             for number in range(placement.count)
