@@ -67,6 +67,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 _models = _group("Models")
@@ -187,6 +188,9 @@ class Settings(BaseModel):
     max_tensor_elements: int = _requests(INT32_MAX, "elements of one tensor that is sent", ge=1)
 
     max_queue_size: int = _running(1024, "requests that may wait for a model whose config has no limit", ge=1)
+    fairness_header: HeaderName = _running(
+        "", "header, or metadata of a gRPC call, that names the client; clients share a model's queue fairly"
+    )
     overload_status: Literal["tercet", "triton"] = _running(
         "tercet", "a full queue answers 429 / RESOURCE_EXHAUSTED, or Triton's 503 / UNAVAILABLE"
     )
@@ -286,6 +290,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "true or false"
     if schema.get("format") == "regex":
         return "a regular expression"
+    if "pattern" in schema:
+        return "the name of a header: letters, digits, '-', '_' and '.'"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from protos import inference_pb2 as pb
+from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
@@ -87,6 +88,7 @@ class GrpcDoor:
         stream_infer: Answer,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
+        client_header: ClientHeader | None = None,
     ) -> None:
         self._route = route
         self._catalogue = catalogue
@@ -98,6 +100,7 @@ class GrpcDoor:
         self._settings = SettingsDoor(log)
         self._codes = codes
         self._forwarding = forwarding
+        self._client_header = client_header
         self._limits = limits
         self._stream_infer = stream_infer
 
@@ -143,6 +146,8 @@ class GrpcDoor:
             request, form = infer_proto.decode(message, served.facts.signature, now=arrived)
             if self._forwarding is not None:
                 self._forwarding.add(request, context.invocation_metadata())
+            if self._client_header is not None:
+                request.client = self._client_header.find(context.invocation_metadata())
             left = context.time_remaining()
             if left is not None:
                 request.deadline = min(request.deadline, arrived + left)

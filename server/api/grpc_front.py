@@ -17,6 +17,7 @@ import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
+from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.grpc_transport import Transport
@@ -89,6 +90,8 @@ class Call:
             assert request is not None
             if front.forwarding is not None:
                 front.forwarding.add(request, metadata)
+            if front.client_header is not None:
+                request.client = front.client_header.find(metadata)
             if time_remaining is not None:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
             if served.staged:
@@ -189,9 +192,11 @@ class InferFront:
         max_in_flight: int,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
+        client_header: ClientHeader | None = None,
     ) -> None:
         self.route = route
         self.forwarding = forwarding
+        self.client_header = client_header
         self.station = station
         self.codes = codes
         self.layouts = MessageLayouts()

@@ -14,6 +14,7 @@ import grpc
 import structlog
 
 from protos import inference_pb2 as pb
+from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, access_line, end_with, parsed
 from server.api.reply import Table
@@ -59,6 +60,7 @@ class InferStreams:
         unread_s: float,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
+        client_header: ClientHeader | None = None,
     ) -> None:
         self.route = route
         self.station = station
@@ -69,6 +71,7 @@ class InferStreams:
         self.unread_s = unread_s
         self.limits = limits
         self.forwarding = forwarding
+        self.client_header = client_header
         self._max_streams = max_streams
         self._open = 0
         self._open_at_stop = False
@@ -240,6 +243,8 @@ class Asked:
         self._request = request
         if self._streams.forwarding is not None:
             self._streams.forwarding.add(request, self._context.invocation_metadata())
+        if self._streams.client_header is not None:
+            request.client = self._streams.client_header.find(self._context.invocation_metadata())
         left = self._context.time_remaining()
         if left is not None:
             request.deadline = min(request.deadline, self._arrived + left)

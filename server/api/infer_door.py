@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from server.api.body import pack, read_body
+from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.plain_verbs import PLAIN_VERBS
 from server.api.reply import JSON, Headers, Table, refuse
@@ -101,14 +102,16 @@ class Wishes(NamedTuple):
     json_length       of the JSON before the tensors, in bytes; None if all of the body is JSON
     timeout_s         None for no limit
     accept_encoding   as it was written; None if it was not
+    client            who asks; empty where nobody is told apart
     """
 
     json_length: int | None
     timeout_s: float | None
     accept_encoding: bytes | None
+    client: str = ""
 
 
-def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
+def wishes_of(headers: Mapping[bytes, bytes], client: ClientHeader | None) -> Wishes:
     """Raises `InvalidRequest`, naming the header."""
     timeout = headers.get(b"tercet-timeout-ms")
     length = headers.get(LENGTH)
@@ -116,6 +119,7 @@ def wishes_of(headers: Mapping[bytes, bytes]) -> Wishes:
         None if length is None else infer_http.header_length_of(length),
         None if timeout is None else _seconds(timeout),
         headers.get(b"accept-encoding"),
+        "" if client is None else client.key(headers.get(client.name)),
     )
 
 
@@ -148,9 +152,11 @@ class InferDoor:
         max_body_bytes: int,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
+        client_header: ClientHeader | None = None,
     ) -> None:
         self.route = route
         self.forwarding = forwarding
+        self.client_header = client_header
         self.max_body_bytes = max_body_bytes
         self._station = station
         self._access = access
@@ -174,13 +180,14 @@ class InferDoor:
             if verb is not None:
                 verb.check_encoding(headers)
             body = await read_body(receive, headers, self.max_body_bytes)
-            wishes = wishes_of(headers)
+            wishes = wishes_of(headers, self.client_header)
             if verb is None:
                 served, request, form = self.read(target, wishes, body, arrived)
             else:
                 served = self._find(target)
                 request, write = verb.read(body, headers, served.facts.signature, target.version, arrived)
                 check_request(request, self._limits)
+                request.client = wishes.client
                 if wishes.timeout_s is not None:
                     request.deadline = min(request.deadline, arrived + wishes.timeout_s)
             if self.forwarding is not None:
@@ -216,6 +223,7 @@ class InferDoor:
             now=arrived,
             limits=self._limits,
         )
+        request.client = wishes.client
         if wishes.timeout_s is not None:
             request.deadline = min(request.deadline, arrived + wishes.timeout_s)
         return served, request, form

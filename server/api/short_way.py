@@ -61,6 +61,19 @@ SHORTEST_HEADER = 4
 """Bytes: a name, a colon, and the end of the line."""
 
 
+def _read_here(door: InferDoor) -> frozenset[bytes]:
+    """The headers whose values are kept.
+
+    The one that names the client is among them, unless it sends a request the long way for another reason.
+    """
+    named = door.client_header
+    if named is None or named.name in LONG_WAY:
+        return READ_HERE
+    if door.forwarding is not None and door.forwarding.takes(named.name):
+        return READ_HERE
+    return READ_HERE | {named.name}
+
+
 class LastWords:
     """A refusal that waits, like a pipelined request, until all before it are answered."""
 
@@ -88,6 +101,7 @@ class ShortWay(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._forwarding = door.forwarding
+        self._read_here = _read_here(door)
         self._targets = targets
         self._heads = heads
         self._limits = limits
@@ -238,7 +252,7 @@ class ShortWay(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self.headers.append((name, value))
-        if name in READ_HERE:
+        if name in self._read_here:
             self._own[name] = value
         elif name in LONG_WAY or (self._forwarding is not None and self._forwarding.takes(name)):
             self._plain = False
@@ -295,7 +309,7 @@ class ShortWay(HttpToolsProtocol):
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange = self._exchange
         try:
-            wishes = wishes_of(self._own)
+            wishes = wishes_of(self._own, self._door.client_header)
         except InvalidRequest as fault:
             exchange.refuse(fault)
             return

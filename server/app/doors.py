@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
@@ -117,6 +118,7 @@ class Doors:
                 max_body_bytes=limit,
                 limits=limits,
                 forwarding=_forwarding(settings.http_header_forward_pattern),
+                client_header=self._client_header(),
             )
             rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
             targets = Targets(longest_name=limits.name_length)
@@ -147,6 +149,7 @@ class Doors:
                 unread_s=settings.grpc_stream_unread_secs,
                 limits=limits,
                 forwarding=forwarding,
+                client_header=self._client_header(),
             )
             door = GrpcDoor(
                 route,
@@ -158,6 +161,7 @@ class Doors:
                 stream_infer=streams.answer,
                 limits=limits,
                 forwarding=forwarding,
+                client_header=self._client_header(),
                 **about,
             )
             watched = HealthDoor(health, self._closing)
@@ -167,6 +171,10 @@ class Doors:
                 self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
                 name="gRPC door",
             )
+
+    def _client_header(self) -> ClientHeader | None:
+        name = self._settings.fairness_header
+        return ClientHeader(name) if name else None
 
     def _limits(self) -> Limits:
         settings = self._settings
@@ -222,6 +230,7 @@ class Doors:
             max_in_flight=self._settings.grpc_max_in_flight,
             limits=limits,
             forwarding=forwarding,
+            client_header=self._client_header(),
         )
 
     def _transport(self) -> Transport:

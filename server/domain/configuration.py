@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from server.domain.padding import Padding
 from server.domain.tensors import VARIABLE, TensorSpec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -121,6 +122,9 @@ class ModelConfig:
     inputs, outputs  empty until they are filled in
     dynamic_batching None where requests are to run alone
     parameters       free strings for the runtime
+    padding          how requests of different lengths share a run; None where they do not
+    pad_rows_to      row counts, ascending: a run of fewer rows is filled up to the next; empty for none
+    split_pieces     into how many pieces, at most, a request above max_batch_size is cut; 0 refuses it
     declared         the whole configuration as JSON values, field for field as Triton names them
     """
 
@@ -136,4 +140,7 @@ class ModelConfig:
     dynamic_batching: DynamicBatching | None = None
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    padding: Padding | None = None
+    pad_rows_to: tuple[int, ...] = ()
+    split_pieces: int = 0
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)

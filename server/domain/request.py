@@ -23,6 +23,7 @@ class InferRequest:
     priority   1 is the highest; 0 is the model's default
     arrived    of the monotonic clock, in seconds
     rows       of the inputs, once they are known to fit the model's signature; 0 until then
+    client     who asks, where clients have fair shares; all that are "" are one
     """
 
     model: str
@@ -35,6 +36,7 @@ class InferRequest:
     priority: int = 0
     arrived: float = 0.0
     rows: int = 0
+    client: str = ""
 
 
 @dataclass(slots=True)

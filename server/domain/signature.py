@@ -21,7 +21,8 @@ class Signature:
     """The contract of one model version with its callers.
 
     inputs, outputs   full shapes, the batch dimension first where `max_batch_size` is above 0
-    max_batch_size    rows in one request, at most; 0 where the model has no batch dimension
+    max_batch_size    rows in one run, at most; 0 where the model has no batch dimension
+    most_rows         rows in one request, at most: more than that where requests are split
     optional          names of inputs that a request may leave out
     remembered        what a codec keeps of requests that fitted; it goes when the version goes
     shapes_vary       whether two good requests may differ in a dimension other than the batch's, or
@@ -33,6 +34,7 @@ class Signature:
         "inputs",
         "max_batch_size",
         "model",
+        "most_rows",
         "optional",
         "output_names",
         "output_order",
@@ -48,11 +50,13 @@ class Signature:
         outputs: Sequence[TensorSpec],
         max_batch_size: int,
         optional: frozenset[str] = frozenset(),
+        most_rows: int = 0,
     ) -> None:
         self.model = model
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.max_batch_size = max_batch_size
+        self.most_rows = most_rows or max_batch_size
         self.optional = optional
         self.output_order = tuple(spec.name for spec in self.outputs)
         self.output_names = frozenset(self.output_order)
@@ -105,11 +109,8 @@ class Signature:
             self._require(inputs)
         if not batches:
             return 1
-        if rows > self.max_batch_size:
-            raise InvalidRequest(
-                f"inference request batch-size must be <= {self.max_batch_size} for '{self.model}', "
-                f"got {rows}"
-            )
+        if rows > self.most_rows:
+            self._refuse_rows(rows)
         if rows < 1:
             raise InvalidRequest(
                 f"inference request batch-size must be >= 1 for '{self.model}', got {max(rows, 0)}"
@@ -132,6 +133,13 @@ class Signature:
                 f"expected {len(self.inputs)} inputs but got {len(inputs)} inputs for model '{self.model}': "
                 f"missing {', '.join(repr(name) for name in missing)}"
             )
+
+    def _refuse_rows(self, rows: int) -> None:
+        pieces = self.most_rows // self.max_batch_size
+        raise InvalidRequest(
+            f"inference request batch-size must be <= {self.most_rows} for '{self.model}', got {rows}"
+            + (f"; it is split into at most {pieces} runs of {self.max_batch_size}" if pieces > 1 else "")
+        )
 
     def _refuse_shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
         raise InvalidRequest(

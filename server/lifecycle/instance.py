@@ -14,15 +14,23 @@ from runtimes.session import Session
 from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest
 from server.domain.tensors import Array, Tensors
+from server.observe.tally import Fill
+from server.scheduling.padding import drop_rows, elements, fill_rows
 
 Shapes = Mapping[str, tuple[int, ...]]
 Work = tuple[Callable[[], None], Callable[[], None]]
 
 
 class Instance:
-    """A slot of the batcher. `start` is called on the event loop, one run at a time."""
+    """A slot of the batcher. `start` is called on the event loop, one run at a time.
 
-    def __init__(self, name: str, device: str, session: Session, config: ModelConfig) -> None:
+    Runs are filled up here to the row counts that the model likes, so that the batcher and all that it
+    counts see real rows alone; what that adds is told to `fill`.
+    """
+
+    def __init__(
+        self, name: str, device: str, session: Session, config: ModelConfig, *, fill: Fill | None = None
+    ) -> None:
         self._name = name
         self.device = device
         self._session = session
@@ -30,19 +38,35 @@ class Instance:
         self._into = _reshapes(config.inputs)
         self._from = {tensor.name: tensor.dims for tensor in config.outputs if tensor.reshape is not None}
         self._rows = bool(config.max_batch_size)
+        self._row_counts = config.pad_rows_to
+        self._fill = fill
         self._loop = asyncio.get_running_loop()
         self._works: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
         """Run on the calling thread. Raises `InvalidRequest` or `RunFailed`."""
+        rows = filled = 0
+        if self._row_counts:
+            inputs, rows, filled = self._filled(inputs)
         try:
             if self._into:
                 inputs = self._shaped(inputs, self._into)
             outputs = self._session.run(inputs, self._outputs)
         except InputRefused as refusal:
             raise InvalidRequest(str(refusal)) from None
-        return self._shaped(outputs, self._from) if self._from else outputs
+        if self._from:
+            outputs = self._shaped(outputs, self._from)
+        return drop_rows(outputs, rows, filled) if filled > rows else outputs
+
+    def _filled(self, inputs: Tensors) -> tuple[Tensors, int, int]:
+        """The inputs with as many rows as the model likes; how many came, and how many there are now."""
+        rows = next(iter(inputs.values())).shape[0]
+        filled, count = fill_rows(inputs, self._row_counts)
+        if self._fill is not None:
+            real = elements(inputs)
+            self._fill.add(real, elements(filled) - real)
+        return filled, rows, count
 
     def _shaped(self, tensors: Tensors, shapes: Shapes) -> dict[str, Array]:
         """The same elements under the shapes that the other side wants; rows stay rows."""

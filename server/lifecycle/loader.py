@@ -24,12 +24,14 @@ from server.domain.signature import Signature
 from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
 from server.lifecycle.instance import Instance
+from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
+from server.scheduling.padding import PadRule
 from server.scheduling.turns import Turns
 from server.wire import golden
 
@@ -48,6 +50,7 @@ class Loaded:
     post: Part | None
     sees: Signature
     predicts: Signature
+    padding: PadRule | None
     labels: Mapping[str, tuple[str, ...]]
     examples: tuple[golden.GoldenExample, ...]
     seconds: float
@@ -104,7 +107,8 @@ class Loader:
                     "the configuration names no inputs or outputs, and auto-completion is off; "
                     "declare them, or start without --disable-auto-complete-config"
                 )
-            config = complete(config, description, platform)
+            config = with_made_inputs(complete(config, description, platform))
+            padding = pad_rule(config, version.version)
             predicts = _signature(config)
             sees = predicts
             if pre is not None or post is not None:
@@ -114,6 +118,7 @@ class Loader:
                     post.contract if post is not None and post.contract is not None else predicts.outputs,
                     predicts.max_batch_size,
                     predicts.optional,
+                    predicts.most_rows,
                 )
             labels = _labels(config, offer.labels)
             undo.pop_all()
@@ -128,6 +133,7 @@ class Loader:
             post=post,
             sees=sees,
             predicts=predicts,
+            padding=padding,
             labels=labels,
             examples=examples,
             seconds=monotonic() - began,
@@ -143,6 +149,7 @@ class Loader:
                 str(placement.device),
                 loaded.sessions[placement.device],
                 config,
+                fill=tally.fill("rows") if config.pad_rows_to else None,
             )
             for placement in loaded.placements
             for number in range(placement.count)
@@ -184,6 +191,7 @@ class Loader:
             sessions=tuple(loaded.sessions.values()),
             pre=loaded.pre,
             post=loaded.post,
+            padding=loaded.padding,
         )
 
     def _code(
@@ -213,6 +221,7 @@ def _signature(config: ModelConfig) -> Signature:
         [tensor.spec(rows > 0) for tensor in config.outputs],
         rows,
         frozenset(tensor.name for tensor in config.inputs if tensor.optional),
+        most_rows=rows * max(1, config.split_pieces),
     )
 
 

@@ -10,7 +10,14 @@ from server.scheduling.queue import Level
 from server.scheduling.rule import BatchRule
 
 
-def plan_of(config: ModelConfig, predicts: Signature, *, max_queue_size: int, max_queue_bytes: int) -> Plan:
+def plan_of(
+    config: ModelConfig,
+    predicts: Signature,
+    *,
+    max_queue_size: int,
+    max_queue_bytes: int,
+    fair_clients: bool = False,
+) -> Plan:
     """`max_queue_size` and `max_queue_bytes` are the server's bounds, where the configuration has none."""
     rows = predicts.max_batch_size
     dynamic = config.dynamic_batching
@@ -32,6 +39,7 @@ def plan_of(config: ModelConfig, predicts: Signature, *, max_queue_size: int, ma
         row_bytes=sum(row_bytes(spec, batches=rows > 0) for spec in predicts.inputs)
         if not predicts.shapes_vary and all(DATATYPES[spec.datatype].itemsize for spec in predicts.inputs)
         else 0,
+        fair_clients=fair_clients,
         preserve_ordering=dynamic is not None and dynamic.preserve_ordering,
     )
 

@@ -15,6 +15,7 @@ from server.domain.signature import Signature
 from server.lifecycle.instance import Instance
 from server.lifecycle.part import Part
 from server.scheduling.batcher import Batcher
+from server.scheduling.padding import PadRule
 
 
 class ServedVersion:
@@ -24,6 +25,8 @@ class ServedVersion:
     version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
+    padding     how its requests are padded, or None
+    staged      whether more happens to a request than one plain run
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ServedVersion:
         sessions: Sequence[Session],
         pre: Part | None,
         post: Part | None,
+        padding: PadRule | None,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -45,7 +49,13 @@ class ServedVersion:
         self.batcher = batcher
         self.pre = pre
         self.post = post
-        self.staged = pre is not None or post is not None
+        self.padding = padding
+        self.staged = (
+            pre is not None
+            or post is not None
+            or padding is not None
+            or predicts.most_rows > predicts.max_batch_size
+        )
         self._instances = instances
         self._sessions = sessions
         self._leases = 0

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.observe.tally import Histogram, Tally
+from server.observe.tally import Fill, Histogram, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -77,6 +77,12 @@ _GAUGES: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
     ("nv_model_load_duration_secs", "Time the version took to load, in seconds", lambda t: t.load_seconds),
 )
 
+_FILLS: tuple[tuple[str, str, Callable[[Fill], int]], ...] = (
+    ("tercet_padding_elements_total", "Elements of inputs that padding added", lambda f: f.added),
+    ("tercet_padded_real_elements_total", "Elements of inputs that padding was added to", lambda f: f.real),
+)
+"""Of the length of requests, or of the rows of runs: the label `padded` says which."""
+
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[Tally], Histogram]], ...] = (
     ("tercet_request_duration_seconds", "From a request's arrival to its answer", lambda t: t.request_s),
     ("tercet_queue_duration_seconds", "From joining the queue to the start of the run", lambda t: t.queue_s),
@@ -120,6 +126,12 @@ class TallyCollector(Collector):
             for own, version in zip(labels, versions, strict=True):
                 gauge.add_sample(name, own, read(version.tally))
             yield gauge
+        for name, text, count_of in _FILLS:
+            filled = Metric(name.removesuffix("_total"), text, "counter")
+            for own, version in zip(labels, versions, strict=True):
+                for padded, fill in version.tally.fills.items():
+                    filled.add_sample(name, {**own, "padded": padded}, count_of(fill))
+            yield filled
         for name, text, pick in _HISTOGRAMS:
             yield _histogram(
                 name, text, ((own, pick(v.tally)) for own, v in zip(labels, versions, strict=True))

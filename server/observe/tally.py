@@ -5,6 +5,7 @@ statistics or metrics reads it. No lock: a reader may see a run half counted, ne
 Durations are nanoseconds, as in Triton's statistics.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,25 @@ class BatchSpans:
     compute_output: Span = field(default_factory=Span)
 
 
+class Fill:
+    """Elements of inputs: those that were there, and those that were added to make up a shape.
+
+    The threads that run the model add to it, too, so it locks.
+    """
+
+    __slots__ = ("_adding", "added", "real")
+
+    def __init__(self) -> None:
+        self.real = 0
+        self.added = 0
+        self._adding = threading.Lock()
+
+    def add(self, real: int, added: int) -> None:
+        with self._adding:
+            self.real += real
+            self.added += added
+
+
 FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
 LEFT = ("full", "preferred", "delay", "idle", "deadline")
@@ -100,6 +120,7 @@ class Tally:
     refused           requests that were not run, by why
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
+    fills             what padding added, by what was padded: "length" or "rows"
     """
 
     inference_count: int = 0
@@ -125,6 +146,7 @@ class Tally:
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
+    fills: dict[str, Fill] = field(default_factory=dict)
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""
@@ -144,3 +166,15 @@ class Tally:
         if spans is None:
             spans = self.stage_s[name] = Histogram(SECONDS)
         return spans
+
+    def fill(self, by: str) -> Fill:
+        """What was added to pad the length of requests or the rows of runs."""
+        fill = self.fills.get(by)
+        if fill is None:
+            fill = self.fills[by] = Fill()
+        return fill
+
+    def uncount(self, pieces: int) -> None:
+        """So many that their runs have counted as requests were only parts of one; their times stay."""
+        for span in (self.queue, self.compute_input, self.compute_infer, self.compute_output):
+            span.count -= pieces

@@ -30,6 +30,7 @@ from server.domain.configuration import (
     TimeoutAction,
     VersionPolicy,
 )
+from server.repository import batch_parameters
 from server.repository.invalid import ConfigInvalid
 from server.repository.places import NOWHERE, Place, Places, places_of
 from server.repository.rules import BACKEND_OF, faults, platform_of
@@ -161,6 +162,8 @@ def _not_served(message: pb.ModelConfig) -> str:
 def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
     platform = platform_of(message)
     batching = _batching(message.dynamic_batching) if message.HasField("dynamic_batching") else None
+    parameters = {key: value.string_value for key, value in message.parameters.items()}
+    asked = batch_parameters.read(parameters)
     return ModelConfig(
         name=message.name,
         platform=platform,
@@ -180,7 +183,10 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         default_model_filename=message.default_model_filename,
         dynamic_batching=batching,
         metric_tags=MappingProxyType(dict(message.metric_tags)),
-        parameters=MappingProxyType({key: value.string_value for key, value in message.parameters.items()}),
+        parameters=MappingProxyType(parameters),
+        padding=asked.padding,
+        pad_rows_to=asked.pad_rows_to,
+        split_pieces=_pieces(asked.split_pieces, batching),
         declared=MappingProxyType(json_values(message)),
     )
 
@@ -218,6 +224,12 @@ def _batching(batching: pb.ModelDynamicBatching) -> DynamicBatching:
             max_queue_size=queue.max_queue_size,
         ),
     )
+
+
+def _pieces(asked: int, batching: DynamicBatching | None) -> int:
+    """No more than can be queued at once."""
+    places = batching.default_queue_policy.max_queue_size if batching is not None else 0
+    return min(asked, places) if places else asked
 
 
 def _invalid(file: str, places: Places, field: str, sentence: str) -> ConfigInvalid:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import Platform
+from server.repository import batch_parameters
 
 BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
@@ -50,6 +51,7 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _version_policy(config.version_policy)
     yield from _instance_groups(config)
     yield from _dynamic_batching(config.dynamic_batching, config.max_batch_size, batches_known)
+    yield from _batch_parameters(config, batches_known)
     yield from _files(config)
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
@@ -180,6 +182,14 @@ def _dynamic_batching(
     levels, default = batching.priority_levels, batching.default_priority_level
     if levels and not 1 <= default <= levels:
         yield Fault("dynamic_batching.default_priority_level", f"is {default}, must be from 1 to {levels}")
+
+
+def _batch_parameters(config: pb.ModelConfig, batches_known: bool) -> Iterator[Fault]:
+    texts = {key: value.string_value for key, value in config.parameters.items()}
+    places = config.dynamic_batching.default_queue_policy.max_queue_size
+    most = config.max_batch_size if batches_known else None
+    for sentence in batch_parameters.sentences(texts, places, most):
+        yield Fault("parameters", sentence)
 
 
 def _files(config: pb.ModelConfig) -> Iterator[Fault]:

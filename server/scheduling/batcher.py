@@ -69,6 +69,7 @@ class Batcher:
             default_level=plan.default_level,
             max_bytes=plan.max_queue_bytes,
             row_bytes=plan.row_bytes,
+            fair=plan.fair_clients,
         )
         self._tally = tally
         self._clock = clock
@@ -135,7 +136,7 @@ class Batcher:
             self._let_in(ticket, self._target, now)
         full = self._queue.join(ticket)
         if full is not None:
-            self._refuse(ticket, full, now)
+            self._make_room(ticket, full, now)
         self._tally.pending += 1
         if self._ordering is not None:
             self._ordering.join(ticket)
@@ -197,13 +198,26 @@ class Batcher:
         self._count_refusal("late", ticket, now)
         raise TooLate(self._model, (now + late_in - asked) / 1e9, target.ns / 1e9)
 
-    def _refuse(self, ticket: Ticket, full: Full, now: int) -> None:
+    def _make_room(self, ticket: Ticket, full: Full, now: int) -> None:
+        """Let one into a full queue in place of one of who has more than its share. Raises `QueueFull`."""
         self._tally.pressure.note(1.0, 1, now)
+        other = self._queue.give_way(ticket) if self._plan.fair_clients else None
+        if other is not None:
+            self._tally.pending -= 1
+            self._tally.refused["share"] += 1
+            self._fail(other, self._is_full(full))
+            still = self._queue.join(ticket)
+            if still is None:
+                return
+            full = still
         self._count_refusal(full.value, ticket, now)
+        raise self._is_full(full)
+
+    def _is_full(self, full: Full) -> QueueFull:
         why = ""
         if full is Full.BYTES:
             why = f" with {self._queue.bytes} bytes of inputs, of {self._plan.max_queue_bytes} that may wait"
-        raise QueueFull(self._model, self._queue.size, self._expected_wait_s, why)
+        return QueueFull(self._model, self._queue.size, self._expected_wait_s, why)
 
     def _count_refusal(self, reason: str, ticket: Ticket, now: int) -> None:
         self._tally.refused[reason] += 1

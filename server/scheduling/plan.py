@@ -18,6 +18,7 @@ class Plan:
     row_bytes          of the inputs of one row; 0 where that varies
     preserve_ordering  whether answers are given in the order in which the requests came
     latency_target_s   within which requests are to be answered; None for no target
+    fair_clients       whether the clients that the doors tell apart share the queue, whoever asks most
     weight             its share of a device, beside the weights of the other models there
     """
 
@@ -29,6 +30,7 @@ class Plan:
     row_bytes: int = 0
     preserve_ordering: bool = False
     latency_target_s: float | None = None
+    fair_clients: bool = False
     weight: float = 1.0
 
     @property

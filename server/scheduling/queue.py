@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
 
+from server.scheduling.shares import Shares
 from server.scheduling.ticket import Lane, Ticket
 
 Lanes = dict[Lane, deque[Ticket]]
@@ -48,10 +49,11 @@ class Level:
 class _Line:
     """The tickets of one level."""
 
-    __slots__ = ("fresh", "late", "level", "size")
+    __slots__ = ("fresh", "late", "level", "shares", "size")
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: Level, shares: Shares | None) -> None:
         self.level = level
+        self.shares = shares
         self.fresh: Lanes = {}
         self.late: Lanes = {}
         self.size = 0
@@ -61,19 +63,26 @@ class Queue:
     """`levels`, the highest first; a ticket that names none of them is of `default_level`.
 
     row_bytes   of the inputs of one row, where that is known; else the arrays are asked
+    fair        whether clients share each level by their rows, whoever asks most
     """
 
     def __init__(
-        self, levels: Sequence[Level], *, default_level: int, max_bytes: int, row_bytes: int = 0
+        self,
+        levels: Sequence[Level],
+        *,
+        default_level: int,
+        max_bytes: int,
+        row_bytes: int = 0,
+        fair: bool = False,
     ) -> None:
-        self._lines = tuple(_Line(level) for level in levels)
+        self._lines = tuple(_Line(level, Shares() if fair else None) for level in levels)
         self._default = default_level - 1
         self._max_bytes = max_bytes
         self._row_bytes = row_bytes
         self._groups: tuple[Lanes, ...] = tuple(
             group for line in self._lines for group in ((line.fresh, line.late))
         )
-        self._plain = len(levels) == 1 and not levels[0].delays
+        self._plain = len(levels) == 1 and not levels[0].delays and not fair
         self._one = self._lines[0]
         self.timed = any(level.timeout_ns for level in levels)
         self.size = 0
@@ -118,8 +127,27 @@ class Queue:
         self.size += 1
         self.rows += ticket.rows
         line.size += 1
+        if line.shares is not None:
+            ticket.order = line.shares.tag(ticket.client, ticket.rows)
         _stand(line.fresh, ticket)
         return None
+
+    def give_way(self, newcomer: Ticket) -> Ticket | None:
+        """Take out the newest ticket of who has most in a full level, if the newcomer has less there."""
+        line = self._line_of(newcomer)
+        holder = line.shares.gives_way(newcomer.client) if line.shares is not None else None
+        if holder is None:
+            return None
+        theirs = [
+            each
+            for group in (line.fresh, line.late)
+            for lane in group.values()
+            for each in lane
+            if each.client == holder
+        ]
+        newest = max(theirs, key=_order)
+        self.leave(newest)
+        return newest
 
     def take(self, candidate: Candidate, requests: int, rows: int) -> list[Ticket]:
         """The first `requests` of them, which have so many `rows`."""
@@ -136,7 +164,10 @@ class Queue:
             for lane in candidate:
                 taken += [lane.popleft() for _ in range(min(requests - len(taken), len(lane)))]
             for ticket in taken:
-                self._line_of(ticket).size -= 1
+                line = self._line_of(ticket)
+                line.size -= 1
+                if line.shares is not None:
+                    line.shares.taken(ticket.client, ticket.order)
             self._sweep(taken[0].lane)
         self.size -= requests
         self.rows -= rows
@@ -155,6 +186,8 @@ class Queue:
                 self.rows -= ticket.rows
                 self.bytes -= ticket.size
                 line.size -= 1
+                if line.shares is not None:
+                    line.shares.withdrawn(ticket.client, ticket.rows)
                 return True
         return False
 

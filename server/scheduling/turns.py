@@ -55,7 +55,7 @@ class Seat:
         return self._device.give(self)
 
     def wait_ns(self) -> float:
-        """How long a run like the last one would wait for a place now, if others end when they are expected to."""
+        """How long a run like the last one would wait for a place now, if others end as expected."""
         return self._device.wait_ns(self)
 
     @property

@@ -24,8 +24,10 @@ from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.counting import reason_of
+from server.scheduling.padding import PadRule
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.pool import Pool
+from server.stages.splitting import cut, through_pieces
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +83,9 @@ class Route:
         inputs = request.inputs
         rows = request.rows = request.rows or predicts.rows(inputs)
         lane = _lane(inputs) if predicts.shapes_vary else None
-        ticket = Ticket(inputs, rows, told, lane, request.deadline, request.arrived, request.priority)
+        ticket = Ticket(
+            inputs, rows, told, lane, request.deadline, request.arrived, request.priority, request.client
+        )
         served.batcher.submit(ticket)
         return ticket
 
@@ -93,17 +97,28 @@ class Route:
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
         """The stage between the others; the request is counted when its whole way is done."""
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lane = _lane(inputs) if served.predicts.shapes_vary else None
-        ticket = Ticket(
-            inputs,
-            rows,
-            lambda _: None if answered.done() else answered.set_result(None),
-            lane,
-            request.deadline,
-            priority=request.priority,
-            asked=request.arrived,
-        )
+
+        def ticket_of(inputs: Tensors, rows: int, told: Callable[[Ticket], None]) -> Ticket:
+            return Ticket(
+                inputs,
+                rows,
+                told,
+                lane,
+                request.deadline,
+                priority=request.priority,
+                client=request.client,
+                asked=request.arrived,
+            )
+
+        most = served.predicts.max_batch_size
+        if most and rows > most:
+            pieces = cut(inputs, rows, most)
+            return await through_pieces(
+                served.batcher, served.facts.model, served.facts.tally, ticket_of, pieces
+            )
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = ticket_of(inputs, rows, lambda _: None if answered.done() else answered.set_result(None))
         served.batcher.submit(ticket)
         try:
             await answered
@@ -113,6 +128,16 @@ class Route:
         if ticket.error is not None:
             raise ticket.error
         return ticket
+
+    async def _predict_padded(
+        self, served: ServedVersion, rule: PadRule, request: InferRequest, inputs: Tensors, rows: int
+    ) -> tuple[Ticket, Tensors]:
+        """The same with inputs that are padded on the way in, and outputs that are cut back."""
+        padded = rule.pad(inputs)
+        served.facts.tally.fill("length").add(padded.real, padded.added)
+        ticket = await self._predict(served, request, padded.inputs, rows)
+        assert ticket.outputs is not None
+        return ticket, padded.cut(ticket.outputs)
 
     async def _through_stages(self, served: ServedVersion, request: InferRequest) -> InferResponse:
         """Pre-process, predict, post-process, within the request's deadline."""
@@ -127,9 +152,14 @@ class Route:
                 if served.pre is not None:
                     inputs = await self._stage(served, "pre", served.pre, inputs, request, request_id)
                     rows = _rows_for_model(served, inputs, request_id)
-                ticket = await self._predict(served, request, inputs, rows)
-                assert ticket.outputs is not None
-                outputs = ticket.outputs
+                if served.padding is None:
+                    ticket = await self._predict(served, request, inputs, rows)
+                    assert ticket.outputs is not None
+                    outputs = ticket.outputs
+                else:
+                    ticket, outputs = await self._predict_padded(
+                        served, served.padding, request, inputs, rows
+                    )
                 if served.post is not None:
                     outputs = await self._stage(served, "post", served.post, outputs, request, request_id)
         except TimeoutError:

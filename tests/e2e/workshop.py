@@ -50,6 +50,45 @@ def times(factor: float, width: str | int = "width") -> bytes:
     )
 
 
+def attentive() -> bytes:
+    """Self-attention over so many words as the mask says are real: words in, their contexts and one mean out.
+
+    ids and mask INT64 (n, length); contexts FP32 (n, length, 4), scores (n, length, length), mean (n, 4).
+    What stands where the mask is 0 makes no difference, but to the rows and columns of its own place.
+    """
+    words = np.random.default_rng(7).normal(size=(100, 4)).astype(np.float32)
+    return written(
+        [
+            helper.make_node("Gather", ["words", "ids"], ["word"]),
+            helper.make_node("Cast", ["mask"], ["real"], to=FLOAT),
+            helper.make_node("Sub", ["real", "one"], ["unreal"]),
+            helper.make_node("Mul", ["unreal", "huge"], ["forbidden"]),
+            helper.make_node("Unsqueeze", ["forbidden", "middle"], ["forbidden_columns"]),
+            helper.make_node("Transpose", ["word"], ["turned"], perm=[0, 2, 1]),
+            helper.make_node("MatMul", ["word", "turned"], ["alike"]),
+            helper.make_node("Add", ["alike", "forbidden_columns"], ["allowed"]),
+            helper.make_node("Softmax", ["allowed"], ["scores"], axis=-1),
+            helper.make_node("MatMul", ["scores", "word"], ["contexts"]),
+            helper.make_node("Unsqueeze", ["real", "last"], ["real_rows"]),
+            helper.make_node("Mul", ["contexts", "real_rows"], ["kept"]),
+            helper.make_node("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+            helper.make_node("ReduceSum", ["real_rows", "middle"], ["count"], keepdims=0),
+            helper.make_node("Div", ["sum", "count"], ["mean"]),
+        ],
+        [value("ids", INT64, "n", "length"), value("mask", INT64, "n", "length")],
+        [
+            value("contexts", FLOAT, "n", "length", 4),
+            value("scores", FLOAT, "n", "length", "same"),
+            value("mean", FLOAT, "n", 4),
+        ],
+        words=words,
+        one=np.float32(1),
+        huge=np.float32(1e9),
+        middle=np.array([1]),
+        last=np.array([2]),
+    )
+
+
 def echo() -> bytes:
     """What comes in goes out: one element of BYTES a row."""
     return written(

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from runtimes.session import ModelFile
 from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest
 from server.lifecycle.instance import Instance
+from server.observe.tally import Fill
 from tests.e2e.workshop import echo
 from tests.lifecycle.shelf import plus
 from tests.lifecycle.waiting import until
@@ -126,3 +128,14 @@ async def test_an_instance_holds_no_batch_while_it_waits_for_the_next(tmp_path):
     await asyncio.wait_for(ended.wait(), 5)
     await until(lambda: kept() is None)
     place.close()
+
+
+async def test_a_run_is_filled_up_to_a_liked_row_count_and_its_outputs_are_cut_back(tmp_path):
+    fill = Fill()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(plus(10))
+    config = replace(FLAT, pad_rows_to=(2, 4))
+    place = Instance("an instance", "cpu", open_session(ModelFile(path=path)), config, fill=fill)
+    assert place.run({"x": np.repeat(ROW, 3, axis=0)})["y"].tolist() == [[11, 12]] * 3
+    assert (fill.real, fill.added) == (6, 2)
+    assert instance(tmp_path, config).run({"x": ROW})["y"].tolist() == [[11, 12]], "and needs nobody to count"

@@ -27,7 +27,13 @@ TRITON_COUNTERS = {
     "nv_inference_compute_output_duration_us",
 }
 TRITON_GAUGES = {"nv_inference_pending_request_count", "nv_model_load_duration_secs"}
-OWN_COUNTERS = {"tercet_batches", "tercet_small_batches", "tercet_requests_refused"}
+OWN_COUNTERS = {
+    "tercet_batches_total",
+    "tercet_small_batches_total",
+    "tercet_requests_refused_total",
+    "tercet_padding_elements_total",
+    "tercet_padded_real_elements_total",
+}
 OWN_GAUGES = {"tercet_saturation_ratio"}
 OWN_HISTOGRAMS = {
     "tercet_prediction_ratio",
@@ -72,7 +78,7 @@ def types(text: str) -> dict[str, str]:
 
 def test_the_families_are_tritons_by_name_and_kind_and_ours_beside_them():
     assert types(shown(Measured("m", "1", {}, worked()))) == (
-        dict.fromkeys(TRITON_COUNTERS | {f"{name}_total" for name in OWN_COUNTERS}, "counter")
+        dict.fromkeys(TRITON_COUNTERS | OWN_COUNTERS, "counter")
         | dict.fromkeys(TRITON_GAUGES | OWN_GAUGES, "gauge")
         | dict.fromkeys(OWN_HISTOGRAMS, "histogram")
     )
@@ -123,6 +129,20 @@ def test_saturation_is_how_long_requests_wait_of_the_time_that_they_may():
     tally.pressure.note(0.5, 10, time.monotonic_ns())
     found = samples(shown(Measured("digits", "1", {}, tally)))
     assert found['tercet_saturation_ratio{model="digits",version="1"}'] == pytest.approx(0.5, abs=0.05)
+
+
+def test_what_padding_adds_is_counted_beside_what_it_is_added_to():
+    tally = worked()
+    tally.fill("length").add(real=30, added=2)
+    tally.fill("length").add(real=20, added=12)
+    tally.fill("rows").add(real=64, added=0)
+    values = samples(shown(Measured("m", "1", {}, tally), Measured("n", "1", {}, worked())))
+    assert {name: count for name, count in values.items() if "padd" in name} == {
+        'tercet_padding_elements_total{model="m",padded="length",version="1"}': 14,
+        'tercet_padded_real_elements_total{model="m",padded="length",version="1"}': 50,
+        'tercet_padding_elements_total{model="m",padded="rows",version="1"}': 0,
+        'tercet_padded_real_elements_total{model="m",padded="rows",version="1"}': 64,
+    }
 
 
 def test_the_metric_tags_of_a_model_are_labels_with_an_underscore_before_each_name():

@@ -376,6 +376,21 @@ async def test_a_queue_that_holds_too_many_bytes_refuses_and_says_so():
     assert [await first.answer(), await waiting.answer()] == [[0], [2, 4]]
 
 
+async def test_a_client_that_fills_the_queue_makes_room_for_another():
+    slot, tally = DoublingSlot(hold=True), Tally()
+    batcher = make_batcher(slot, max_queue_size=2, fair_clients=True, tally=tally)
+    first = await blocked(batcher)
+    greedy = [Caller(batcher, [value], client="greedy") for value in (1, 2)]
+    modest = Caller(batcher, [3], client="modest")
+    with pytest.raises(QueueFull):
+        await greedy[1].answer()
+    with pytest.raises(QueueFull):
+        Caller(batcher, [4], client="greedy")
+    slot.gate.set()
+    assert [await caller.answer() for caller in (first, greedy[0], modest)] == [[0], [2], [6]]
+    assert (tally.refused["share"], tally.refused["requests"], tally.pending) == (1, 1, 0)
+
+
 async def test_where_order_is_kept_a_run_that_overtook_another_waits_for_it():
     slow, fast = DoublingSlot(hold=True), DoublingSlot()
     batcher = make_batcher(slow, slots=[slow, fast], rule=None, preserve_ordering=True)

@@ -98,6 +98,32 @@ def test_a_lower_order_goes_sooner_whenever_it_came():
     assert waiting(line) == [[sooner, between, later]]
 
 
+def of(client: str) -> Ticket:
+    made = ticket()
+    made.client = client
+    return made
+
+
+def test_where_clients_share_a_queue_they_take_turns():
+    line = Queue((PLENTY,), default_level=1, max_bytes=2**30, row_bytes=16, fair=True)
+    for client in "aaaab":
+        line.join(of(client))
+    assert [each.client for each in waiting(line)[0]] == ["a", "b", "a", "a", "a"]
+    taken = line.take(line.candidates()[0], 3, 3)
+    assert [each.client for each in taken] == ["a", "b", "a"]
+
+
+def test_the_newest_of_who_has_most_gives_way_in_a_full_queue():
+    line = Queue((Level(max_size=3),), default_level=1, max_bytes=2**30, row_bytes=16, fair=True)
+    many, few = [of("many") for _ in range(3)], of("few")
+    for each in many:
+        line.join(each)
+    assert line.join(few) is Full.REQUESTS
+    assert line.give_way(few) is many[-1]
+    assert line.join(few) is None
+    assert line.give_way(of("many")) is None, "who has most cannot push others out"
+
+
 @pytest.mark.parametrize("levels", [(PLENTY,), (PLENTY, PLENTY)])
 def test_one_that_was_taken_cannot_leave(levels):
     line, gone = queue(*levels), ticket()
