@@ -354,12 +354,12 @@ def test_a_repository_that_may_only_be_read_is_offered_like_any(repository, scan
 
 
 def test_fields_that_nothing_acts_on_are_warned_of_once(repository, scanner):
-    repository.put("m", config='model_warmup { name: "w" }')
+    repository.put("m", config="optimization { eager_batching: true }")
     with structlog.testing.capture_logs() as logs:
         scanner.scan()
         scanner.scan()
     assert logs == [
-        {"event": "config_fields_not_used", "log_level": "warning", "model": "m", "fields": ["model_warmup"]}
+        {"event": "config_fields_not_used", "log_level": "warning", "model": "m", "fields": ["optimization"]}
     ]
 
 
