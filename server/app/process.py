@@ -32,6 +32,7 @@ from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
+from server.scheduling.resources import Limit
 from server.settings import Settings
 from server.stages.pool import Pool
 from server.stages.route import Route
@@ -166,6 +167,7 @@ class Process:
             cpu_budget=settings.cpu_threads or thread_budget(read_cpu()),
             max_queue_size=settings.max_queue_size,
             auto_complete=not settings.disable_auto_complete_config,
+            resource_limits=_resource_limits(settings),
         )
         return Manager(
             loader,
@@ -209,6 +211,13 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
+
+
+def _resource_limits(settings: Settings) -> list[Limit]:
+    """What there is for the rate limiter; nothing to hold models against where it is off."""
+    if settings.rate_limit == "off":
+        return []
+    return [Limit(each.name, each.count, each.device) for each in settings.rate_limit_resource]
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

@@ -192,3 +192,8 @@ class ModelConfig:
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def label_files(self) -> frozenset[str]:
+        """The files of class names, beside the versions."""
+        return frozenset(output.label_filename for output in self.outputs) - {""}

@@ -29,7 +29,6 @@ class Instance:
         self._into = _reshapes(config.inputs)
         self._from = {tensor.name: tensor.dims for tensor in config.outputs if tensor.reshape is not None}
         self._rows = bool(config.max_batch_size)
-        self._loop = asyncio.get_running_loop()
         self._works: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -56,7 +55,8 @@ class Instance:
 
     def start(self, work: Callable[[], None], done: Callable[[], None]) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._serve, args=(loop,), name=self._name, daemon=True)
             self._thread.start()
         self._works.put((work, done))
 
@@ -65,12 +65,12 @@ class Instance:
         if self._thread is not None:
             self._works.put(None)
 
-    def _serve(self) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (item := self._works.get()) is not None:
             work, done = item
             work()
             try:
-                self._loop.call_soon_threadsafe(done)
+                loop.call_soon_threadsafe(done)
             except RuntimeError:  # the loop was closed under a run that outlived the server's patience
                 return
             del item, work, done  # hold no batch while waiting for the next

@@ -4,7 +4,7 @@
 the batcher and the instances over those sessions. Whatever fails, what was opened is closed again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,15 +27,20 @@ from server.lifecycle.instance import Instance
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.version import ServedVersion
+from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
+from server.scheduling.resources import Limit, check, needs_of
 from server.scheduling.rule import BatchRule
 from server.wire import golden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """One version with everything open, not serving yet."""
+    """One version with everything open, not serving yet.
+
+    learned   how long runs took before anybody asked, for who schedules them
+    """
 
     model: str
     version: int
@@ -49,21 +54,35 @@ class Loaded:
     predicts: Signature
     labels: Mapping[str, tuple[str, ...]]
     examples: tuple[golden.GoldenExample, ...]
+    learned: Learned
     seconds: float
 
 
 class Loader:
-    """Makes versions. `cpu_budget` is in threads, for all models together."""
+    """Makes versions.
 
-    def __init__(self, *, cpu_budget: int, max_queue_size: int, auto_complete: bool = True) -> None:
+    cpu_budget        threads, for all models together
+    resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
+    """
+
+    def __init__(
+        self,
+        *,
+        cpu_budget: int,
+        max_queue_size: int,
+        auto_complete: bool = True,
+        resource_limits: Sequence[Limit] = (),
+    ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
         self._auto_complete = auto_complete
+        self._resource_limits = tuple(resource_limits)
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
 
-        Blocks. Raises a `RuntimeFault`, a `ServingError` or `ConfigContradicts`: its sentence says why not.
+        Blocks. Raises a `RuntimeFault`, a `ServingError`, `ConfigContradicts` or `ResourceShort`: its
+        sentence says why not.
         """
         began = monotonic()
         assert offer.config is not None
@@ -72,21 +91,24 @@ class Loader:
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
+            sample = _sample(examples, pre)
             file = ModelFile(
                 path=version.model_file,
                 platform=platform,
                 inputs=tuple(tensor.spec(bool(config.max_batch_size)) for tensor in config.inputs),
                 outputs=tuple(tensor.spec(bool(config.max_batch_size)) for tensor in config.outputs),
-                samples=_sample(examples, pre),
+                samples=sample,
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
             placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
-            sessions: dict[Device, Session] = {}
             for placement in placements:
-                session = open_session(replace(file, device=placement.device))
+                check(needs_of(placement.resources, str(placement.device)), self._resource_limits)
+            sessions: dict[Device, Session] = {}
+            for device in dict.fromkeys(placement.device for placement in placements):
+                session = open_session(replace(file, device=device))
                 undo.callback(session.close)
-                sessions[placement.device] = session
+                sessions[device] = session
             description = next(iter(sessions.values())).description
             if not self._auto_complete and not (config.inputs and config.outputs):
                 raise SignatureUnknown(
@@ -105,6 +127,7 @@ class Loader:
                     predicts.optional,
                 )
             labels = _labels(config, offer.labels)
+            learned = _rehearse(config, offer.directory, predicts, sessions, sample)
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -119,6 +142,7 @@ class Loader:
             predicts=predicts,
             labels=labels,
             examples=examples,
+            learned=learned,
             seconds=monotonic() - began,
         )
 
@@ -152,7 +176,7 @@ class Loader:
             config=config,
             signature=loaded.sees,
             tally=tally,
-            devices=tuple(str(placement.device) for placement in loaded.placements),
+            devices=tuple(map(str, loaded.sessions)),
             load_seconds=loaded.seconds,
             labels=loaded.labels,
             examples=loaded.examples,
@@ -216,6 +240,23 @@ def _signature(config: ModelConfig) -> Signature:
         rows,
         frozenset(tensor.name for tensor in config.inputs if tensor.optional),
     )
+
+
+def _rehearse(
+    config: ModelConfig,
+    directory: Path,
+    predicts: Signature,
+    sessions: Mapping[Device, Session],
+    sample: Tensors | None,
+) -> Learned:
+    """Run on each device what is to be run before the version is ready. Raises `WarmupFailed`."""
+    runs = [Instance("warmup", session, config).run for session in sessions.values()]
+    if config.warmups:
+        return slowest([warm_up(config.warmups, directory, predicts, run) for run in runs])
+    if config.scheduling.latency_target_ms is None:
+        return {}
+    share = LEARNING_NS // len(runs)
+    return slowest([learn(sample, predicts, run, within_ns=share) for run in runs])
 
 
 def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Tensors | None:

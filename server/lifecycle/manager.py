@@ -24,6 +24,7 @@ from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.scheduling.resources import ResourceShort
 
 log = structlog.get_logger(__name__)
 
@@ -236,7 +237,7 @@ class Manager:
             try:
                 return self._loader.assemble(await self._open(offer, version), identity)
             except Exception as error:
-                if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
+                if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
                     why = str(error)
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
