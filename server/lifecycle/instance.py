@@ -14,15 +14,29 @@ from runtimes.session import Session
 from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest
 from server.domain.tensors import Array, Tensors
+from server.scheduling.resources import NO_NEEDS, Needs
 
 Shapes = Mapping[str, tuple[int, ...]]
 Work = tuple[Callable[[], None], Callable[[], None]]
 
 
 class Instance:
-    """A slot of the batcher. `start` is called on the event loop, one run at a time."""
+    """A slot of the batcher. `start` is called on the event loop, one run at a time.
 
-    def __init__(self, name: str, session: Session, config: ModelConfig) -> None:
+    needs, priority   what the rate limiter is told of its runs
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        config: ModelConfig,
+        *,
+        needs: Needs = NO_NEEDS,
+        priority: int = 0,
+    ) -> None:
+        self.needs = needs
+        self.priority = priority
         self._name = name
         self._session = session
         self._outputs = tuple(tensor.name for tensor in config.outputs)

@@ -12,7 +12,7 @@ from time import monotonic
 
 from runtimes.code import Context, open_post, open_pre
 from runtimes.device import Device, cuda_devices
-from runtimes.errors import ModelBroken, SignatureUnknown
+from runtimes.errors import DeviceMissing, ModelBroken, SignatureUnknown
 from runtimes.opening import open_session, platform_of
 from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
@@ -24,13 +24,14 @@ from server.domain.signature import Signature
 from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
 from server.lifecycle.instance import Instance
+from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
-from server.scheduling.resources import Limit, check, needs_of
+from server.scheduling.resources import Limit, ResourceShort, check, needs_of
 from server.scheduling.rule import BatchRule
 from server.wire import golden
 
@@ -101,9 +102,7 @@ class Loader:
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
-            placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
-            for placement in placements:
-                check(needs_of(placement.resources, str(placement.device)), self._resource_limits)
+            placements = self.placements(config, platform)
             sessions: dict[Device, Session] = {}
             for device in dict.fromkeys(placement.device for placement in placements):
                 session = open_session(replace(file, device=device))
@@ -146,7 +145,27 @@ class Loader:
             seconds=monotonic() - began,
         )
 
-    def assemble(self, loaded: Loaded, fingerprint: str) -> ServedVersion:
+    def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
+        """Where the instances are to stand. Raises `DeviceMissing` or `ResourceShort`."""
+        placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
+        for placement in placements:
+            check(needs_of(placement.resources, str(placement.device)), self._resource_limits)
+        return placements
+
+    def resize(self, serving: ServedVersion, offer: ModelOffer, content: Content) -> bool:
+        """On the event loop: give what serves other instances. False if that is not all that has changed."""
+        assert offer.config is not None
+        platform = Platform(serving.facts.platform)
+        try:
+            placements = self.placements(offer.config, platform)
+        except (DeviceMissing, ResourceShort):  # the load will say so, and what serves goes on
+            return False
+        if not in_place(serving.content, content, serving.devices, placements):
+            return False
+        serving.resize(placements, offer.config, content)
+        return True
+
+    def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:
         """On the event loop: the queue, the rule and the instances over the sessions."""
         config = loaded.config
         rows = loaded.predicts.max_batch_size
@@ -160,15 +179,8 @@ class Loader:
             )
         policy = dynamic.default_queue_policy if dynamic is not None else None
         tally = Tally(load_seconds=loaded.seconds)
-        instances = [
-            Instance(
-                f"{loaded.model}/{loaded.version} {placement.device} #{number}",
-                loaded.sessions[placement.device],
-                config,
-            )
-            for placement in loaded.placements
-            for number in range(placement.count)
-        ]
+        instances = Instances(f"{loaded.model}/{loaded.version}", loaded.sessions, config)
+        instances.place(loaded.placements)
         facts = VersionFacts(
             model=loaded.model,
             version=loaded.version,
@@ -183,14 +195,14 @@ class Loader:
         )
         return ServedVersion(
             facts=facts,
-            fingerprint=fingerprint,
+            content=content,
             predicts=loaded.predicts,
             batcher=Batcher(
                 model=loaded.model,
                 version=loaded.version,
                 batches=rows > 0,
                 rule=rule,
-                slots=instances,
+                slots=list(instances),
                 max_queue_size=(policy.max_queue_size if policy else 0) or self._max_queue_size,
                 in_place=all(
                     device.kind == "cpu" and session.description.steady

@@ -21,6 +21,7 @@ from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -193,23 +194,28 @@ class Manager:
     async def _load(self, offer: ModelOffer, version: VersionOffer) -> None:
         """Load one version, unless the same content serves or has failed already."""
         model, number = offer.name, version.version
-        identity = f"{offer.fingerprint}:{version.fingerprint}"
+        content = _content(offer, version)
         serving = self.table.versions(model).get(number)
-        if serving is not None and serving.fingerprint == identity:
+        if serving is not None and serving.content.whole == content.whole:
             self._note(model, number, State.READY)
             return
         failed, why = self._failed.get((model, number), ("", ""))
-        if failed == identity:
+        if failed == content.whole:
             self._fail(model, number, why)
             return
         if self._closing:
             return
+        if serving is not None and self._loader.resize(serving, offer, content):
+            self._failed.pop((model, number), None)
+            self._note(model, number, State.READY)
+            log.info("version_resized", model=model, version=number, instances=serving.instances)
+            return
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        served = await self._try(offer, version, identity)
+        served = await self._try(offer, version, content)
         if isinstance(served, str):
-            self._failed[model, number] = identity, served
+            self._failed[model, number] = content.whole, served
             self._fail(model, number, served)
             return
         self._failed.pop((model, number), None)
@@ -229,13 +235,13 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | str:
+    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> ServedVersion | str:
         """Load a version, again where that fails and retries are left; else the sentence of what failed."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
-                return self._loader.assemble(await self._open(offer, version), identity)
+                return self._loader.assemble(await self._open(offer, version), content)
             except Exception as error:
                 if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
                     why = str(error)
@@ -343,3 +349,10 @@ class Manager:
             return False
         self.table.note(Status(model, version, state, reason, time()))
         return True
+
+
+def _content(offer: ModelOffer, version: VersionOffer) -> Content:
+    rest = offer.fingerprint_but_instances
+    return Content(
+        f"{offer.fingerprint}:{version.fingerprint}", f"{rest}:{version.fingerprint}" if rest else ""
+    )

@@ -89,8 +89,8 @@ class Candidate:
             return Look(self.offer, wait_s)
         reading, files = self._declaration.read(snapshot.beside)
         config = reading.config
-        both = reading.fingerprint + self._fingerprints.of(self._directory, files)
-        fingerprint = hashlib.sha256(both.encode()).hexdigest()
+        named = self._fingerprints.of(self._directory, files)
+        fingerprint = _joined(reading.fingerprint, named)
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)
         policy = config.version_policy
@@ -108,6 +108,7 @@ class Candidate:
             directory=self._directory,
             config=config,
             fingerprint=fingerprint,
+            fingerprint_but_instances=_joined(reading.fingerprint_but_instances, named),
             versions=choice.versions,
             unsettled=choice.unsettled,
             broken=choice.broken,
@@ -116,3 +117,7 @@ class Candidate:
             one_by_one=self._named is not None,
         )
         return Look(offer, choice.wait_s)
+
+
+def _joined(one: str, other: str) -> str:
+    return hashlib.sha256((one + other).encode()).hexdigest()

@@ -58,12 +58,14 @@ class Reading:
     """A configuration that makes sense, and what else is worth knowing of it.
 
     fingerprint   of what it says: equal for two texts that differ in comments and spaces only
+    fingerprint_but_instances   the same, whatever the instance groups say
     unread        fields that the operator wrote and nothing acts on yet
     not_served    why a model of this kind cannot be served yet; or empty
     """
 
     config: ModelConfig
     fingerprint: str
+    fingerprint_but_instances: str
     unread: tuple[str, ...] = ()
     not_served: str = ""
     file: str
@@ -126,15 +128,23 @@ def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batche
     for fault in faults(message, model, batches_known):
         raise _invalid(file, places, fault.field, fault.sentence)
     message.name = model
-    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
+    rest = pb.ModelConfig()
+    rest.CopyFrom(message)
+    rest.ClearField("instance_group")
     return Reading(
         config=_config(message, batches_known),
-        fingerprint=hashlib.sha256(says).hexdigest(),
+        fingerprint=_fingerprint(message, batches_known),
+        fingerprint_but_instances=_fingerprint(rest, batches_known),
         unread=unread_fields(message),
         not_served=_not_served(message),
         file=file,
         places=places,
     )
+
+
+def _fingerprint(message: pb.ModelConfig, batches_known: bool) -> str:
+    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
+    return hashlib.sha256(says).hexdigest()
 
 
 def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:

@@ -158,6 +158,7 @@ class Batcher:
         self._alone = rule is None
         self._eager = self._rule.eager
         self._idle = deque(slots)
+        self._members = frozenset(slots)
         self._slots = len(slots)
         self._queue = Queue(max_queue_size)
         self._tally = tally
@@ -187,6 +188,15 @@ class Batcher:
         if ticket.deadline < self._sweep_at:
             self._sweep_by(ticket.deadline)
         if not self._looking and self._idle:
+            self._look_soon()
+
+    def resize(self, slots: Sequence[Slot]) -> None:
+        """Run on these slots from now on; a run under way ends on the one that it has."""
+        busy = {run.slot for run in self._running}
+        self._members = frozenset(slots)
+        self._idle = deque(slot for slot in slots if slot not in busy)
+        self._slots = len(slots)
+        if self._idle and len(self._queue) and not self._looking:
             self._look_soon()
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
@@ -292,7 +302,8 @@ class Batcher:
     def _finish(self, run: Run) -> None:
         """Settle a run's tickets, count them, and look who is next."""
         self._running.discard(run)
-        self._idle.append(run.slot)
+        if run.slot in self._members:
+            self._idle.append(run.slot)
         tickets = run.tickets
         self._longest = max(run.size, self._longest)
         self._pace.note(run.size, run.ended - run.began, run.computed)

@@ -9,6 +9,7 @@ every instance can run. Source: Triton's rate limiter.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from server.domain.configuration import Resource
 
@@ -17,6 +18,8 @@ Pool = tuple[str, str]
 
 Needs = Mapping[Pool, int]
 """What one run holds while it lasts; empty for most models."""
+
+NO_NEEDS: Needs = MappingProxyType({})
 
 
 class ResourceShort(Exception):

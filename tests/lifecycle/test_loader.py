@@ -28,6 +28,7 @@ from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.scheduling import Scheduling
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.placement import Placement
 from server.lifecycle.version import ServedVersion
@@ -51,6 +52,7 @@ OUTPUTS = [{"name": "length", "datatype": "FP32", "shape": [-1]}]
 def postprocess(outputs):
     return {"length": outputs["y"][:, 0]}
 """
+CONTENT = Content("content")
 AS_IT_IS = "def preprocess(inputs): return inputs"
 
 
@@ -106,7 +108,7 @@ async def test_an_onnx_model_without_configuration_serves_what_its_file_says(she
     assert (opened.platform, opened.config.max_batch_size) == (Platform.ONNX, 4)
     assert opened.sees.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
     assert opened.sees.outputs == (TensorSpec("y", "FP32", (-1, 2)),)
-    served = loader.assemble(opened, "content")
+    served = loader.assemble(opened, CONTENT)
     assert await answer(served, x=np.zeros((1, 2), np.float32)) == {"y": [[1, 1]]}
     await served.retire(5)
 
@@ -114,7 +116,7 @@ async def test_an_onnx_model_without_configuration_serves_what_its_file_says(she
 async def test_a_torchscript_model_serves_what_is_declared(shelf, loader):
     x, y = (TensorConfig(name=name, datatype="FP32", dims=(2,)) for name in ("x", "OUTPUT__0"))
     offer = shelf.offer(torchscript(shelf), config=config(max_batch_size=8, inputs=(x,), outputs=(y,)))
-    served = loader.assemble(loaded(loader, offer), "content")
+    served = loader.assemble(loaded(loader, offer), CONTENT)
     assert (served.facts.platform, served.predicts.max_batch_size) == (Platform.TORCHSCRIPT, 8)
     assert await answer(served, x=np.ones((1, 2), np.float32)) == {"OUTPUT__0": [[1, 1]]}
     await served.retire(5)
@@ -139,7 +141,7 @@ def test_a_torchscript_model_that_nobody_describes_is_refused_with_the_configura
 
 async def test_clients_see_the_contracts_of_the_versions_own_code_and_the_model_its_own(shelf, loader):
     before = modules()
-    served = loader.assemble(loaded(loader, shelf.offer(shelf.put(pre_py=PRE, post_py=POST))), "content")
+    served = loader.assemble(loaded(loader, shelf.offer(shelf.put(pre_py=PRE, post_py=POST))), CONTENT)
     assert served.facts.signature.inputs == (TensorSpec("text", "BYTES", (-1, 1)),)
     assert served.facts.signature.outputs == (TensorSpec("length", "FP32", (-1,)),)
     assert served.predicts.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
@@ -203,7 +205,7 @@ async def test_the_queue_policy_of_the_configuration_is_the_versions(shelf, load
         shelf.put(),
         config=config(max_batch_size=4, dynamic_batching=DynamicBatching(default_queue_policy=policy)),
     )
-    served = loader.assemble(loaded(loader, offer), "content")
+    served = loader.assemble(loaded(loader, offer), CONTENT)
     assert (served.queue_timeout_s, served.timeout_override) == (0.25, True)
     tickets = [Ticket({"x": np.zeros((1, 2), np.float32)}, 1, lambda _: None) for _ in range(3)]
     served.batcher.submit(tickets[0])
@@ -217,7 +219,7 @@ async def test_a_policy_that_delays_rather_than_rejects_sets_no_limit(shelf, loa
     policy = QueuePolicy(timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=250_000)
     batching = DynamicBatching(default_queue_policy=policy)
     offer = shelf.offer(shelf.put(), config=config(max_batch_size=4, dynamic_batching=batching))
-    served = loader.assemble(loaded(loader, offer), "content")
+    served = loader.assemble(loaded(loader, offer), CONTENT)
     assert served.queue_timeout_s is None
     await served.retire(5)
 
@@ -261,7 +263,7 @@ ZEROS = Warmup(
 async def test_a_warmup_runs_before_the_version_serves_and_does_not_count(shelf, loader):
     opened = loaded(loader, shelf.offer(shelf.put(), config=config(max_batch_size=4, warmups=(ZEROS,))))
     assert opened.learned.keys() == {2}
-    served = loader.assemble(opened, "content")
+    served = loader.assemble(opened, CONTENT)
     assert (served.facts.tally.execution_count, served.facts.tally.inference_count) == (0, 0)
     await served.retire(5)
 

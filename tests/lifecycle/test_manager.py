@@ -15,7 +15,7 @@ import structlog
 
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
-from server.domain.configuration import ModelConfig
+from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.state import UNLOADED, State
@@ -191,6 +191,68 @@ async def test_a_changed_configuration_loads_its_versions_anew(shelf):
         await at.apply(shelf.offer(version, config=config, fingerprint="as changed"))
         assert at.manager.facts("m").signature.max_batch_size == 16
         assert at.loads == [("m", 1), ("m", 1)]
+
+
+def with_instances(shelf: Shelf, version: VersionOffer, count: int, **facts) -> ModelOffer:
+    """The model with so many instances on the processors; nothing else differs."""
+    groups = (InstanceGroup(kind=InstanceKind.CPU, count=count, **facts),)
+    declared = {"instance_group": [{"kind": "KIND_CPU", "count": count}]}
+    return shelf.offer(
+        version,
+        config=ModelConfig(name="m", instance_groups=groups, declared=declared),
+        fingerprint=f"{groups}",
+        fingerprint_but_instances="the rest",
+    )
+
+
+async def test_another_number_of_instances_is_had_without_a_load_and_counts_go_on(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        served = at.manager.table.find("m", "")
+        since = at.manager.index()
+        assert await at.answer() == 1
+        for count in (3, 1):
+            with structlog.testing.capture_logs() as logs:
+                await at.apply(with_instances(shelf, version, count))
+            assert [(line["event"], line["instances"]) for line in logs] == [("version_resized", count)]
+            assert at.manager.table.find("m", "") is served
+            assert at.manager.index() == since, "it was ready all the time"
+            assert at.manager.facts("m").config.declared["instance_group"][0]["count"] == count
+            assert served.instances == count
+            assert await at.answer() == 1
+        assert at.manager.facts("m").tally.execution_count == 3
+        assert at.loads == [("m", 1)]
+
+
+async def test_instances_and_something_else_are_loaded_anew(shelf):
+    async with managing() as at:
+        await at.apply(with_instances(shelf, shelf.put(), 1))
+        await at.apply(with_instances(shelf, shelf.put(1, plus(20)), 2))
+        assert await at.answer() == 20
+        await at.apply(
+            replace(with_instances(shelf, shelf.put(1, plus(20)), 3), fingerprint_but_instances="?")
+        )
+        assert at.loads == [("m", 1)] * 3
+        assert at.manager.table.find("m", "").instances == 3
+
+
+async def test_instances_that_cannot_be_had_leave_those_that_there_are(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        offer = with_instances(shelf, version, 1)
+        groups = (InstanceGroup(kind=InstanceKind.GPU, gpus=(77,)),)
+        asked = replace(offer.config, instance_groups=groups)
+        for _ in range(2):
+            await at.apply(replace(offer, config=asked, fingerprint="on a GPU"))
+            state, reason = at.index[1]
+            assert state is State.READY
+            assert reason.startswith("serving what it was before: instance_group of kind KIND_GPU asks for")
+        assert await at.answer() == 1
+        await at.apply(with_instances(shelf, version, 2))
+        assert at.index[1] == (State.READY, "")
+        assert at.manager.table.find("m", "").instances == 2
 
 
 async def test_twenty_who_ask_at_once_share_one_load(shelf, gate):

@@ -271,6 +271,34 @@ async def test_closing_in_haste_leaves_nobody_waiting():
     slot.gate.set()
 
 
+async def test_more_slots_take_at_once_what_waits_for_one():
+    slow, fresh = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(slow)
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    second = Caller(batcher, [2])
+    batcher.resize([slow, fresh])
+    assert await second.answer() == [4]
+    assert fresh.batches == [[2]]
+    slow.gate.set()
+    assert await first.answer() == [2]
+
+
+async def test_a_slot_that_is_taken_away_ends_its_run_and_begins_no_other():
+    going, staying = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(going)
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    batcher.resize([staying])
+    assert await Caller(batcher, [2]).answer() == [4]
+    going.gate.set()
+    assert await first.answer() == [2]
+    for value in (3, 4, 5):
+        assert await Caller(batcher, [value]).answer() == [2 * value]
+    assert going.batches == [[1]]
+    await batcher.close(5)
+
+
 async def test_the_counts_add_up():
     tally = Tally()
     slot = DoublingSlot()
