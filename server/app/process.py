@@ -166,6 +166,7 @@ class Process:
         loader = Loader(
             cpu_budget=settings.cpu_threads or thread_budget(read_cpu()),
             max_queue_size=settings.max_queue_size,
+            max_queue_bytes=settings.max_queue_bytes,
             auto_complete=not settings.disable_auto_complete_config,
             resource_limits=_resource_limits(settings),
         )

@@ -6,6 +6,7 @@ The configuration says it in `parameters`; a call may say otherwise while the se
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 LATENCY_TARGET, WEIGHT = "latency_target_ms", "scheduling_weight"
 """The parameters of a configuration."""
@@ -24,6 +25,9 @@ class Scheduling:
 
 
 UNSAID = Scheduling()
+MOST = 1_000_000_000
+"""Of milliseconds and of weight: more is a slip of the pen."""
+
 DEFAULT_WEIGHT = 1.0
 
 
@@ -62,7 +66,7 @@ def _first(call: float | None, config: float | None) -> tuple[float | None, Sour
 class VersionScheduling:
     """How one version that serves stands.
 
-    queue_size, queue_bytes   how much may wait for it; 0 where nothing bounds the bytes
+    queue_size, queue_bytes   how much may wait for it
     waiting                   requests that wait right now
     instances                 runs at the same time
     predicted_ms              rows of a run -> how long it is expected to take; what was learned so far
@@ -83,3 +87,16 @@ class ModelScheduling:
     model: str
     in_force: InForce
     versions: tuple[VersionScheduling, ...]
+
+
+class Schedules(Protocol):
+    """What a door may ask and say of it. Raises `ModelNotFound` for a model that no repository has."""
+
+    def of(self, model: str) -> ModelScheduling:
+        """What holds for a model, ready or not."""
+        ...
+
+    def change(self, model: str, change: Mapping[str, float | None]) -> ModelScheduling:
+        """Say it for all versions of a model, and over reloads. `change` has fields of `Scheduling`; None
+        takes back what was said so before."""
+        ...

@@ -63,6 +63,8 @@ class Loader:
     """Makes versions.
 
     cpu_budget        threads, for all models together
+    max_queue_size    requests that may wait for a version whose configuration has no limit
+    max_queue_bytes   bytes of their inputs, whatever the configuration says
     resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
     """
 
@@ -71,11 +73,13 @@ class Loader:
         *,
         cpu_budget: int,
         max_queue_size: int,
+        max_queue_bytes: int = 2**28,
         auto_complete: bool = True,
         resource_limits: Sequence[Limit] = (),
     ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
+        self._max_queue_bytes = max_queue_bytes
         self._auto_complete = auto_complete
         self._resource_limits = tuple(resource_limits)
 
@@ -178,6 +182,7 @@ class Loader:
                 preferred_batch_sizes=dynamic.preferred_batch_size,
             )
         policy = dynamic.default_queue_policy if dynamic is not None else None
+        queue_size = (policy.max_queue_size if policy else 0) or self._max_queue_size
         tally = Tally(load_seconds=loaded.seconds)
         instances = Instances(f"{loaded.model}/{loaded.version}", loaded.sessions, config)
         instances.place(loaded.placements)
@@ -203,7 +208,7 @@ class Loader:
                 batches=rows > 0,
                 rule=rule,
                 slots=list(instances),
-                max_queue_size=(policy.max_queue_size if policy else 0) or self._max_queue_size,
+                max_queue_size=queue_size,
                 in_place=all(
                     device.kind == "cpu" and session.description.steady
                     for device, session in loaded.sessions.items()
@@ -214,6 +219,9 @@ class Loader:
             sessions=tuple(loaded.sessions.values()),
             pre=loaded.pre,
             post=loaded.post,
+            queue_size=queue_size,
+            queue_bytes=self._max_queue_bytes,
+            learned=loaded.learned,
             queue_timeout_s=(
                 policy.default_timeout_microseconds / 1e6
                 if policy

@@ -19,10 +19,12 @@ from runtimes.errors import RuntimeFault
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
+from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.resources import ResourceShort
@@ -40,6 +42,7 @@ class Manager:
         self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
     ) -> None:
         self.table = Table()
+        self.schedules = Schedules(self.table, self._configured)
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._retries = retries
@@ -143,6 +146,10 @@ class Manager:
     def index(self) -> Sequence[Status]:
         return self.table.index()
 
+    def _configured(self, model: str) -> Scheduling:
+        offer = self._offers.get(model)
+        return offer.config.scheduling if offer is not None and offer.config is not None else UNSAID
+
     # The work.
 
     def _begin(self, model: str) -> asyncio.Task[None]:
@@ -222,6 +229,7 @@ class Manager:
         if self._closing:
             self._retire(served)
             return
+        self.schedules.hold(served)
         replaced = self.table.serve(served)
         self._note(model, number, State.READY)
         log.info(

@@ -14,10 +14,12 @@ from runtimes.device import Device
 from runtimes.session import Session
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig
+from server.domain.scheduling import DEFAULT_WEIGHT, InForce, VersionScheduling
 from server.domain.signature import Signature
 from server.lifecycle.instances import Content, Instances
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement
+from server.lifecycle.warmup import Learned
 from server.scheduling.batcher import Batcher
 
 
@@ -29,6 +31,8 @@ class ServedVersion:
     version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
+    latency_target_s   within which each request is to be answered; None where that is not asked
+    weight             its model's share of a device
     queue_timeout_s   how long a request may wait at most, from the queue policy; None for no limit
     """
 
@@ -45,6 +49,9 @@ class ServedVersion:
         post: Part | None,
         queue_timeout_s: float | None,
         timeout_override: bool,
+        queue_size: int,
+        queue_bytes: int,
+        learned: Learned,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -55,6 +62,11 @@ class ServedVersion:
         self.post = post
         self.queue_timeout_s = queue_timeout_s
         self.timeout_override = timeout_override
+        self.latency_target_s: float | None = None
+        self.weight = DEFAULT_WEIGHT
+        self._queue_size = queue_size
+        self._queue_bytes = queue_bytes
+        self._learned = learned
         self.staged = pre is not None or post is not None
         self._instances = instances
         self._sessions = sessions
@@ -87,6 +99,22 @@ class ServedVersion:
             self.facts, config=replace(own, instance_groups=groups, declared=config.declared)
         )
         self.content = content
+
+    def schedule(self, holds: InForce) -> None:
+        """What is wanted of its answers from now on."""
+        target_ms = holds.latency_target_ms
+        self.latency_target_s = None if target_ms is None else target_ms / 1e3
+        self.weight = holds.weight
+
+    def scheduling(self) -> VersionScheduling:
+        return VersionScheduling(
+            version=self.facts.version,
+            queue_size=self._queue_size,
+            queue_bytes=self._queue_bytes,
+            waiting=self.facts.tally.pending,
+            instances=self.instances,
+            predicted_ms={rows: ns / 1e6 for rows, ns in self._learned.items()},
+        )
 
     @contextmanager
     def lease(self) -> Iterator[None]:

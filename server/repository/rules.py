@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import Platform
-from server.domain.scheduling import LATENCY_TARGET, WEIGHT
+from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 
 BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
@@ -256,7 +256,7 @@ def _parameters(config: pb.ModelConfig) -> Iterator[Fault]:
 
 
 def _is_positive(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is not None and 0 < float(text) < math.inf
+    return _NUMBER.fullmatch(text) is not None and 0 < float(text) <= MOST
 
 
 def _files(config: pb.ModelConfig) -> Iterator[Fault]:
