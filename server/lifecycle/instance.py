@@ -23,18 +23,21 @@ Work = tuple[Callable[[], None], Callable[[], None]]
 class Instance:
     """A slot of the batcher. `start` is called on the event loop, one run at a time.
 
+    device            where it stands, such as cpu or cuda:0
     needs, priority   what the rate limiter is told of its runs
     """
 
     def __init__(
         self,
         name: str,
+        device: str,
         session: Session,
         config: ModelConfig,
         *,
         needs: Needs = NO_NEEDS,
         priority: int = 0,
     ) -> None:
+        self.device = device
         self.needs = needs
         self.priority = priority
         self._name = name

@@ -73,6 +73,7 @@ class Instances:
         self._made[device] += 1
         return Instance(
             f"{self._name} {device} #{number}",
+            str(device),
             self._sessions[device],
             self._config,
             needs=needs_of(placement.resources, str(device)),

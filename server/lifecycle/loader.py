@@ -270,7 +270,7 @@ def _rehearse(
     sample: Tensors | None,
 ) -> Learned:
     """Run on each device what is to be run before the version is ready. Raises `WarmupFailed`."""
-    runs = [Instance("warmup", session, config).run for session in sessions.values()]
+    runs = [Instance("warmup", str(device), session, config).run for device, session in sessions.items()]
     if config.warmups:
         return slowest([warm_up(config.warmups, directory, predicts, run) for run in runs])
     if config.scheduling.latency_target_ms is None:

@@ -23,6 +23,9 @@ BACKENDS: Mapping[str, Platform] = {
 
 BACKEND_OF: Mapping[Platform, str] = {platform: backend for backend, platform in BACKENDS.items()}
 
+MOST_LEVELS = 1024
+"""Of priority, each of which has a queue of its own."""
+
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
 _METRIC_TAG = re.compile(r"[a-zA-Z0-9_]+")
 
@@ -195,7 +198,9 @@ def _dynamic_batching(
         elif batches_known and size > max_batch_size:
             yield Fault(path, f"is {size}, but max_batch_size is {max_batch_size}")
     levels, default = batching.priority_levels, batching.default_priority_level
-    if levels:
+    if levels > MOST_LEVELS:
+        yield Fault("dynamic_batching.priority_levels", f"is {levels}, must be at most {MOST_LEVELS}")
+    elif levels:
         if not 1 <= default <= levels:
             yield Fault(
                 "dynamic_batching.default_priority_level", f"is {default}, must be from 1 to {levels}"

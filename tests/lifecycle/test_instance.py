@@ -26,7 +26,7 @@ ROW = np.array([[1, 2]], np.float32)
 def instance(folder: Path, config: ModelConfig = FLAT, model: bytes | None = None) -> Instance:
     path = folder / "model.onnx"
     path.write_bytes(model or plus(10))
-    return Instance(f"an instance in {folder.name}", open_session(ModelFile(path=path)), config)
+    return Instance(f"an instance in {folder.name}", "cpu", open_session(ModelFile(path=path)), config)
 
 
 def threads_of(folder: Path) -> list[threading.Thread]:

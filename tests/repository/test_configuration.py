@@ -266,6 +266,8 @@ BAD = [
         "dynamic_batching.default_priority_level",
         "from 1 to 2",
     ),
+    ("dynamic_batching { priority_levels: 99999999999 default_priority_level: 1 }", 1, 20,
+     "dynamic_batching.priority_levels", "is 99999999999, must be at most 1024"),
     (
         "dynamic_batching {\n priority_levels: 2 default_priority_level: 1\n"
         " priority_queue_policy { key: 3 value { } } }",
