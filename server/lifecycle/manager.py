@@ -360,7 +360,9 @@ class Manager:
 
 
 def _content(offer: ModelOffer, version: VersionOffer) -> Content:
+    """Files that lie elsewhere are another content: code of their own may know where it lies."""
     rest = offer.fingerprint_but_instances
     return Content(
-        f"{offer.fingerprint}:{version.fingerprint}", f"{rest}:{version.fingerprint}" if rest else ""
+        whole=f"{offer.fingerprint}:{version.fingerprint}",
+        but_instances=f"{rest}:{version.fingerprint}:{version.directory}" if rest else "",
     )

@@ -19,6 +19,7 @@ from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.state import UNLOADED, State
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
 from server.scheduling.ticket import Ticket
@@ -235,6 +236,32 @@ async def test_instances_and_something_else_are_loaded_anew(shelf):
         )
         assert at.loads == [("m", 1)] * 3
         assert at.manager.table.find("m", "").instances == 3
+
+
+async def test_the_same_files_elsewhere_are_loaded_as_code_may_know_where_they_lie(shelf, tmp_path):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        moved = tmp_path / "elsewhere" / "1"
+        shutil.copytree(version.directory, moved)
+        elsewhere = replace(version, directory=moved, model_file=moved / "model.onnx")
+        await at.apply(with_instances(shelf, elsewhere, 2))
+        assert at.loads == [("m", 1), ("m", 1)]
+
+
+async def test_a_warmup_that_fails_is_the_reason_of_the_load_and_of_the_index_each_time(shelf):
+    wide = WarmupInput(name="x", datatype="FP32", dims=(9,), data=WarmupData.ZERO)
+    sample = Warmup(name="too wide", batch_size=1, count=1, inputs=(wide,))
+    why = (
+        "failed to run warmup sample 'too wide': "
+        "unexpected shape for input 'x' for model 'm'. Expected [-1,2], got [1,9]"
+    )
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(), config=ModelConfig(name="m", warmups=(sample,))))
+        for _ in range(2):
+            assert at.index == {1: (State.UNAVAILABLE, why)}
+            with pytest.raises(LoadFailed, match="failed to run warmup sample 'too wide'"):
+                await at.manager.settled("m")
 
 
 async def test_instances_that_cannot_be_had_leave_those_that_there_are(shelf):
