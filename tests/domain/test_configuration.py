@@ -1,5 +1,7 @@
 """In which queue a request waits, by which policy, and what holds for a model."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,11 @@ FLAT = DynamicBatching(default_queue_policy=USUAL, priority_queue_policy={1: FIR
 
 def test_a_level_has_the_policy_that_is_configured_for_it_or_the_default_one():
     assert [policy_of(LEVELS, level) for level in (1, 2, 3)] == [FIRST, USUAL, USUAL]
+
+
+def test_the_policy_of_the_default_level_is_that_of_requests_that_name_none():
+    first_by_default = replace(LEVELS, default_priority_level=1)
+    assert policy_of(first_by_default, 0) == policy_of(first_by_default, 9) == FIRST
 
 
 def test_a_request_without_a_level_or_with_one_that_the_model_does_not_have_gets_the_default_level():

@@ -18,11 +18,13 @@ from runtimes.errors import RunFailed
 from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.scheduling import Scheduling
 from server.domain.state import UNLOADED, State
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
 from server.scheduling.ticket import Ticket
+from tests.e2e.workshop import slow
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 
@@ -194,13 +196,13 @@ async def test_a_changed_configuration_loads_its_versions_anew(shelf):
         assert at.loads == [("m", 1), ("m", 1)]
 
 
-def with_instances(shelf: Shelf, version: VersionOffer, count: int, **facts) -> ModelOffer:
+def with_instances(shelf: Shelf, version: VersionOffer, count: int, rows: int | None = None) -> ModelOffer:
     """The model with so many instances on the processors; nothing else differs."""
-    groups = (InstanceGroup(kind=InstanceKind.CPU, count=count, **facts),)
+    groups = (InstanceGroup(kind=InstanceKind.CPU, count=count),)
     declared = {"instance_group": [{"kind": "KIND_CPU", "count": count}]}
     return shelf.offer(
         version,
-        config=ModelConfig(name="m", instance_groups=groups, declared=declared),
+        config=ModelConfig(name="m", max_batch_size=rows, instance_groups=groups, declared=declared),
         fingerprint=f"{groups}",
         fingerprint_but_instances="the rest",
     )
@@ -224,6 +226,39 @@ async def test_another_number_of_instances_is_had_without_a_load_and_counts_go_o
             assert await at.answer() == 1
         assert at.manager.facts("m").tally.execution_count == 3
         assert at.loads == [("m", 1)]
+
+
+async def test_an_instance_that_is_added_takes_what_waits_for_another(shelf):
+    def ask(rounds: int) -> asyncio.Future[Ticket]:
+        told = asyncio.get_running_loop().create_future()
+        inputs = {"rounds": np.full((1, 1), rounds, np.int64)}
+        at.manager.table.find("m", "").batcher.submit(Ticket(inputs, 1, told.set_result))
+        return told
+
+    async with managing() as at:
+        version = shelf.put(1, slow())
+        await at.apply(with_instances(shelf, version, 1, rows=1))
+        long, quick = ask(5000), ask(1)
+        await at.apply(with_instances(shelf, version, 2, rows=1))
+        assert (await asyncio.wait_for(quick, 10)).error is None
+        assert not long.done()
+        assert (await asyncio.wait_for(long, 30)).error is None
+
+
+async def test_what_is_wanted_of_answers_is_told_to_every_version_before_it_serves(shelf):
+    config = ModelConfig(name="m", scheduling=Scheduling(latency_target_ms=50))
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), config=config))
+        assert at.manager.table.find("m", "1").latency_target_s == 0.05
+        at.manager.schedules.change("m", {"latency_target_ms": 20.0, "weight": 3.0})
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2), config=config))
+        for version in ("1", "2"):
+            served = at.manager.table.find("m", version)
+            assert (served.latency_target_s, served.weight) == (0.02, 3)
+        at.manager.schedules.change("m", {"latency_target_ms": None, "weight": None})
+        assert (served.latency_target_s, served.weight) == (0.05, 1)
+        with pytest.raises(ModelNotFound):
+            at.manager.schedules.change("nobody", {})
 
 
 async def test_instances_and_something_else_are_loaded_anew(shelf):
