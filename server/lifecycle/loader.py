@@ -31,7 +31,7 @@ from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
-from server.scheduling.resources import Limit, ResourceShort, check, needs_of
+from server.scheduling.resources import Limit, ResourceShort, check_limits, needs_of
 from server.scheduling.rule import BatchRule
 from server.wire import golden
 
@@ -153,7 +153,7 @@ class Loader:
         """Where the instances are to stand. Raises `DeviceMissing` or `ResourceShort`."""
         placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
         for placement in placements:
-            check(needs_of(placement.resources, str(placement.device)), self._resource_limits)
+            check_limits(needs_of(placement.resources, str(placement.device)), self._resource_limits)
         return placements
 
     def resize(self, serving: ServedVersion, offer: ModelOffer, content: Content) -> bool:

@@ -43,7 +43,7 @@ def needs_of(resources: Iterable[Resource], device: str) -> Needs:
     return {(each.name, "" if each.is_global else device): each.count for each in resources}
 
 
-def check(needs: Needs, limits: Sequence[Limit]) -> None:
+def check_limits(needs: Needs, limits: Sequence[Limit]) -> None:
     """Raises `ResourceShort` for an instance that needs more than there will ever be."""
     if not limits:
         return
@@ -75,7 +75,7 @@ class Resources:
 
     def join(self, needs: Needs) -> None:
         """An instance with these needs is loaded. Raises `ResourceShort`, and then it has not joined."""
-        check(needs, self._limits)
+        check_limits(needs, self._limits)
         for name, device in needs:
             if any(known == name and bool(device) != bool(where) for known, where in self._totals):
                 raise ResourceShort(

@@ -1,6 +1,7 @@
 """The lifecycle of models, over real files and real sessions; the offers are made by hand."""
 
 import asyncio
+import re
 import shutil
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from onnx import helper
 
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
@@ -24,7 +26,7 @@ from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
 from server.scheduling.ticket import Ticket
-from tests.e2e.workshop import slow
+from tests.e2e.workshop import FLOAT, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 
@@ -284,18 +286,34 @@ async def test_the_same_files_elsewhere_are_loaded_as_code_may_know_where_they_l
         assert at.loads == [("m", 1), ("m", 1)]
 
 
-async def test_a_warmup_that_fails_is_the_reason_of_the_load_and_of_the_index_each_time(shelf):
-    wide = WarmupInput(name="x", datatype="FP32", dims=(9,), data=WarmupData.ZERO)
-    sample = Warmup(name="too wide", batch_size=1, count=1, inputs=(wide,))
-    why = (
-        "failed to run warmup sample 'too wide': "
-        "unexpected shape for input 'x' for model 'm'. Expected [-1,2], got [1,9]"
-    )
+WIDE = WarmupInput(name="x", datatype="FP32", dims=(9,), data=WarmupData.ZERO)
+NO_SUCH_OPERATOR = written(
+    [helper.make_node("Fly", ["x"], ["y"])], [value("x", FLOAT, "n", 2)], [value("y", FLOAT, "n", 2)]
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "warmups", "why"),
+    [
+        (BROKEN, (), r"model\.onnx cannot be loaded"),
+        (NO_SUCH_OPERATOR, (), r"Fly"),
+        (
+            b"",
+            (Warmup(name="too wide", batch_size=1, count=1, inputs=(WIDE,)),),
+            r"failed to run warmup sample 'too wide': unexpected shape for input 'x' for model 'm'\. "
+            r"Expected \[-1,2\], got \[1,9\]",
+        ),
+    ],
+    ids=["no model", "no such operator", "a warmup that does not fit"],
+)
+async def test_what_fails_a_load_is_told_in_the_index_and_to_everyone_who_asks(shelf, content, warmups, why):
     async with managing() as at:
-        await at.apply(shelf.offer(shelf.put(), config=ModelConfig(name="m", warmups=(sample,))))
+        await at.apply(shelf.offer(shelf.put(1, content), config=ModelConfig(name="m", warmups=warmups)))
         for _ in range(2):
-            assert at.index == {1: (State.UNAVAILABLE, why)}
-            with pytest.raises(LoadFailed, match="failed to run warmup sample 'too wide'"):
+            state, reason = at.index[1]
+            assert state is State.UNAVAILABLE
+            assert re.search(why, reason)
+            with pytest.raises(LoadFailed, match=re.escape(reason)):
                 await at.manager.settled("m")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.configuration import Resource
-from server.scheduling.resources import Limit, Needs, Pool, Resources, ResourceShort, check, needs_of
+from server.scheduling.resources import Limit, Needs, Pool, Resources, ResourceShort, check_limits, needs_of
 
 
 def needs(device: str = "cpu", shared: Mapping[str, int] | None = None, **own: int) -> Needs:
@@ -66,7 +66,7 @@ def test_what_needs_nothing_may_always_begin():
 def test_an_instance_that_could_never_run_is_refused_in_a_sentence(limits, count):
     sentence = f'Resource count for "R" is limited to {count} which .* minimum required count is 5'
     with pytest.raises(ResourceShort, match=sentence):
-        check(needs(R=5), limits)
+        check_limits(needs(R=5), limits)
     resources = Resources(limits)
     with pytest.raises(ResourceShort, match=sentence):
         resources.join(needs(R=5))
