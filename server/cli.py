@@ -75,7 +75,7 @@ IDLE_VALUES = frozenset(
     grpc-infer-allocation-pool-size grpc-infer-thread-count grpc-max-response-pool-size grpc-root-cert
     grpc-server-cert grpc-server-key host-policy http-thread-count metrics-config
     metrics-interval-ms min-supported-compute-capability model-load-gpu-limit
-    pinned-memory-pool-byte-size rate-limit rate-limit-resource repoagent-directory response-cache-byte-size
+    pinned-memory-pool-byte-size repoagent-directory response-cache-byte-size
     sagemaker-port sagemaker-safe-port-range sagemaker-thread-count trace-config trace-count trace-file
     trace-level trace-log-frequency trace-rate vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
     """.split()  # noqa: SIM905

@@ -55,6 +55,29 @@ def _listed(value: object) -> object:
     return [part for part in parts if part != ""] if isinstance(parts, list) else parts
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceLimit:
+    """So much of a resource of the rate limiter, on every device or on those of one number."""
+
+    name: str
+    count: int
+    device: int | None = None
+
+
+_RESOURCE = re.compile(r"(?P<name>[^:]+):(?P<count>[1-9][0-9]*)(?::(?P<device>[0-9]+))?", re.ASCII)
+
+
+def _resource(value: object) -> object:
+    """As Triton writes it: NAME:COUNT, or NAME:COUNT:DEVICE."""
+    if not isinstance(value, str):
+        return value
+    found = _RESOURCE.fullmatch(value)
+    if found is None:
+        raise ValueError(value)
+    device = found["device"]
+    return ResourceLimit(found["name"], int(found["count"]), None if device is None else int(device))
+
+
 def _pattern(value: str) -> str:
     try:
         re.compile(value.removeprefix("(?-i)"))
@@ -69,6 +92,11 @@ FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value ==
 Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Resources = Annotated[
+    tuple[Annotated[ResourceLimit, BeforeValidator(_resource)], ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": "array", "format": "resources"}),
+]
 
 _models = _group("Models")
 _process = _group("Start and stop")
@@ -194,6 +222,18 @@ class Settings(BaseModel):
     overload_status: Literal["tercet", "triton"] = _running(
         "tercet", "a full queue answers 429 / RESOURCE_EXHAUSTED, or Triton's 503 / UNAVAILABLE"
     )
+    max_queue_bytes: int = _running(256 * MIB, "bytes of inputs that may wait for one model", ge=1)
+    device_concurrency: int = _running(
+        0, "runs at the same time on one device; 0: as many as it has cores, or instances", ge=0, le=4096
+    )
+    rate_limit: Literal["execution_count", "off"] = _running(
+        "off",
+        "execution_count: a run waits until the resources of its instance_group.rate_limiter are free, and "
+        "models take turns by its priority",
+    )
+    rate_limit_resource: Resources = _running(
+        (), "how much of a resource there is, on every device or on one; repeat it for several"
+    )
     stage_threads: int = _running(4, "threads that run pre- and post-processing code", ge=1, le=1024)
     stage_queue_size: int = _running(1024, "requests that may wait for one of them", ge=1)
     cpu_threads: int = _running(0, "threads that compute, for all models; 0: as the cgroup allows", ge=0)
@@ -292,6 +332,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "a regular expression"
     if "pattern" in schema:
         return "the name of a header: letters, digits, '-', '_' and '.'"
+    if schema.get("format") == "resources":
+        return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from server.cli import main
-from server.settings import Settings, options
+from server.settings import ResourceLimit, Settings, options
 
 ROOT = Path(__file__).resolve().parents[1]
 TRITON_OPTIONS = """
@@ -129,8 +129,12 @@ START_SCRIPTS = {
         " --pinned-memory-pool-byte-size=268435456 --cuda-memory-pool-byte-size=0:67108864"
         " --min-supported-compute-capability=6.0 --http-thread-count=8 --grpc-infer-thread-count=2"
         " --buffer-manager-thread-count=2 --host-policy=gpu_0,numa-node=0 --http-max-input-size=134217728",
-        {"http_max_input_size": 134217728},
-        "--backend-config, --backend-directory, --cache-config, --rate-limit, --rate-limit-resource,"
+        {
+            "http_max_input_size": 134217728,
+            "rate_limit": "execution_count",
+            "rate_limit_resource": (ResourceLimit("R1", 4, 0),),
+        },
+        "--backend-config, --backend-directory, --cache-config,"
         " --pinned-memory-pool-byte-size, --cuda-memory-pool-byte-size, --min-supported-compute-capability,"
         " --http-thread-count, --grpc-infer-thread-count, --buffer-manager-thread-count, --host-policy",
     ),

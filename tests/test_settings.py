@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, SettingsInvalid, nearest, options, read
+from server.settings import ResourceLimit, Settings, SettingsInvalid, nearest, options, read
 
 
 def faults(command_line=None, environment=None, fallback=None) -> tuple[str, ...]:
@@ -87,10 +87,26 @@ def test_a_fault_names_the_option_as_its_source_writes_it(settings_file):
         ("exit_timeout_secs", "inf", "a number, at least 0"),
         ("max_queue_size", "0", "a whole number, at least 1"),
         ("http_address", "", "text, not empty"),
+        ("rate_limit", "on", "one of execution_count, off"),
+        ("max_queue_bytes", "0", "a whole number, at least 1"),
+        ("device_concurrency", "-1", "a whole number from 0 to 4096"),
     ],
 )
 def test_a_fault_says_what_is_allowed(field, value, allowed):
     assert faults({field: value}) == (f"{options()[field].flag}={value}: must be {allowed}",)
+
+
+def test_resources_of_the_rate_limiter_are_written_as_for_triton():
+    written = ["R1:10", "R2:5:0", "R2:8:1"]
+    limits = (ResourceLimit("R1", 10), ResourceLimit("R2", 5, 0), ResourceLimit("R2", 8, 1))
+    assert read({"rate_limit_resource": written}, {}).rate_limit_resource == limits
+    assert read({}, {"TERCET_RATE_LIMIT_RESOURCE": ", ".join(written)}).rate_limit_resource == limits
+
+
+@pytest.mark.parametrize("written", ["R1", "R1:", "R1:0", "R1:-1", "R1:many", ":4", "R1:4:gpu", "R1:4:0:0"])
+def test_a_resource_that_cannot_be_read_is_refused_with_how_it_is_written(written):
+    (fault,) = faults({"rate_limit_resource": [written]})
+    assert fault.startswith(f"--rate-limit-resource={written}: must be NAME:COUNT or NAME:COUNT:DEVICE")
 
 
 def test_an_unknown_setting_in_a_file_is_refused_with_the_nearest(settings_file):

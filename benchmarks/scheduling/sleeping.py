@@ -12,6 +12,7 @@ from benchmarks.scheduling.virtual_loop import VirtualLoop
 from runtimes.service_time import ServiceTime
 from runtimes.sharing import Sharing
 from server.domain.tensors import Array, Tensors
+from server.scheduling.resources import NO_NEEDS, Needs
 
 INPUT, OUTPUT = "INPUT", "OUTPUT"
 
@@ -112,6 +113,8 @@ class SleepingSlot:
     """
 
     device = "cpu"
+    needs: Needs = NO_NEEDS
+    priority = 0
 
     def __init__(self, model: SleepingModel, device: Device, clock: RunClock, loop: VirtualLoop) -> None:
         self._model = model

@@ -30,6 +30,7 @@ from server.domain.errors import (
 )
 from server.domain.health import Health
 from server.domain.limits import Limits, check_name
+from server.domain.scheduling import Schedules
 from server.observe.logs import ProcessLog
 from server.wire import configuration, control, metadata, statistics
 
@@ -72,6 +73,7 @@ def rest_app(
     version: str,
     extensions: Sequence[str],
     log: ProcessLog,
+    schedules: Schedules,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -91,7 +93,7 @@ def rest_app(
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
-    add_settings(app, log, max_body_bytes)
+    add_settings(app, log, schedules, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
     return app

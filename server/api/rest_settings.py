@@ -1,18 +1,20 @@
-"""Settings over HTTP: the log, and what answers for tracing and shared memory while they are not offered."""
+"""Settings over HTTP: the log, a model's scheduling, and what answers for what is not offered."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from server.api.body import read_body
 from server.domain.absent import check_region, no_shared_memory, no_tracing
+from server.domain.scheduling import Schedules
 from server.observe.logs import ProcessLog
-from server.wire import log_settings
+from server.wire import log_settings, scheduling
 
 READ_AND_CHANGE = ["GET", "POST"]
 
 
-def add_settings(app: FastAPI, log: ProcessLog, max_body_bytes: int) -> None:
+def add_settings(app: FastAPI, log: ProcessLog, schedules: Schedules, max_body_bytes: int) -> None:
     _add_logging(app, log, max_body_bytes)
+    _add_scheduling(app, schedules, max_body_bytes)
     _add_tracing(app)
     for kind in ("system", "cuda"):
         _add_shared_memory(app, kind)
@@ -27,6 +29,17 @@ def _add_logging(app: FastAPI, log: ProcessLog, max_body_bytes: int) -> None:
             if changed != log.settings:
                 log.change(changed)
         return JSONResponse(log_settings.log_settings(log.settings))
+
+
+def _add_scheduling(app: FastAPI, schedules: Schedules, max_body_bytes: int) -> None:
+    """As with the log, the control mode does not matter: nothing comes or goes."""
+
+    @app.api_route("/v2/models/{model}/scheduling", methods=READ_AND_CHANGE)
+    async def model_scheduling(model: str, request: Request) -> Response:
+        if request.method == "POST":
+            body = await read_body(request.receive, dict(request.scope["headers"]), max_body_bytes)
+            return JSONResponse(scheduling.scheduling(schedules.change(model, scheduling.decode(body))))
+        return JSONResponse(scheduling.scheduling(schedules.of(model)))
 
 
 def _add_tracing(app: FastAPI) -> None:

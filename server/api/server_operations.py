@@ -95,6 +95,10 @@ def _settings(model: Json) -> Iterator[tuple[str, Json]]:
     logging = as_json(schema.LOGGING)
     change = _order("settings", "Change the log", logging, (400, 413, 501), schema.LOGGING_REQUEST)
     yield "/v2/logging", {**_get("settings", "What the log has", schema.LOGGING), **change}
+    wanted = _get("settings", "What is wanted of a model's answers", schema.SCHEDULING, 404, named=[model])
+    say, says = "Say it until it is taken back", as_json(schema.SCHEDULING)
+    change = _order("settings", say, says, (400, 404, 413), schema.SCHEDULING_REQUEST, [model])
+    yield f"{MODEL}/scheduling", {**wanted, **change}
     for base, named in (("/v2", []), (MODEL, [model])):
         refused = _not_offered("settings", "trace settings", named)
         yield f"{base}/trace/setting", {**refused, "get": refused["post"]}

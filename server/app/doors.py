@@ -120,7 +120,15 @@ class Doors:
                 forwarding=_forwarding(settings.http_header_forward_pattern),
                 client_header=self._client_header(),
             )
-            rest = rest_app(manager, orders, health, max_body_bytes=limit, docs=settings.docs, **about)
+            rest = rest_app(
+                manager,
+                orders,
+                health,
+                schedules=manager.schedules,
+                max_body_bytes=limit,
+                docs=settings.docs,
+                **about,
+            )
             targets = Targets(longest_name=limits.name_length)
             short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
             app = HttpDoor(infer, rest, codes=codes, limits=limits)

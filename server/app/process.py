@@ -32,6 +32,8 @@ from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
+from server.scheduling.resources import Limit, Resources
+from server.scheduling.turns import Turns
 from server.settings import Settings
 from server.stages.pool import Pool
 from server.stages.route import Route
@@ -162,10 +164,19 @@ class Process:
 
     def _manager(self) -> Manager:
         settings = self._settings
+        processors = settings.cpu_threads or thread_budget(read_cpu())
         loader = Loader(
-            cpu_budget=settings.cpu_threads or thread_budget(read_cpu()),
+            cpu_budget=processors,
             max_queue_size=settings.max_queue_size,
+            max_queue_bytes=settings.max_queue_bytes,
             auto_complete=not settings.disable_auto_complete_config,
+            turns=Turns(
+                concurrency=settings.device_concurrency,
+                processors=processors,
+                resources=None if settings.rate_limit == "off" else Resources(_resource_limits(settings)),
+            ),
+            resource_limits=_resource_limits(settings),
+            fair_clients=bool(settings.fairness_header),
         )
         return Manager(
             loader,
@@ -209,6 +220,13 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
+
+
+def _resource_limits(settings: Settings) -> list[Limit]:
+    """What there is for the rate limiter; nothing to hold models against where it is off."""
+    if settings.rate_limit == "off":
+        return []
+    return [Limit(each.name, each.count, each.device) for each in settings.rate_limit_resource]
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

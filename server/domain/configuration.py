@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from server.domain.padding import Padding
+from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.tensors import VARIABLE, TensorSpec
+from server.domain.warmup import Warmup
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -80,12 +82,27 @@ class InstanceKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """So many of something that each run holds: of what its device has, or of what all devices share."""
+
+    name: str
+    count: int
+    is_global: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceGroup:
-    """So many instances on each of these devices; no `gpus` means every GPU. Count 0 is the default."""
+    """So many instances on each of these devices; no `gpus` means every GPU. Count 0 is the default.
+
+    resources               what each run of an instance needs, where the rate limiter is on
+    rate_limiter_priority   2 gets half as many turns as 1; 0 counts as 1
+    """
 
     kind: InstanceKind = InstanceKind.AUTO
     count: int = 0
     gpus: tuple[int, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    rate_limiter_priority: int = 0
 
 
 class TimeoutAction(StrEnum):
@@ -103,14 +120,48 @@ class QueuePolicy:
     max_queue_size: int = 0
 
 
+NO_POLICIES: Mapping[int, QueuePolicy] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicBatching:
-    """Triton's `dynamic_batching`, as far as it is acted on."""
+    """Triton's `dynamic_batching`.
+
+    priority_levels         1 is the first to go; 0 where all requests are alike
+    default_priority_level  of requests that name no level; 0 where there are none
+    priority_queue_policy   level -> how its requests wait; the default policy for those that are not here
+    """
 
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay_microseconds: int = 0
     preserve_ordering: bool = False
+    priority_levels: int = 0
+    default_priority_level: int = 0
     default_queue_policy: QueuePolicy = QueuePolicy()
+    priority_queue_policy: Mapping[int, QueuePolicy] = field(default_factory=lambda: NO_POLICIES)
+
+
+def level_of(batching: DynamicBatching | None, priority: int) -> int:
+    """The level in which a request of this priority waits: 0 where there are no levels.
+
+    A level that the model does not have means the default one, as in Triton.
+    """
+    if batching is None or not batching.priority_levels:
+        return 0
+    return priority if 1 <= priority <= batching.priority_levels else batching.default_priority_level
+
+
+def policy_of(batching: DynamicBatching | None, level: int) -> QueuePolicy:
+    """How the requests of a level wait; `level` is what `level_of` says, or what a request asks for.
+
+    Without `dynamic_batching` there is no policy but the server's own: nothing expires, and the queue is as
+    long as the server allows.
+    """
+    if batching is None:
+        return QueuePolicy()
+    if not batching.priority_levels:
+        return batching.default_queue_policy
+    return batching.priority_queue_policy.get(level_of(batching, level), batching.default_queue_policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +172,8 @@ class ModelConfig:
                      filled in from the model file (the operator did not say)
     inputs, outputs  empty until they are filled in
     dynamic_batching None where requests are to run alone
+    warmups          what is run before a version is ready
+    scheduling       a latency target and a weight, both ours
     parameters       free strings for the runtime
     padding          how requests of different lengths share a run; None where they do not
     pad_rows_to      row counts, ascending: a run of fewer rows is filled up to the next; empty for none
@@ -138,9 +191,16 @@ class ModelConfig:
     instance_groups: tuple[InstanceGroup, ...] = ()
     default_model_filename: str = ""
     dynamic_batching: DynamicBatching | None = None
+    warmups: tuple[Warmup, ...] = ()
+    scheduling: Scheduling = UNSAID
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     padding: Padding | None = None
     pad_rows_to: tuple[int, ...] = ()
     split_pieces: int = 0
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def label_files(self) -> frozenset[str]:
+        """The files of class names, beside the versions."""
+        return frozenset(output.label_filename for output in self.outputs) - {""}

@@ -38,6 +38,8 @@ class ModelOffer:
 
     config        None where it could not be read: then `problem` says why, with file and line, and
                   what serves already serves on as it was
+    fingerprint   of the configuration and the files that it names
+    fingerprint_but_instances   the same, whatever the instance groups say; empty where that is not told
     versions      those whose files are at rest, chosen by the version policy
     unsettled     those chosen that are still being written: leave them as they are
     broken        version -> why it cannot be offered, such as a folder without a model file
@@ -51,6 +53,7 @@ class ModelOffer:
     directory: Path
     config: ModelConfig | None
     fingerprint: str = ""
+    fingerprint_but_instances: str = ""
     versions: Mapping[int, VersionOffer] = field(default_factory=dict)
     unsettled: frozenset[int] = frozenset()
     broken: Mapping[int, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from server.domain.errors import InvalidRequest
 from server.domain.tensors import Array, Tensors
 from server.observe.tally import Fill
 from server.scheduling.padding import drop_rows, elements, fill_rows
+from server.scheduling.resources import NO_NEEDS, Needs
 
 Shapes = Mapping[str, tuple[int, ...]]
 Work = tuple[Callable[[], None], Callable[[], None]]
@@ -24,13 +25,26 @@ Work = tuple[Callable[[], None], Callable[[], None]]
 class Instance:
     """A slot of the batcher. `start` is called on the event loop, one run at a time.
 
+    device            where it stands, such as cpu or cuda:0
+    needs, priority   what the rate limiter is told of its runs
+
     Runs are filled up here to the row counts that the model likes, so that the batcher and all that it
     counts see real rows alone; what that adds is told to `fill`.
     """
 
     def __init__(
-        self, name: str, device: str, session: Session, config: ModelConfig, *, fill: Fill | None = None
+        self,
+        name: str,
+        device: str,
+        session: Session,
+        config: ModelConfig,
+        *,
+        needs: Needs = NO_NEEDS,
+        priority: int = 0,
+        fill: Fill | None = None,
     ) -> None:
+        self.needs = needs
+        self.priority = priority
         self._name = name
         self.device = device
         self._session = session
@@ -40,7 +54,6 @@ class Instance:
         self._rows = bool(config.max_batch_size)
         self._row_counts = config.pad_rows_to
         self._fill = fill
-        self._loop = asyncio.get_running_loop()
         self._works: SimpleQueue[Work | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -81,7 +94,8 @@ class Instance:
 
     def start(self, work: Callable[[], None], done: Callable[[], None]) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._serve, args=(loop,), name=self._name, daemon=True)
             self._thread.start()
         self._works.put((work, done))
 
@@ -90,12 +104,12 @@ class Instance:
         if self._thread is not None:
             self._works.put(None)
 
-    def _serve(self) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (item := self._works.get()) is not None:
             work, done = item
             work()
             try:
-                self._loop.call_soon_threadsafe(done)
+                loop.call_soon_threadsafe(done)
             except RuntimeError:  # the loop was closed under a run that outlived the server's patience
                 return
             del item, work, done  # hold no batch while waiting for the next

@@ -4,7 +4,7 @@
 the batcher and the instances over those sessions. Whatever fails, what was opened is closed again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from time import monotonic
 
 from runtimes.code import Context, open_post, open_pre
 from runtimes.device import Device, cuda_devices
-from runtimes.errors import ModelBroken, SignatureUnknown
+from runtimes.errors import DeviceMissing, ModelBroken, SignatureUnknown
 from runtimes.opening import open_session, platform_of
 from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
@@ -24,21 +24,27 @@ from server.domain.signature import Signature
 from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
 from server.lifecycle.instance import Instance
+from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
 from server.lifecycle.version import ServedVersion
+from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
+from server.scheduling.resources import Limit, ResourceShort, check_limits, needs_of
 from server.scheduling.turns import Turns
 from server.wire import golden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """One version with everything open, not serving yet."""
+    """One version with everything open, not serving yet.
+
+    learned   how long runs took before anybody asked, for who schedules them
+    """
 
     model: str
     version: int
@@ -53,11 +59,20 @@ class Loaded:
     padding: PadRule | None
     labels: Mapping[str, tuple[str, ...]]
     examples: tuple[golden.GoldenExample, ...]
+    learned: Learned
     seconds: float
 
 
 class Loader:
-    """Makes versions. `cpu_budget` is in threads, for all models together; they share `turns`."""
+    """Makes versions.
+
+    cpu_budget        threads, for all models together
+    max_queue_size    requests that may wait for a version whose configuration has no limit
+    max_queue_bytes   bytes of their inputs, whatever the configuration says
+    turns             whose run is next on the devices that all share
+    resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
+    fair_clients      whether the clients that the doors tell apart share each queue
+    """
 
     def __init__(
         self,
@@ -67,17 +82,22 @@ class Loader:
         max_queue_bytes: int = 2**28,
         turns: Turns | None = None,
         auto_complete: bool = True,
+        resource_limits: Sequence[Limit] = (),
+        fair_clients: bool = False,
     ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
         self._max_queue_bytes = max_queue_bytes
         self._turns = turns or Turns(processors=cpu_budget)
         self._auto_complete = auto_complete
+        self._resource_limits = tuple(resource_limits)
+        self._fair_clients = fair_clients
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
 
-        Blocks. Raises a `RuntimeFault`, a `ServingError` or `ConfigContradicts`: its sentence says why not.
+        Blocks. Raises a `RuntimeFault`, a `ServingError`, `ConfigContradicts` or `ResourceShort`: its
+        sentence says why not.
         """
         began = monotonic()
         assert offer.config is not None
@@ -86,21 +106,22 @@ class Loader:
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
+            sample = _sample(examples, pre)
             file = ModelFile(
                 path=version.model_file,
                 platform=platform,
                 inputs=tuple(tensor.spec(bool(config.max_batch_size)) for tensor in config.inputs),
                 outputs=tuple(tensor.spec(bool(config.max_batch_size)) for tensor in config.outputs),
-                samples=_sample(examples, pre),
+                samples=sample,
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
-            placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
+            placements = self.placements(config, platform)
             sessions: dict[Device, Session] = {}
-            for placement in placements:
-                session = open_session(replace(file, device=placement.device))
+            for device in dict.fromkeys(placement.device for placement in placements):
+                session = open_session(replace(file, device=device))
                 undo.callback(session.close)
-                sessions[placement.device] = session
+                sessions[device] = session
             description = next(iter(sessions.values())).description
             if not self._auto_complete and not (config.inputs and config.outputs):
                 raise SignatureUnknown(
@@ -121,6 +142,7 @@ class Loader:
                     predicts.most_rows,
                 )
             labels = _labels(config, offer.labels)
+            learned = _rehearse(config, offer.directory, predicts, sessions, sample)
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -136,24 +158,44 @@ class Loader:
             padding=padding,
             labels=labels,
             examples=examples,
+            learned=learned,
             seconds=monotonic() - began,
         )
 
-    def assemble(self, loaded: Loaded, fingerprint: str) -> ServedVersion:
+    def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
+        """Where the instances are to stand. Raises `DeviceMissing` or `ResourceShort`."""
+        placements = place(config.instance_groups or (InstanceGroup(),), platform, cuda_devices(platform))
+        for placement in placements:
+            check_limits(needs_of(placement.resources, str(placement.device)), self._resource_limits)
+        return placements
+
+    def resize(self, serving: ServedVersion, offer: ModelOffer, content: Content) -> bool:
+        """On the event loop: give what serves other instances. False if that is not all that has changed."""
+        assert offer.config is not None
+        platform = Platform(serving.facts.platform)
+        try:
+            placements = self.placements(offer.config, platform)
+        except (DeviceMissing, ResourceShort):  # the load will say so, and what serves goes on
+            return False
+        if not in_place(serving.content, content, serving.devices, placements):
+            return False
+        serving.resize(placements, offer.config, content)
+        return True
+
+    def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:
         """On the event loop: the queue, the rule and the instances over the sessions."""
         config = loaded.config
         tally = Tally(load_seconds=loaded.seconds)
-        instances = [
-            Instance(
-                f"{loaded.model}/{loaded.version} {placement.device} #{number}",
-                str(placement.device),
-                loaded.sessions[placement.device],
-                config,
-                fill=tally.fill("rows") if config.pad_rows_to else None,
-            )
-            for placement in loaded.placements
-            for number in range(placement.count)
-        ]
+        fill = tally.fill("rows") if config.pad_rows_to else None
+        instances = Instances(f"{loaded.model}/{loaded.version}", loaded.sessions, config, fill)
+        instances.place(loaded.placements)
+        plan = plan_of(
+            config,
+            loaded.predicts,
+            max_queue_size=self._max_queue_size,
+            max_queue_bytes=self._max_queue_bytes,
+            fair_clients=self._fair_clients,
+        )
         facts = VersionFacts(
             model=loaded.model,
             version=loaded.version,
@@ -161,25 +203,20 @@ class Loader:
             config=config,
             signature=loaded.sees,
             tally=tally,
-            devices=tuple(str(placement.device) for placement in loaded.placements),
+            devices=tuple(map(str, loaded.sessions)),
             load_seconds=loaded.seconds,
             labels=loaded.labels,
             examples=loaded.examples,
         )
         return ServedVersion(
             facts=facts,
-            fingerprint=fingerprint,
+            content=content,
             predicts=loaded.predicts,
             batcher=Batcher(
                 model=loaded.model,
                 version=loaded.version,
-                plan=plan_of(
-                    config,
-                    loaded.predicts,
-                    max_queue_size=self._max_queue_size,
-                    max_queue_bytes=self._max_queue_bytes,
-                ),
-                slots=instances,
+                plan=plan,
+                slots=list(instances),
                 in_place=all(
                     device.kind == "cpu" and session.description.steady
                     for device, session in loaded.sessions.items()
@@ -192,6 +229,8 @@ class Loader:
             pre=loaded.pre,
             post=loaded.post,
             padding=loaded.padding,
+            plan=plan,
+            learned=loaded.learned,
         )
 
     def _code(
@@ -223,6 +262,23 @@ def _signature(config: ModelConfig) -> Signature:
         frozenset(tensor.name for tensor in config.inputs if tensor.optional),
         most_rows=rows * max(1, config.split_pieces),
     )
+
+
+def _rehearse(
+    config: ModelConfig,
+    directory: Path,
+    predicts: Signature,
+    sessions: Mapping[Device, Session],
+    sample: Tensors | None,
+) -> Learned:
+    """Run on each device what is to be run before the version is ready. Raises `WarmupFailed`."""
+    runs = [Instance("warmup", str(device), session, config).run for device, session in sessions.items()]
+    if config.warmups:
+        return slowest([warm_up(config.warmups, directory, predicts, run) for run in runs])
+    if config.scheduling.latency_target_ms is None:
+        return {}
+    share = LEARNING_NS // len(runs)
+    return slowest([learn(sample, predicts, run, within_ns=share) for run in runs])
 
 
 def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Tensors | None:

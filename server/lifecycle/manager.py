@@ -19,11 +19,15 @@ from runtimes.errors import RuntimeFault
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
+from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.scheduling.resources import ResourceShort
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +42,7 @@ class Manager:
         self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
     ) -> None:
         self.table = Table()
+        self.schedules = Schedules(self.table, self._configured)
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._retries = retries
@@ -141,6 +146,10 @@ class Manager:
     def index(self) -> Sequence[Status]:
         return self.table.index()
 
+    def _configured(self, model: str) -> Scheduling:
+        offer = self._offers.get(model)
+        return offer.config.scheduling if offer is not None and offer.config is not None else UNSAID
+
     # The work.
 
     def _begin(self, model: str) -> asyncio.Task[None]:
@@ -192,29 +201,35 @@ class Manager:
     async def _load(self, offer: ModelOffer, version: VersionOffer) -> None:
         """Load one version, unless the same content serves or has failed already."""
         model, number = offer.name, version.version
-        identity = f"{offer.fingerprint}:{version.fingerprint}"
+        content = _content(offer, version)
         serving = self.table.versions(model).get(number)
-        if serving is not None and serving.fingerprint == identity:
+        if serving is not None and serving.content.whole == content.whole:
             self._note(model, number, State.READY)
             return
         failed, why = self._failed.get((model, number), ("", ""))
-        if failed == identity:
+        if failed == content.whole:
             self._fail(model, number, why)
             return
         if self._closing:
             return
+        if serving is not None and self._loader.resize(serving, offer, content):
+            self._failed.pop((model, number), None)
+            self._note(model, number, State.READY)
+            log.info("version_resized", model=model, version=number, instances=serving.instances)
+            return
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        served = await self._try(offer, version, identity)
+        served = await self._try(offer, version, content)
         if isinstance(served, str):
-            self._failed[model, number] = identity, served
+            self._failed[model, number] = content.whole, served
             self._fail(model, number, served)
             return
         self._failed.pop((model, number), None)
         if self._closing:
             self._retire(served)
             return
+        self.schedules.hold(served)
         replaced = self.table.serve(served)
         self._note(model, number, State.READY)
         log.info(
@@ -228,15 +243,15 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | str:
+    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> ServedVersion | str:
         """Load a version, again where that fails and retries are left; else the sentence of what failed."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
-                return self._loader.assemble(await self._open(offer, version), identity)
+                return self._loader.assemble(await self._open(offer, version), content)
             except Exception as error:
-                if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
+                if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
                     why = str(error)
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
@@ -342,3 +357,12 @@ class Manager:
             return False
         self.table.note(Status(model, version, state, reason, time()))
         return True
+
+
+def _content(offer: ModelOffer, version: VersionOffer) -> Content:
+    """Files that lie elsewhere are another content: code of their own may know where it lies."""
+    rest = offer.fingerprint_but_instances
+    return Content(
+        whole=f"{offer.fingerprint}:{version.fingerprint}",
+        but_instances=f"{rest}:{version.fingerprint}:{version.directory}" if rest else "",
+    )

@@ -2,7 +2,7 @@
 
 import math
 
-from server.domain.configuration import ModelConfig, QueuePolicy, TimeoutAction
+from server.domain.configuration import ModelConfig, QueuePolicy, TimeoutAction, policy_of
 from server.domain.signature import Signature
 from server.domain.tensors import DATATYPES, VARIABLE, TensorSpec
 from server.scheduling.plan import Plan
@@ -22,9 +22,12 @@ def plan_of(
     rows = predicts.max_batch_size
     dynamic = config.dynamic_batching
     rule = None
-    levels = (Level(max_size=max_queue_size),)
+    levels: tuple[Level, ...] = (Level(max_size=max_queue_size),)
     if dynamic is not None:
-        levels = (_level(dynamic.default_queue_policy, max_queue_size),)
+        levels = tuple(
+            _level(policy_of(dynamic, level), max_queue_size)
+            for level in range(1, max(1, dynamic.priority_levels) + 1)
+        )
         if rows:
             rule = BatchRule(
                 max_batch_size=rows,
@@ -35,6 +38,7 @@ def plan_of(
         batches=rows > 0,
         rule=rule,
         levels=levels,
+        default_level=dynamic.default_priority_level or 1 if dynamic is not None else 1,
         max_queue_bytes=max_queue_bytes,
         row_bytes=sum(row_bytes(spec, batches=rows > 0) for spec in predicts.inputs)
         if not predicts.shapes_vary and all(DATATYPES[spec.datatype].itemsize for spec in predicts.inputs)
@@ -55,5 +59,4 @@ def _level(policy: QueuePolicy, max_queue_size: int) -> Level:
         max_size=policy.max_queue_size or max_queue_size,
         timeout_ns=policy.default_timeout_microseconds * 1000,
         delays=policy.timeout_action is TimeoutAction.DELAY,
-        allows_override=policy.allow_timeout_override,
     )

@@ -5,23 +5,31 @@ finish what it has, then closed. It is closed once.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+from runtimes.device import Device
 from runtimes.session import Session
 from server.domain.catalogue import VersionFacts
+from server.domain.configuration import InstanceGroup, ModelConfig
+from server.domain.scheduling import InForce, VersionScheduling
 from server.domain.signature import Signature
-from server.lifecycle.instance import Instance
+from server.lifecycle.instances import Content, Instances
 from server.lifecycle.part import Part
+from server.lifecycle.placement import Placement
+from server.lifecycle.warmup import Learned
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
+from server.scheduling.plan import Plan
 
 
 class ServedVersion:
     """What a request reaches.
 
     facts       what clients are told; its signature is what they see
+    content     what it is made of, to tell whether an offer is another
     version     its number, as on the wire
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
@@ -33,18 +41,20 @@ class ServedVersion:
         self,
         *,
         facts: VersionFacts,
-        fingerprint: str,
+        content: Content,
         predicts: Signature,
         batcher: Batcher,
-        instances: Sequence[Instance],
+        instances: Instances,
         sessions: Sequence[Session],
         pre: Part | None,
         post: Part | None,
         padding: PadRule | None,
+        plan: Plan,
+        learned: Learned,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
-        self.fingerprint = fingerprint
+        self.content = content
         self.predicts = predicts
         self.batcher = batcher
         self.pre = pre
@@ -56,11 +66,59 @@ class ServedVersion:
             or padding is not None
             or predicts.most_rows > predicts.max_batch_size
         )
+        self._plan = plan
+        for rows, ns in learned.items():
+            batcher.profile.note(rows, int(ns), next(iter(instances)).device)
         self._instances = instances
         self._sessions = sessions
         self._leases = 0
         self._free = asyncio.Event()
         self._free.set()
+
+    @property
+    def devices(self) -> Collection[Device]:
+        """Where its sessions are open."""
+        return self._instances.devices
+
+    @property
+    def instances(self) -> int:
+        """Runs at the same time."""
+        return len(list(self._instances))
+
+    def resize(self, placements: Sequence[Placement], config: ModelConfig, content: Content) -> None:
+        """Have these instances from now on: a run that is under way ends where it is.
+
+        The devices are those that there are; `config` differs in its instance groups alone.
+        """
+        going = self._instances.place(placements)
+        self.batcher.resize(list(self._instances))
+        for instance in going:
+            instance.close()
+        own = self.facts.config
+        groups = config.instance_groups or (InstanceGroup(),)
+        self.facts = replace(
+            self.facts, config=replace(own, instance_groups=groups, declared=config.declared)
+        )
+        self.content = content
+
+    def schedule(self, holds: InForce) -> None:
+        """What is wanted of its answers from now on."""
+        target_ms = holds.latency_target_ms
+        self.batcher.latency_target_s = None if target_ms is None else target_ms / 1e3
+        self.batcher.weight = holds.weight
+
+    def scheduling(self) -> VersionScheduling:
+        return VersionScheduling(
+            version=self.facts.version,
+            queue_size=self._plan.levels[self._plan.default_level - 1].max_size,
+            queue_bytes=self._plan.max_queue_bytes,
+            waiting=self.facts.tally.pending,
+            instances=self.instances,
+            predicted_ms={
+                rows: ns / 1e6
+                for rows, ns in self.batcher.profile.learned(next(iter(self._instances)).device).items()
+            },
+        )
 
     @contextmanager
     def lease(self) -> Iterator[None]:

@@ -87,10 +87,10 @@ class Candidate:
         wait_s = self._declaration.wait_s(snapshot.beside, moment, new=self.offer is None)
         if wait_s > 0:
             return Look(self.offer, wait_s)
-        reading, labels = self._declaration.read(snapshot.beside)
+        reading, files = self._declaration.read(snapshot.beside)
         config = reading.config
-        both = reading.fingerprint + self._fingerprints.of(self._directory, labels)
-        fingerprint = hashlib.sha256(both.encode()).hexdigest()
+        named = self._fingerprints.of(self._directory, files)
+        fingerprint = _joined(reading.fingerprint, named)
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)
         policy = config.version_policy
@@ -108,11 +108,16 @@ class Candidate:
             directory=self._directory,
             config=config,
             fingerprint=fingerprint,
+            fingerprint_but_instances=_joined(reading.fingerprint_but_instances, named),
             versions=choice.versions,
             unsettled=choice.unsettled,
             broken=choice.broken,
             on_disk=frozenset(snapshot.versions) | snapshot.unreadable.keys(),
-            labels={name: self._directory / name for name in labels},
+            labels={name: self._directory / name for name in config.label_files},
             one_by_one=self._named is not None,
         )
         return Look(offer, choice.wait_s)
+
+
+def _joined(one: str, other: str) -> str:
+    return hashlib.sha256((one + other).encode()).hexdigest()

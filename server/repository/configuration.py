@@ -26,10 +26,13 @@ from server.domain.configuration import (
     ModelConfig,
     Platform,
     QueuePolicy,
+    Resource,
     TensorConfig,
     TimeoutAction,
     VersionPolicy,
 )
+from server.domain.scheduling import LATENCY_TARGET, WEIGHT, Scheduling
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.repository import batch_parameters
 from server.repository.invalid import ConfigInvalid
 from server.repository.places import NOWHERE, Place, Places, places_of
@@ -56,12 +59,14 @@ class Reading:
     """A configuration that makes sense, and what else is worth knowing of it.
 
     fingerprint   of what it says: equal for two texts that differ in comments and spaces only
+    fingerprint_but_instances   the same, whatever the instance groups say
     unread        fields that the operator wrote and nothing acts on yet
     not_served    why a model of this kind cannot be served yet; or empty
     """
 
     config: ModelConfig
     fingerprint: str
+    fingerprint_but_instances: str
     unread: tuple[str, ...] = ()
     not_served: str = ""
     file: str
@@ -124,15 +129,23 @@ def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batche
     for fault in faults(message, model, batches_known):
         raise _invalid(file, places, fault.field, fault.sentence)
     message.name = model
-    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
+    rest = pb.ModelConfig()
+    rest.CopyFrom(message)
+    rest.ClearField("instance_group")
     return Reading(
         config=_config(message, batches_known),
-        fingerprint=hashlib.sha256(says).hexdigest(),
+        fingerprint=_fingerprint(message, batches_known),
+        fingerprint_but_instances=_fingerprint(rest, batches_known),
         unread=unread_fields(message),
         not_served=_not_served(message),
         file=file,
         places=places,
     )
+
+
+def _fingerprint(message: pb.ModelConfig, batches_known: bool) -> str:
+    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
+    return hashlib.sha256(says).hexdigest()
 
 
 def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:
@@ -172,16 +185,13 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         inputs=tuple(_tensor(tensor) for tensor in message.input),
         outputs=tuple(_tensor(tensor) for tensor in message.output),
         version_policy=_version_policy(message.version_policy),
-        instance_groups=tuple(
-            InstanceGroup(
-                kind=InstanceKind(pb.ModelInstanceGroup.Kind.Name(group.kind)),
-                count=group.count,
-                gpus=tuple(group.gpus),
-            )
-            for group in message.instance_group
-        ),
+        instance_groups=tuple(_instance_group(group) for group in message.instance_group),
         default_model_filename=message.default_model_filename,
         dynamic_batching=batching,
+        warmups=tuple(_warmup(at, sample) for at, sample in enumerate(message.model_warmup)),
+        scheduling=Scheduling(
+            latency_target_ms=_number(message, LATENCY_TARGET), weight=_number(message, WEIGHT)
+        ),
         metric_tags=MappingProxyType(dict(message.metric_tags)),
         parameters=MappingProxyType(parameters),
         padding=asked.padding,
@@ -192,15 +202,19 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
 
 
 def _tensor(tensor: pb.ModelInput | pb.ModelOutput) -> TensorConfig:
-    datatype = pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     return TensorConfig(
         name=tensor.name,
-        datatype="BYTES" if datatype == "STRING" else datatype,
+        datatype=_datatype(tensor.data_type),
         dims=tuple(tensor.dims),
         reshape=tuple(tensor.reshape.shape) if tensor.HasField("reshape") else None,
         optional=tensor.optional if isinstance(tensor, pb.ModelInput) else False,
         label_filename=tensor.label_filename if isinstance(tensor, pb.ModelOutput) else "",
     )
+
+
+def _datatype(number: pb.DataType) -> str:
+    name = pb.DataType.Name(number).removeprefix("TYPE_")
+    return "BYTES" if name == "STRING" else name
 
 
 def _version_policy(policy: pb.ModelVersionPolicy) -> VersionPolicy:
@@ -211,17 +225,29 @@ def _version_policy(policy: pb.ModelVersionPolicy) -> VersionPolicy:
     return VersionPolicy(latest=policy.latest.num_versions) if policy.HasField("latest") else VersionPolicy()
 
 
+def _instance_group(group: pb.ModelInstanceGroup) -> InstanceGroup:
+    return InstanceGroup(
+        kind=InstanceKind(pb.ModelInstanceGroup.Kind.Name(group.kind)),
+        count=group.count,
+        gpus=tuple(group.gpus),
+        resources=tuple(
+            Resource(name=resource.name, count=resource.count, is_global=getattr(resource, "global"))
+            for resource in group.rate_limiter.resources
+        ),
+        rate_limiter_priority=group.rate_limiter.priority,
+    )
+
+
 def _batching(batching: pb.ModelDynamicBatching) -> DynamicBatching:
-    queue = batching.default_queue_policy
     return DynamicBatching(
         preferred_batch_size=tuple(batching.preferred_batch_size),
         max_queue_delay_microseconds=batching.max_queue_delay_microseconds,
         preserve_ordering=batching.preserve_ordering,
-        default_queue_policy=QueuePolicy(
-            timeout_action=TimeoutAction(pb.ModelQueuePolicy.TimeoutAction.Name(queue.timeout_action)),
-            default_timeout_microseconds=queue.default_timeout_microseconds,
-            allow_timeout_override=queue.allow_timeout_override,
-            max_queue_size=queue.max_queue_size,
+        priority_levels=batching.priority_levels,
+        default_priority_level=batching.default_priority_level,
+        default_queue_policy=_queue_policy(batching.default_queue_policy),
+        priority_queue_policy=MappingProxyType(
+            {level: _queue_policy(policy) for level, policy in batching.priority_queue_policy.items()}
         ),
     )
 
@@ -230,6 +256,37 @@ def _pieces(asked: int, batching: DynamicBatching | None) -> int:
     """No more than can be queued at once."""
     places = batching.default_queue_policy.max_queue_size if batching is not None else 0
     return min(asked, places) if places else asked
+
+
+def _queue_policy(policy: pb.ModelQueuePolicy) -> QueuePolicy:
+    return QueuePolicy(
+        timeout_action=TimeoutAction(pb.ModelQueuePolicy.TimeoutAction.Name(policy.timeout_action)),
+        default_timeout_microseconds=policy.default_timeout_microseconds,
+        allow_timeout_override=policy.allow_timeout_override,
+        max_queue_size=policy.max_queue_size,
+    )
+
+
+def _warmup(at: int, sample: pb.ModelWarmup) -> Warmup:
+    return Warmup(
+        name=sample.name or f"number {at + 1}",
+        batch_size=sample.batch_size,
+        count=max(1, sample.count),
+        inputs=tuple(
+            WarmupInput(
+                name=name,
+                datatype=_datatype(tensor.data_type),
+                dims=tuple(tensor.dims),
+                data=WarmupData(tensor.WhichOneof("input_data_type")),
+                file=tensor.input_data_file,
+            )
+            for name, tensor in sorted(sample.inputs.items())
+        ),
+    )
+
+
+def _number(message: pb.ModelConfig, parameter: str) -> float | None:
+    return float(message.parameters[parameter].string_value) if parameter in message.parameters else None
 
 
 def _invalid(file: str, places: Places, field: str, sentence: str) -> ConfigInvalid:

@@ -1,9 +1,10 @@
-"""One model's configuration and label files over time: read when at rest, and again when they change."""
+"""One model's configuration, and the files that it names, over time: read at rest, and again when changed."""
 
 from pathlib import Path
 
 import structlog
 
+from server.domain.warmup import FOLDER
 from server.repository.configuration import Reading, read_nothing, read_text
 from server.repository.invalid import ConfigInvalid
 from server.repository.settling import Moment, Sighting, moved_in, sight, wait_s
@@ -48,7 +49,7 @@ class Declaration:
         return wait_s(quiet_s, self._settle_s, moved_in(beside, beside.changed_ns), complete=True)
 
     def read(self, beside: Folder) -> tuple[Reading, dict[str, Stamp]]:
-        """The configuration and the label files that it names. Raises `ConfigInvalid`."""
+        """The configuration and the files that it names. Raises `ConfigInvalid`."""
         name = self._file(beside)
         stamp = beside.files.get(name)
         if self._stamp != (name, stamp):
@@ -57,7 +58,7 @@ class Declaration:
         if isinstance(self._outcome, ConfigInvalid):
             raise self._outcome
         self._at_rest = self._stamps(beside)
-        return self._outcome, _labels(self._outcome, beside)
+        return self._outcome, _files(self._outcome, beside)
 
     def _read_anew(self, name: str, stamp: Stamp | None) -> Reading | ConfigInvalid:
         if self._given is not None:
@@ -85,19 +86,22 @@ class Declaration:
     def _stamps(self, beside: Folder) -> tuple[object, ...]:
         names = {self._file(beside)}
         if isinstance(self._outcome, Reading):
-            names |= _label_names(self._outcome)
+            names |= _named(self._outcome)
         return tuple((name, beside.files.get(name)) for name in sorted(names))
 
 
-def _label_names(reading: Reading) -> set[str]:
-    return {output.label_filename for output in reading.config.outputs} - {""}
+def _named(reading: Reading) -> frozenset[str]:
+    """Of class names and of a warmup's data: what is read beside the configuration."""
+    config = reading.config
+    data = {tensor.file for sample in config.warmups for tensor in sample.inputs} - {""}
+    return config.label_files | {f"{FOLDER}/{file}" for file in data}
 
 
-def _labels(reading: Reading, beside: Folder) -> dict[str, Stamp]:
+def _files(reading: Reading, beside: Folder) -> dict[str, Stamp]:
     for at, output in enumerate(reading.config.outputs):
         if output.label_filename and output.label_filename not in beside.files:
             raise reading.invalid(
                 f"output[{at}].label_filename",
                 f"is '{output.label_filename}', and the model's folder holds no such file",
             )
-    return {name: beside.files[name] for name in _label_names(reading)}
+    return {name: beside.files[name] for name in _named(reading) if name in beside.files}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import Platform
+from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
 
 BACKENDS: Mapping[str, Platform] = {
@@ -23,6 +24,10 @@ BACKENDS: Mapping[str, Platform] = {
 
 BACKEND_OF: Mapping[Platform, str] = {platform: backend for backend, platform in BACKENDS.items()}
 
+MOST_LEVELS = 1024
+"""Of priority, each of which has a queue of its own."""
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
 _METRIC_TAG = re.compile(r"[a-zA-Z0-9_]+")
 
 
@@ -52,6 +57,8 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _instance_groups(config)
     yield from _dynamic_batching(config.dynamic_batching, config.max_batch_size, batches_known)
     yield from _batch_parameters(config, batches_known)
+    yield from _warmups(config)
+    yield from _parameters(config)
     yield from _files(config)
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
@@ -168,6 +175,19 @@ def _instance_groups(config: pb.ModelConfig) -> Iterator[Fault]:
         for index, gpu in enumerate(group.gpus):
             if gpu < 0:
                 yield Fault(f"{path}.gpus[{index}]", f"is {gpu}, GPUs are numbered from 0")
+        yield from _resources(f"{path}.rate_limiter.resources", group.rate_limiter.resources)
+
+
+def _resources(path: str, resources: Sequence[pb.ModelRateLimiter.Resource]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for at, resource in enumerate(resources):
+        if not resource.name:
+            yield Fault(f"{path}[{at}].name", "is missing")
+        elif resource.name in seen:
+            yield Fault(f"{path}[{at}].name", f"is '{resource.name}', which is listed already")
+        seen.add(resource.name)
+        if not resource.count:
+            yield Fault(f"{path}[{at}].count", "is 0, must be at least 1: what each run needs")
 
 
 def _dynamic_batching(
@@ -180,8 +200,70 @@ def _dynamic_batching(
         elif batches_known and size > max_batch_size:
             yield Fault(path, f"is {size}, but max_batch_size is {max_batch_size}")
     levels, default = batching.priority_levels, batching.default_priority_level
-    if levels and not 1 <= default <= levels:
-        yield Fault("dynamic_batching.default_priority_level", f"is {default}, must be from 1 to {levels}")
+    if levels > MOST_LEVELS:
+        yield Fault("dynamic_batching.priority_levels", f"is {levels}, must be at most {MOST_LEVELS}")
+    elif levels:
+        if not 1 <= default <= levels:
+            yield Fault(
+                "dynamic_batching.default_priority_level", f"is {default}, must be from 1 to {levels}"
+            )
+        for level in sorted(batching.priority_queue_policy):
+            if not 1 <= level <= levels:
+                yield Fault(
+                    "dynamic_batching.priority_queue_policy",
+                    f"has a policy for level {level}, but priority_levels is {levels}",
+                )
+    if batching.preserve_ordering:
+        yield from _against_ordering(batching)
+
+
+def _against_ordering(batching: pb.ModelDynamicBatching) -> Iterator[Fault]:
+    """What lets a request pass another, where none may."""
+    if batching.priority_levels > 1:
+        yield Fault(
+            "dynamic_batching.preserve_ordering",
+            f"is true, which takes one priority level at most, but priority_levels is "
+            f"{batching.priority_levels}",
+        )
+    for field, policy in [
+        ("default_queue_policy", batching.default_queue_policy),
+        *(("priority_queue_policy", each) for each in batching.priority_queue_policy.values()),
+    ]:
+        if policy.timeout_action == pb.ModelQueuePolicy.DELAY and policy.default_timeout_microseconds:
+            yield Fault(
+                f"dynamic_batching.{field}",
+                "has timeout_action DELAY, which cannot stand beside preserve_ordering: choose one",
+            )
+
+
+def _warmups(config: pb.ModelConfig) -> Iterator[Fault]:
+    if config.model_warmup and config.HasField("ensemble_scheduling"):
+        yield Fault("model_warmup", "is not for an ensemble: its members have warmups of their own")
+    for at, sample in enumerate(config.model_warmup):
+        path = f"model_warmup[{at}]"
+        for name, tensor in sorted(sample.inputs.items()):
+            field = f"{path}.inputs"
+            if tensor.data_type not in pb.DataType.values() or tensor.data_type == pb.TYPE_INVALID:
+                yield Fault(field, f"of '{name}' has no data_type; for 32-bit floats write TYPE_FP32")
+            if any(size < 1 for size in tensor.dims):
+                yield Fault(field, f"of '{name}' has dims {list(tensor.dims)}, each must be at least 1")
+            if tensor.WhichOneof("input_data_type") is None:
+                yield Fault(field, f"of '{name}' must say zero_data, random_data or input_data_file")
+            file = tensor.input_data_file
+            if file and not is_inside(file):
+                yield Fault(field, f"of '{name}' names the file '{file}', must be a path beneath warmup")
+
+
+def _parameters(config: pb.ModelConfig) -> Iterator[Fault]:
+    for name, what in ((LATENCY_TARGET, "of milliseconds, such as 50"), (WEIGHT, "such as 1 or 0.5")):
+        if name in config.parameters:
+            text = config.parameters[name].string_value
+            if not _is_positive(text):
+                yield Fault("parameters", f"has {name} '{text}', must be a positive number {what}")
+
+
+def _is_positive(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None and 0 < float(text) <= MOST
 
 
 def _batch_parameters(config: pb.ModelConfig, batches_known: bool) -> Iterator[Fault]:

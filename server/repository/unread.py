@@ -26,14 +26,18 @@ READ = frozenset(
         "instance_group.kind",
         "instance_group.count",
         "instance_group.gpus",
+        "instance_group.rate_limiter",
         "default_model_filename",
         "metric_tags",
         "parameters",
+        "model_warmup",
         "dynamic_batching.preferred_batch_size",
         "dynamic_batching.max_queue_delay_microseconds",
-        "dynamic_batching.default_queue_policy.default_timeout_microseconds",
-        "dynamic_batching.default_queue_policy.allow_timeout_override",
-        "dynamic_batching.default_queue_policy.max_queue_size",
+        "dynamic_batching.preserve_ordering",
+        "dynamic_batching.priority_levels",
+        "dynamic_batching.default_priority_level",
+        "dynamic_batching.default_queue_policy",
+        "dynamic_batching.priority_queue_policy",
         "ensemble_scheduling",
         "sequence_batching",
         "model_transaction_policy.decoupled",
@@ -49,7 +53,7 @@ _PARTLY_READ = frozenset(field[:dot] for field in READ for dot, letter in enumer
 
 
 def unread_fields(config: pb.ModelConfig) -> tuple[str, ...]:
-    """The fields that the operator wrote and that nothing acts on yet, such as model_warmup; sorted."""
+    """The fields that the operator wrote and that nothing acts on yet, such as optimization; sorted."""
     return tuple(sorted(_unread(config, "")))
 
 

@@ -226,7 +226,7 @@ class Batcher:
 
     def _limit(self, ticket: Ticket, now: int) -> None:
         level = self._queue.level_of(ticket)
-        if level.timeout_ns and not (level.allows_override and ticket.deadline != NEVER):
+        if level.timeout_ns:
             ticket.expires = now + level.timeout_ns
             self._sweep.set_by(ticket.expires)
 
@@ -316,8 +316,10 @@ class Batcher:
         """Run a batch. False if it has to wait for its turn, or was run in place: the loop deserves one."""
         first = candidate[0][0]
         rows = answer.rows
-        in_place = self._in_place and self._pace.is_short(
-            rows if first.lane is None else rows * elements(first) // first.rows
+        in_place = (
+            self._in_place
+            and not self._slots.are_limited
+            and self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
         )
         if in_place:
             slot: Slot | None = self._slots.idle.popleft()

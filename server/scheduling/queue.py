@@ -37,13 +37,11 @@ class Level:
     max_size           requests, at least 1
     timeout_ns         in the queue; 0 for no limit
     delays             whether those whose time is over stand behind the others, and are not refused
-    allows_override    whether a request with a deadline of its own is not held to `timeout_ns`
     """
 
     max_size: int
     timeout_ns: int = 0
     delays: bool = False
-    allows_override: bool = False
 
 
 class _Line:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from server.domain.tensors import Array, Tensors
+from server.scheduling.resources import Needs
 
 
 class Slot(Protocol):
@@ -12,6 +13,16 @@ class Slot(Protocol):
     @property
     def device(self) -> str:
         """Where it stands, such as cpu or cuda:0; runs of all models there take turns."""
+        ...
+
+    @property
+    def needs(self) -> Needs:
+        """What each run takes of the rate limiter's resources."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """In the rate limiter: one of priority 2 has half the turns of one of priority 1; 0 is 1."""
         ...
 
     def run(self, inputs: Tensors) -> dict[str, Array]:

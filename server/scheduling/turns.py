@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic_ns
 
+from server.scheduling.resources import NO_NEEDS, Needs, Resources
+
 EXPRESS = 2
 """Places of a device beyond its own, for short runs that would wait for long ones."""
 
@@ -27,15 +29,26 @@ class Seat:
     """One model version on one device; `leave` gives it up.
 
     look       called when it may be its turn; it asks again if it still wants one
-    begins_by  monotonic ns by which its next run must begin to be in time; `NEVER` without a deadline
+    begins_by  monotonic ns by which its next run must begin to be in time; infinite without a deadline
     weight     its share, beside the weights of the others
     wanted_ns  how long the run would take for which it asked last
     wants      whether it has asked in vain since it was called
     used       ns of the device, over its weight; what it did not want while it was idle is not kept for it
     ends       monotonic ns: when its runs under way are expected to end
+    needs      of the rate limiter's resources, for the run for which it asked last
     """
 
-    __slots__ = ("_device", "begins_by", "ends", "look", "used", "wanted_ns", "wants", "weight")
+    __slots__ = (
+        "_device",
+        "begins_by",
+        "ends",
+        "look",
+        "needs",
+        "used",
+        "wanted_ns",
+        "wants",
+        "weight",
+    )
 
     def __init__(
         self, device: "Device", look: Callable[[], None], begins_by: Callable[[], float], weight: float
@@ -48,10 +61,15 @@ class Seat:
         self.wants = False
         self.used = 0.0
         self.ends: list[float] = []
+        self.needs: Needs = NO_NEEDS
 
-    def take(self, expected_ns: float) -> bool:
-        """Take a place for a run that is expected to take so long; False if it is not its turn yet."""
+    def take(self, expected_ns: float, needs: Needs = NO_NEEDS) -> bool:
+        """Take a place for a run that is expected to take so long; False if it is not its turn yet.
+
+        What it needs of the rate limiter's resources is taken with it: all of it, or nothing.
+        """
         self.wanted_ns = expected_ns
+        self.needs = needs
         return self._device.give(self)
 
     def wait_ns(self) -> float:
@@ -63,9 +81,9 @@ class Seat:
         """Whether others run there, or wait for their turn."""
         return self._device.is_busy_beside(self)
 
-    def give_back(self, took_ns: float) -> None:
-        """The run is over; it took so long."""
-        self._device.take_back(self, took_ns)
+    def give_back(self, took_ns: float, needs: Needs = NO_NEEDS) -> None:
+        """The run is over; it took so long, and had taken this."""
+        self._device.take_back(self, took_ns, needs)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
@@ -75,9 +93,17 @@ class Seat:
 class Device:
     """The places of one device, `places` while models share it; one that has it for itself needs no turns."""
 
-    def __init__(self, places: int, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        places: int,
+        clock: Callable[[], int],
+        resources: Resources | None = None,
+        freed: Callable[[], None] | None = None,
+    ) -> None:
         self._places = places
         self._clock = clock
+        self._resources = resources or Resources()
+        self._freed = freed or self.hand_on_soon
         self._seats: list[Seat] = []
         self._waiting: list[Seat] = []
         self._busy = 0
@@ -94,43 +120,49 @@ class Device:
         self._seats.remove(seat)
         if seat in self._waiting:
             self._waiting.remove(seat)
-        self._hand_on_soon()
+        self.hand_on_soon()
 
     def give(self, seat: Seat) -> bool:
         """Give the seat a place, or note that it waits for one."""
         if seat not in self._waiting:
             seat.used = max(self._virtual, seat.used)
             self._waiting.append(seat)
-        if len(self._seats) > 1 and not self._is_next(seat):
+        if (seat.needs or len(self._seats) > 1) and not self._is_next(seat):
             seat.wants = True
             return False
         self._virtual = max(self._virtual, min([other.used for other in self._waiting]))
         self._waiting.remove(seat)
+        if seat.needs:
+            self._resources.take(seat.needs)
         seat.ends.append(self._clock() + seat.wanted_ns)
         self._busy += 1
         return True
 
     def wait_ns(self, seat: Seat) -> float:
-        if len(self._seats) == 1 or self._has_place_for(seat):
+        if self._has_place_for(seat):
             return 0.0
         ends = sorted(end for other in self._seats for end in other.ends)
-        return max(0.0, ends[self._busy - self._places] - self._clock())
+        return max(0.0, ends[max(0, self._busy - self._places)] - self._clock()) if ends else 0.0
 
     def is_busy_beside(self, seat: Seat) -> bool:
         return self._busy > len(seat.ends) or any(other is not seat for other in self._waiting)
 
-    def take_back(self, seat: Seat, took_ns: float) -> None:
+    def take_back(self, seat: Seat, took_ns: float, needs: Needs) -> None:
         self._busy -= 1
         del seat.ends[0]
         seat.used += took_ns / seat.weight
-        self._hand_on_soon()
+        if needs:
+            self._resources.give_back(needs)
+            self._freed()
+        else:
+            self.hand_on_soon()
 
     def _is_next(self, seat: Seat) -> bool:
         if not self._has_place_for(seat):
             return False
         first = self._in_order([other for other in self._waiting if self._has_place_for(other)])[0]
         if first is not seat:
-            self._hand_on_soon()  # a place is free, so nobody who gives one back would call the first
+            self.hand_on_soon()  # a place is free, so nobody who gives one back would call the first
         return first is seat
 
     @staticmethod
@@ -140,7 +172,9 @@ class Device:
         return sorted(seats, key=lambda seat: (seat.used > share, seat.begins_by(), seat.used))
 
     def _has_place_for(self, seat: Seat) -> bool:
-        if self._busy < self._places:
+        if seat.needs and not self._resources.can(seat.needs):
+            return False
+        if len(self._seats) == 1 or self._busy < self._places:
             return True
         return self._busy < self._places + EXPRESS and self._goes_beside(seat)
 
@@ -149,7 +183,7 @@ class Device:
         soon = self._clock() + seat.wanted_ns / MUCH_SHORTER
         return sum(end > soon for other in self._seats for end in other.ends) >= self._places
 
-    def _hand_on_soon(self) -> None:
+    def hand_on_soon(self) -> None:
         if self._waiting and not self._handing_on:
             self._handing_on = True
             asyncio.get_running_loop().call_soon(self._hand_on)
@@ -166,23 +200,35 @@ class Device:
 
 
 class Turns:
-    """The devices that models share, by name.
+    """The devices that models share, by name, and the resources of the rate limiter.
 
     concurrency  runs at once on one device that models share; 0 for as many as the CPU has processors that
                  this process may use, and two on any other device: one computes while another is copied
+    resources    what runs take beside their places; None where nobody limits them by that
     """
 
     def __init__(
-        self, *, concurrency: int = 0, processors: int = 1, clock: Callable[[], int] = monotonic_ns
+        self,
+        *,
+        concurrency: int = 0,
+        processors: int = 1,
+        resources: Resources | None = None,
+        clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._concurrency = concurrency
         self._processors = processors
         self._clock = clock
         self._devices: dict[str, Device] = {}
+        self.resources = resources
 
     def device(self, name: str) -> Device:
         device = self._devices.get(name)
         if device is None:
             places = self._concurrency or (self._processors if name == "cpu" else 2)
-            device = self._devices[name] = Device(places, self._clock)
+            device = self._devices[name] = Device(places, self._clock, self.resources, self._freed)
         return device
+
+    def _freed(self) -> None:
+        """Resources were given back; some are shared by all devices."""
+        for device in self._devices.values():
+            device.hand_on_soon()

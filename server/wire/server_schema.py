@@ -6,6 +6,8 @@ The schemas keep to OpenAPI 3.0, as those of `server.wire.schema` do.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.domain.scheduling import MOST, Source
+
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
@@ -121,4 +123,42 @@ _LOG_SETTINGS: dict[str, Schema] = {
 }
 LOGGING = _object({"log_file": _TEXT, **_LOG_SETTINGS})
 LOGGING_REQUEST = {**_object(_LOG_SETTINGS, optional=[*_LOG_SETTINGS]), "additionalProperties": False}
+_WANTED: Schema = {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": MOST}
+_SOURCE: Schema = {"type": "string", "enum": [source.value for source in Source]}
+_TIMES: Schema = {
+    "type": "object",
+    "description": "rows of a run -> milliseconds that it is expected to take",
+    "additionalProperties": {"type": "number", "minimum": 0},
+}
+SCHEDULING = _object(
+    {
+        "name": _TEXT,
+        "latency_target_ms": {**_WANTED, "nullable": True},
+        "latency_target_from": _SOURCE,
+        "weight": _WANTED,
+        "weight_from": _SOURCE,
+        "versions": _list(
+            _object(
+                {
+                    "version": _TEXT,
+                    **dict.fromkeys(("instances", "waiting", "max_queue_size", "max_queue_bytes"), _COUNT),
+                    "predicted_ms": _TIMES,
+                }
+            )
+        ),
+    }
+)
+_CHANGE: dict[str, Schema] = {
+    "latency_target_ms": {
+        **_WANTED,
+        "nullable": True,
+        "description": "within which each request is to be answered; null: as the configuration says",
+    },
+    "weight": {
+        **_WANTED,
+        "nullable": True,
+        "description": "the model's share of a device; null: as the configuration says",
+    },
+}
+SCHEDULING_REQUEST = {**_object(_CHANGE, optional=[*_CHANGE]), "additionalProperties": False}
 REGIONS = _list(_FREE)

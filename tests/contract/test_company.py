@@ -17,6 +17,7 @@ from server.domain.configuration import (
     TensorConfig,
 )
 from server.domain.request import InferRequest, InferResponse
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -71,7 +72,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     loaded = loader.load(shelf.offer(version, config=config), version, models=1)
 
     async def assembled() -> ServedVersion:
-        return loader.assemble(loaded, version.fingerprint)
+        return loader.assemble(loaded, Content(version.fingerprint))
 
     with asyncio.Runner() as loop:
         served = loop.run(assembled())

@@ -167,6 +167,29 @@ def test_a_version_and_a_model_that_are_removed_are_gone(server, repository):
     assert not [model for model, _ in server.index() if model == "leaving"]
 
 
+def test_more_instances_or_fewer_need_no_load_and_the_counts_go_on(server, repository):
+    repository.write("resized", 1, config="instance_group { kind: KIND_CPU count: 1 }")
+    server.until(lambda: answer(server, "resized") == 1)
+    for count in (3, 2):
+        told = server.client.get("/v2/models/resized/stats").json()["model_stats"][0]["inference_count"]
+        repository.configure("resized", f"instance_group {{ kind: KIND_CPU count: {count} }}")
+        server.until(lambda count=count: _instances(server, "resized") == count)
+        assert answer(server, "resized") == 1
+        (stats,) = server.client.get("/v2/models/resized/stats").json()["model_stats"]
+        assert stats["inference_count"] == told + 1
+    server.until(lambda: len(events(server, "version_resized", model="resized")) == 2)
+    assert [line["instances"] for line in events(server, "version_resized", model="resized")] == [3, 2]
+    assert loads(server, "resized") == 1
+    repository.configure("resized", "max_batch_size: 2 instance_group { kind: KIND_CPU count: 2 }")
+    server.until(lambda: loads(server, "resized") == 2)
+
+
+def _instances(server: Server, model: str) -> int:
+    (group,) = server.client.get(f"/v2/models/{model}/config").json()["instance_group"]
+    count: int = group["count"]
+    return count
+
+
 def test_torchscript_that_nobody_describes_is_told_the_configuration_to_write_and_serves_with_it(
     server, repository
 ):

@@ -19,14 +19,20 @@ from server.domain.configuration import (
     ModelConfig,
     Platform,
     QueuePolicy,
+    Resource,
     TensorConfig,
 )
 from server.domain.errors import InvalidRequest, QueueFull
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.scheduling import Scheduling
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.placement import Placement
 from server.lifecycle.version import ServedVersion
+from server.lifecycle.warmup import WarmupFailed
+from server.scheduling.resources import Limit, ResourceShort
 from server.scheduling.ticket import Ticket
 from tests.lifecycle.shelf import Shelf
 from tests.runtimes.models import Identity, script
@@ -45,6 +51,7 @@ OUTPUTS = [{"name": "length", "datatype": "FP32", "shape": [-1]}]
 def postprocess(outputs):
     return {"length": outputs["y"][:, 0]}
 """
+CONTENT = Content("content")
 AS_IT_IS = "def preprocess(inputs): return inputs"
 
 
@@ -100,7 +107,7 @@ async def test_an_onnx_model_without_configuration_serves_what_its_file_says(she
     assert (opened.platform, opened.config.max_batch_size) == (Platform.ONNX, 4)
     assert opened.sees.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
     assert opened.sees.outputs == (TensorSpec("y", "FP32", (-1, 2)),)
-    served = loader.assemble(opened, "content")
+    served = loader.assemble(opened, CONTENT)
     assert await answer(served, x=np.zeros((1, 2), np.float32)) == {"y": [[1, 1]]}
     await served.retire(5)
 
@@ -108,7 +115,7 @@ async def test_an_onnx_model_without_configuration_serves_what_its_file_says(she
 async def test_a_torchscript_model_serves_what_is_declared(shelf, loader):
     x, y = (TensorConfig(name=name, datatype="FP32", dims=(2,)) for name in ("x", "OUTPUT__0"))
     offer = shelf.offer(torchscript(shelf), config=config(max_batch_size=8, inputs=(x,), outputs=(y,)))
-    served = loader.assemble(loaded(loader, offer), "content")
+    served = loader.assemble(loaded(loader, offer), CONTENT)
     assert (served.facts.platform, served.predicts.max_batch_size) == (Platform.TORCHSCRIPT, 8)
     assert await answer(served, x=np.ones((1, 2), np.float32)) == {"OUTPUT__0": [[1, 1]]}
     await served.retire(5)
@@ -133,7 +140,7 @@ def test_a_torchscript_model_that_nobody_describes_is_refused_with_the_configura
 
 async def test_clients_see_the_contracts_of_the_versions_own_code_and_the_model_its_own(shelf, loader):
     before = modules()
-    served = loader.assemble(loaded(loader, shelf.offer(shelf.put(pre_py=PRE, post_py=POST))), "content")
+    served = loader.assemble(loaded(loader, shelf.offer(shelf.put(pre_py=PRE, post_py=POST))), CONTENT)
     assert served.facts.signature.inputs == (TensorSpec("text", "BYTES", (-1, 1)),)
     assert served.facts.signature.outputs == (TensorSpec("length", "FP32", (-1,)),)
     assert served.predicts.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
@@ -197,7 +204,7 @@ async def test_the_queue_policy_of_the_configuration_is_the_versions(shelf, load
         shelf.put(),
         config=config(max_batch_size=4, dynamic_batching=DynamicBatching(default_queue_policy=policy)),
     )
-    served = loader.assemble(loaded(loader, offer), "content")
+    served = loader.assemble(loaded(loader, offer), CONTENT)
     tickets = [Ticket({"x": np.zeros((1, 2), np.float32)}, 1, lambda _: None) for _ in range(3)]
     served.batcher.submit(tickets[0])
     served.batcher.submit(tickets[1])
@@ -232,6 +239,63 @@ def test_whatever_fails_says_why_and_leaves_nothing_open(shelf, loader, content,
     with pytest.raises(error, match=sentence):
         loaded(loader, offer)
     assert modules() == before
+
+
+ZEROS = Warmup(
+    name="zeros",
+    batch_size=2,
+    count=3,
+    inputs=(WarmupInput(name="x", datatype="FP32", dims=(2,), data=WarmupData.ZERO),),
+)
+
+
+async def test_a_warmup_runs_before_the_version_serves_and_does_not_count(shelf, loader):
+    opened = loaded(loader, shelf.offer(shelf.put(), config=config(max_batch_size=4, warmups=(ZEROS,))))
+    assert opened.learned.keys() == {2}
+    served = loader.assemble(opened, CONTENT)
+    assert (served.facts.tally.execution_count, served.facts.tally.inference_count) == (0, 0)
+    await served.retire(5)
+
+
+def test_a_warmup_that_fails_fails_the_load_and_leaves_nothing_open(shelf, loader):
+    broken = replace(ZEROS, name="too wide", inputs=(replace(ZEROS.inputs[0], dims=(7,)),))
+    offer = shelf.offer(shelf.put(pre_py=AS_IT_IS), config=config(max_batch_size=4, warmups=(ZEROS, broken)))
+    before = modules()
+    for _ in range(2):
+        with pytest.raises(WarmupFailed, match=r"warmup sample 'too wide': .*Expected \[-1,2\], got \[2,7\]"):
+            loaded(loader, offer)
+    assert modules() == before
+
+
+def test_a_model_with_a_latency_target_learns_what_runs_take_and_no_other_does(shelf, loader):
+    target = config(max_batch_size=8, scheduling=Scheduling(latency_target_ms=50))
+    assert loaded(loader, shelf.offer(shelf.put(), config=target)).learned.keys() == {1, 2, 4, 8}
+    batching = config(max_batch_size=8, dynamic_batching=DynamicBatching())
+    assert loaded(loader, shelf.offer(shelf.put(), config=batching)).learned == {}
+    both = replace(target, warmups=(ZEROS,))
+    assert loaded(loader, shelf.offer(shelf.put(), config=both)).learned.keys() == {2}
+
+
+def test_an_instance_that_needs_more_than_the_rate_limiter_has_is_refused(shelf):
+    limited = Loader(cpu_budget=2, max_queue_size=5, resource_limits=[Limit("R", 2)])
+    group = InstanceGroup(kind=InstanceKind.CPU, count=1, resources=(Resource(name="R", count=2),))
+    (placement,) = loaded(
+        limited, shelf.offer(shelf.put(), config=config(instance_groups=(group,)))
+    ).placements
+    assert placement == Placement(CPU, 1, group.resources)
+    greedy = replace(group, resources=(Resource(name="R", count=3),))
+    with pytest.raises(ResourceShort, match=r'"R" is limited to 2 .* minimum required count is 3'):
+        loaded(limited, shelf.offer(shelf.put(), config=config(instance_groups=(greedy,))))
+
+
+def test_groups_on_one_device_that_need_other_resources_share_its_session(shelf, loader):
+    groups = (
+        InstanceGroup(kind=InstanceKind.CPU, count=1, rate_limiter_priority=2),
+        InstanceGroup(kind=InstanceKind.CPU, count=2),
+    )
+    opened = loaded(loader, shelf.offer(shelf.put(), config=config(instance_groups=groups)))
+    assert opened.placements == (Placement(CPU, 1, (), 2), Placement(CPU, 2))
+    assert opened.sessions.keys() == {CPU}
 
 
 def test_a_golden_example_that_cannot_be_read_is_named(shelf, loader):

@@ -1,6 +1,7 @@
 """The lifecycle of models, over real files and real sessions; the offers are made by hand."""
 
 import asyncio
+import re
 import shutil
 import sys
 import threading
@@ -12,16 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from onnx import helper
 
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
-from server.domain.configuration import ModelConfig
+from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.scheduling import Scheduling
 from server.domain.state import UNLOADED, State
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
 from server.scheduling.ticket import Ticket
+from tests.e2e.workshop import FLOAT, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 
@@ -191,6 +196,143 @@ async def test_a_changed_configuration_loads_its_versions_anew(shelf):
         await at.apply(shelf.offer(version, config=config, fingerprint="as changed"))
         assert at.manager.facts("m").signature.max_batch_size == 16
         assert at.loads == [("m", 1), ("m", 1)]
+
+
+def with_instances(shelf: Shelf, version: VersionOffer, count: int, rows: int | None = None) -> ModelOffer:
+    """The model with so many instances on the processors; nothing else differs."""
+    groups = (InstanceGroup(kind=InstanceKind.CPU, count=count),)
+    declared = {"instance_group": [{"kind": "KIND_CPU", "count": count}]}
+    return shelf.offer(
+        version,
+        config=ModelConfig(name="m", max_batch_size=rows, instance_groups=groups, declared=declared),
+        fingerprint=f"{groups}",
+        fingerprint_but_instances="the rest",
+    )
+
+
+async def test_another_number_of_instances_is_had_without_a_load_and_counts_go_on(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        served = at.manager.table.find("m", "")
+        since = at.manager.index()
+        assert await at.answer() == 1
+        for count in (3, 1):
+            with structlog.testing.capture_logs() as logs:
+                await at.apply(with_instances(shelf, version, count))
+            assert [(line["event"], line["instances"]) for line in logs] == [("version_resized", count)]
+            assert at.manager.table.find("m", "") is served
+            assert at.manager.index() == since, "it was ready all the time"
+            assert at.manager.facts("m").config.declared["instance_group"][0]["count"] == count
+            assert served.instances == count
+            assert await at.answer() == 1
+        assert at.manager.facts("m").tally.execution_count == 3
+        assert at.loads == [("m", 1)]
+
+
+async def test_an_instance_that_is_added_takes_what_waits_for_another(shelf):
+    def ask(rounds: int) -> asyncio.Future[Ticket]:
+        told = asyncio.get_running_loop().create_future()
+        inputs = {"rounds": np.full((1, 1), rounds, np.int64)}
+        at.manager.table.find("m", "").batcher.submit(Ticket(inputs, 1, told.set_result))
+        return told
+
+    async with managing() as at:
+        version = shelf.put(1, slow())
+        await at.apply(with_instances(shelf, version, 1, rows=1))
+        long, quick = ask(5000), ask(1)
+        await at.apply(with_instances(shelf, version, 2, rows=1))
+        assert (await asyncio.wait_for(quick, 10)).error is None
+        assert not long.done()
+        assert (await asyncio.wait_for(long, 30)).error is None
+
+
+async def test_what_is_wanted_of_answers_is_told_to_every_version_before_it_serves(shelf):
+    config = ModelConfig(name="m", scheduling=Scheduling(latency_target_ms=50))
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1), config=config))
+        assert at.manager.table.find("m", "1").batcher.latency_target_s == 0.05
+        at.manager.schedules.change("m", {"latency_target_ms": 20.0, "weight": 3.0})
+        await at.apply(shelf.offer(shelf.put(1), shelf.put(2), config=config))
+        for version in ("1", "2"):
+            served = at.manager.table.find("m", version)
+            assert (served.batcher.latency_target_s, served.batcher.weight) == (0.02, 3)
+        at.manager.schedules.change("m", {"latency_target_ms": None, "weight": None})
+        assert (served.batcher.latency_target_s, served.batcher.weight) == (0.05, 1)
+        with pytest.raises(ModelNotFound):
+            at.manager.schedules.change("nobody", {})
+
+
+async def test_instances_and_something_else_are_loaded_anew(shelf):
+    async with managing() as at:
+        await at.apply(with_instances(shelf, shelf.put(), 1))
+        await at.apply(with_instances(shelf, shelf.put(1, plus(20)), 2))
+        assert await at.answer() == 20
+        await at.apply(
+            replace(with_instances(shelf, shelf.put(1, plus(20)), 3), fingerprint_but_instances="?")
+        )
+        assert at.loads == [("m", 1)] * 3
+        assert at.manager.table.find("m", "").instances == 3
+
+
+async def test_the_same_files_elsewhere_are_loaded_as_code_may_know_where_they_lie(shelf, tmp_path):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        moved = tmp_path / "elsewhere" / "1"
+        shutil.copytree(version.directory, moved)
+        elsewhere = replace(version, directory=moved, model_file=moved / "model.onnx")
+        await at.apply(with_instances(shelf, elsewhere, 2))
+        assert at.loads == [("m", 1), ("m", 1)]
+
+
+WIDE = WarmupInput(name="x", datatype="FP32", dims=(9,), data=WarmupData.ZERO)
+NO_SUCH_OPERATOR = written(
+    [helper.make_node("Fly", ["x"], ["y"])], [value("x", FLOAT, "n", 2)], [value("y", FLOAT, "n", 2)]
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "warmups", "why"),
+    [
+        (BROKEN, (), r"model\.onnx cannot be loaded"),
+        (NO_SUCH_OPERATOR, (), r"Fly"),
+        (
+            b"",
+            (Warmup(name="too wide", batch_size=1, count=1, inputs=(WIDE,)),),
+            r"failed to run warmup sample 'too wide': unexpected shape for input 'x' for model 'm'\. "
+            r"Expected \[-1,2\], got \[1,9\]",
+        ),
+    ],
+    ids=["no model", "no such operator", "a warmup that does not fit"],
+)
+async def test_what_fails_a_load_is_told_in_the_index_and_to_everyone_who_asks(shelf, content, warmups, why):
+    async with managing() as at:
+        await at.apply(shelf.offer(shelf.put(1, content), config=ModelConfig(name="m", warmups=warmups)))
+        for _ in range(2):
+            state, reason = at.index[1]
+            assert state is State.UNAVAILABLE
+            assert re.search(why, reason)
+            with pytest.raises(LoadFailed, match=re.escape(reason)):
+                await at.manager.settled("m")
+
+
+async def test_instances_that_cannot_be_had_leave_those_that_there_are(shelf):
+    async with managing() as at:
+        version = shelf.put()
+        await at.apply(with_instances(shelf, version, 1))
+        offer = with_instances(shelf, version, 1)
+        groups = (InstanceGroup(kind=InstanceKind.GPU, gpus=(77,)),)
+        asked = replace(offer.config, instance_groups=groups)
+        for _ in range(2):
+            await at.apply(replace(offer, config=asked, fingerprint="on a GPU"))
+            state, reason = at.index[1]
+            assert state is State.READY
+            assert reason.startswith("serving what it was before: instance_group of kind KIND_GPU asks for")
+        assert await at.answer() == 1
+        await at.apply(with_instances(shelf, version, 2))
+        assert at.index[1] == (State.READY, "")
+        assert at.manager.table.find("m", "").instances == 2
 
 
 async def test_twenty_who_ask_at_once_share_one_load(shelf, gate):

@@ -35,14 +35,24 @@ def test_a_model_without_a_batch_dimension_has_a_queue_policy_all_the_same():
 
 
 def test_the_queue_policy_says_how_long_requests_wait_and_what_becomes_of_them():
-    policy = QueuePolicy(
-        timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=250, allow_timeout_override=True
-    )
+    policy = QueuePolicy(timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=250)
     assert planned(DynamicBatching(default_queue_policy=policy)).levels == (
-        Level(max_size=100, timeout_ns=250_000, delays=True, allows_override=True),
+        Level(max_size=100, timeout_ns=250_000, delays=True),
     )
 
 
 def test_bytes_are_counted_request_by_request_where_rows_differ():
     assert planned(shape=(-1, -1)).row_bytes == 0
     assert planned(datatype="BYTES").row_bytes == 0
+
+
+def test_each_priority_has_its_own_policy_or_the_default_one():
+    dynamic = DynamicBatching(
+        priority_levels=3,
+        default_priority_level=2,
+        default_queue_policy=QueuePolicy(max_queue_size=7),
+        priority_queue_policy={3: QueuePolicy(max_queue_size=1)},
+    )
+    plan = planned(dynamic)
+    assert [level.max_size for level in plan.levels] == [7, 7, 1]
+    assert plan.default_level == 2

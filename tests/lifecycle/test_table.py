@@ -7,6 +7,7 @@ import pytest
 
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
+from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -32,7 +33,9 @@ def served(tmp_path: Path) -> Make:
 
     def make(number: int) -> ServedVersion:
         version = shelf.put(number)
-        return loader.assemble(loader.load(shelf.offer(version), version, models=1), version.fingerprint)
+        return loader.assemble(
+            loader.load(shelf.offer(version), version, models=1), Content(version.fingerprint)
+        )
 
     return make
 

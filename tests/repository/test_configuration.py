@@ -15,10 +15,13 @@ from server.domain.configuration import (
     InstanceKind,
     Platform,
     QueuePolicy,
+    Resource,
     TensorConfig,
     TimeoutAction,
     VersionPolicy,
 )
+from server.domain.scheduling import UNSAID, Scheduling
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.repository.configuration import read_json, read_nothing, read_text
 from server.repository.invalid import ConfigInvalid
 
@@ -60,8 +63,64 @@ def test_what_is_written_is_what_is_configured():
     assert config.parameters == {"threads": "2"}
 
 
-def test_the_text_and_the_json_of_one_configuration_read_the_same():
-    from_text = read_text(FULL.encode(), "m", "m/config.pbtxt")
+QUEUES = """
+max_batch_size: 4
+dynamic_batching {
+  priority_levels: 3
+  default_priority_level: 2
+  default_queue_policy { max_queue_size: 5 }
+  priority_queue_policy { key: 1 value { default_timeout_microseconds: 9 allow_timeout_override: true } }
+  priority_queue_policy { key: 3 value { timeout_action: DELAY default_timeout_microseconds: 7 } }
+}
+instance_group [
+  { count: 2 rate_limiter { resources [ { name: "R" global: true count: 4 }, { name: "S" count: 1 } ] } },
+  { rate_limiter { priority: 2 } }
+]
+model_warmup [
+  {
+    name: "w" batch_size: 4 count: 3
+    inputs { key: "y" value { data_type: TYPE_STRING dims: 1 input_data_file: "texts/y" } }
+    inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2, 3 ] random_data: true } }
+  },
+  { batch_size: 1 inputs { key: "x" value { data_type: TYPE_FP32 zero_data: true } } }
+]
+parameters { key: "latency_target_ms" value { string_value: "12.5" } }
+parameters { key: "scheduling_weight" value { string_value: "3" } }
+"""
+
+
+def test_queues_resources_warmups_and_a_latency_target_are_configured_as_they_are_written():
+    reading = read_text(QUEUES.encode(), "m", "f")
+    config = reading.config
+    assert reading.unread == ()
+    assert config.dynamic_batching == DynamicBatching(
+        priority_levels=3,
+        default_priority_level=2,
+        default_queue_policy=QueuePolicy(max_queue_size=5),
+        priority_queue_policy={
+            1: QueuePolicy(default_timeout_microseconds=9, allow_timeout_override=True),
+            3: QueuePolicy(timeout_action=TimeoutAction.DELAY, default_timeout_microseconds=7),
+        },
+    )
+    needs = (Resource(name="R", count=4, is_global=True), Resource(name="S", count=1))
+    assert config.instance_groups == (
+        InstanceGroup(count=2, resources=needs),
+        InstanceGroup(rate_limiter_priority=2),
+    )
+    x = WarmupInput(name="x", datatype="FP32", dims=(2, 3), data=WarmupData.RANDOM)
+    y = WarmupInput(name="y", datatype="BYTES", dims=(1,), data=WarmupData.FILE, file="texts/y")
+    zero = WarmupInput(name="x", datatype="FP32", dims=(), data=WarmupData.ZERO)
+    assert config.warmups == (
+        Warmup(name="w", batch_size=4, count=3, inputs=(x, y)),
+        Warmup(name="number 2", batch_size=1, count=1, inputs=(zero,)),
+    )
+    assert config.scheduling == Scheduling(latency_target_ms=12.5, weight=3)
+    assert read_nothing("m").config.scheduling == UNSAID
+
+
+@pytest.mark.parametrize("written", [FULL, QUEUES], ids=["full", "queues"])
+def test_the_text_and_the_json_of_one_configuration_read_the_same(written: str):
+    from_text = read_text(written.encode(), "m", "m/config.pbtxt")
     from_json = read_json(json.dumps(dict(from_text.config.declared)), "m")
     assert from_json.config == from_text.config
     assert from_json.fingerprint == from_text.fingerprint
@@ -103,22 +162,17 @@ def test_comments_and_spaces_do_not_change_the_fingerprint_and_values_do():
 def test_fields_that_nothing_acts_on_are_listed_by_name():
     text = b"""
     input { name: "x" data_type: TYPE_FP32 dims: 1 allow_ragged_batch: true }
-    dynamic_batching { priority_levels: 2 default_priority_level: 1 }
-    model_warmup { name: "w" }
+    instance_group { host_policy: "node_0" }
     optimization { cuda { graphs: true } }
     response_cache { enable: true }
     """
     assert read_text(text, "m", "f").unread == (
-        "dynamic_batching.default_priority_level",
-        "dynamic_batching.priority_levels",
         "input.allow_ragged_batch",
-        "model_warmup",
+        "instance_group.host_policy",
         "optimization",
         "response_cache",
     )
-    assert read_text(FULL.encode(), "m", "f").unread == (
-        "dynamic_batching.default_queue_policy.timeout_action",
-    ), "REJECT is acted on, DELAY is not"
+    assert read_text(FULL.encode(), "m", "f").unread == ()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +266,51 @@ BAD = [
         "dynamic_batching.default_priority_level",
         "from 1 to 2",
     ),
+    ("dynamic_batching { priority_levels: 99999999999 default_priority_level: 1 }", 1, 20,
+     "dynamic_batching.priority_levels", "is 99999999999, must be at most 1024"),
+    (
+        "dynamic_batching {\n priority_levels: 2 default_priority_level: 1\n"
+        " priority_queue_policy { key: 3 value { } } }",
+        3,
+        2,
+        "dynamic_batching.priority_queue_policy",
+        "a policy for level 3, but priority_levels is 2",
+    ),
+    (
+        "dynamic_batching { priority_levels: 2 default_priority_level: 1\n preserve_ordering: true }",
+        2,
+        2,
+        "dynamic_batching.preserve_ordering",
+        "priority_levels is 2",
+    ),
+    (
+        "dynamic_batching { preserve_ordering: true\n"
+        " default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 1 } }",
+        2,
+        2,
+        "dynamic_batching.default_queue_policy",
+        "cannot stand beside preserve_ordering",
+    ),
+    ('instance_group { rate_limiter { resources { name: "R" } } }', 1, 33,
+     "instance_group[0].rate_limiter.resources[0].count", "is 0, must be at least 1"),
+    ("instance_group { rate_limiter { resources { count: 1 } } }", 1, 33,
+     "instance_group[0].rate_limiter.resources[0].name", "is missing"),
+    ('instance_group { rate_limiter { resources [ { name: "R" count: 1 }, { name: "R" } ] } }', 1, 71,
+     "instance_group[0].rate_limiter.resources[1].name", "is listed already"),
+    ('model_warmup { name: "w" inputs { key: "x" value { zero_data: true } } }', 1, 26,
+     "model_warmup[0].inputs", "'x' has no data_type"),
+    ('model_warmup { name: "w" inputs { key: "x" value { data_type: TYPE_FP32 } } }', 1, 26,
+     "model_warmup[0].inputs", "must say zero_data, random_data or input_data_file"),
+    ('model_warmup { name: "w" inputs { key: "x" value { data_type: TYPE_FP32 dims: -1 zero_data: true } } }',
+     1, 26, "model_warmup[0].inputs", "has dims [-1], each must be at least 1"),
+    ('model_warmup { name: "w" inputs { key: "x" value { data_type: TYPE_FP32 input_data_file: "../x" } } }',
+     1, 26, "model_warmup[0].inputs", "must be a path beneath warmup"),
+    ('parameters { key: "latency_target_ms" value { string_value: "soon" } }', 1, 1, "parameters",
+     "latency_target_ms 'soon', must be a positive number of milliseconds"),
+    ('parameters { key: "latency_target_ms" value { string_value: "0" } }', 1, 1, "parameters", "positive"),
+    ('parameters { key: "latency_target_ms" value { string_value: "1e3" } }', 1, 1, "parameters", "positive"),
+    ('parameters { key: "scheduling_weight" value { string_value: "-1" } }', 1, 1, "parameters",
+     "scheduling_weight '-1', must be a positive number"),
     ('default_model_filename: "../x.onnx"', 1, 1, "default_model_filename", "beneath the model's own folder"),
     ('default_model_filename: "/x.onnx"', 1, 1, "default_model_filename", "beneath"),
     ('output { label_filename: "a/../b" name: "y" data_type: TYPE_FP32 dims: 1 }', 1, 10,

@@ -116,6 +116,21 @@ def test_a_kind_that_is_not_served_yet_is_known_with_its_configuration(repositor
     assert not offer.versions
 
 
+def test_the_data_of_a_warmup_belong_to_what_a_model_is(repository, scanner, clock):
+    text = """model_warmup { name: "w" batch_size: 1 inputs { key: "x" value {
+        data_type: TYPE_INT8 dims: 1 input_data_file: "row" } } }"""
+    repository.put("m", config=text)
+    (repository.path / "m/warmup").mkdir()
+    (repository.path / "m/warmup/row").write_bytes(b"1")
+    before = only(scanner)
+    assert before.problem == ""
+    assert before.labels == {}
+    (repository.path / "m/warmup/row").write_bytes(b"2")
+    assert only(scanner) is before, "still being written, perhaps"
+    clock.s += 1.1
+    assert only(scanner).fingerprint != before.fingerprint
+
+
 def test_labels_belong_to_the_model_and_a_missing_file_of_them_is_a_problem(repository, scanner, clock):
     text = 'output { name: "y" data_type: TYPE_FP32 dims: 4\n label_filename: "labels.txt" }'
     repository.put("m", config=text)
@@ -354,12 +369,12 @@ def test_a_repository_that_may_only_be_read_is_offered_like_any(repository, scan
 
 
 def test_fields_that_nothing_acts_on_are_warned_of_once(repository, scanner):
-    repository.put("m", config='model_warmup { name: "w" }')
+    repository.put("m", config="optimization { eager_batching: true }")
     with structlog.testing.capture_logs() as logs:
         scanner.scan()
         scanner.scan()
     assert logs == [
-        {"event": "config_fields_not_used", "log_level": "warning", "model": "m", "fields": ["model_warmup"]}
+        {"event": "config_fields_not_used", "log_level": "warning", "model": "m", "fields": ["optimization"]}
     ]
 
 

@@ -26,6 +26,7 @@ from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.plan import Plan
 from server.scheduling.queue import Level
+from server.scheduling.resources import NO_NEEDS
 from server.scheduling.rule import BatchRule
 from server.scheduling.ticket import Ticket
 
@@ -34,6 +35,8 @@ class DoublingSlot:
     """A model that doubles its input, holds until told, and remembers its batches."""
 
     device = "cpu"
+    needs = NO_NEEDS
+    priority = 0
 
     def __init__(self, hold: bool = False) -> None:
         self.batches: list[list[float]] = []
@@ -285,6 +288,34 @@ async def test_closing_in_haste_leaves_nobody_waiting():
     slot.gate.set()
 
 
+async def test_more_slots_take_at_once_what_waits_for_one():
+    slow, fresh = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(slow)
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    second = Caller(batcher, [2])
+    batcher.resize([slow, fresh])
+    assert await second.answer() == [4]
+    assert fresh.batches == [[2]]
+    slow.gate.set()
+    assert await first.answer() == [2]
+
+
+async def test_a_slot_that_is_taken_away_ends_its_run_and_begins_no_other():
+    going, staying = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(going)
+    first = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    batcher.resize([staying])
+    assert await Caller(batcher, [2]).answer() == [4]
+    going.gate.set()
+    assert await first.answer() == [2]
+    for value in (3, 4, 5):
+        assert await Caller(batcher, [value]).answer() == [2 * value]
+    assert going.batches == [[1]]
+    await batcher.close(5)
+
+
 async def test_the_counts_add_up():
     tally = Tally()
     slot = DoublingSlot()
@@ -351,18 +382,6 @@ async def test_one_that_is_only_delayed_goes_after_those_who_are_in_time():
     for caller in (first, delayed, fresh):
         await caller.answer()
     assert slot.batches == [[0], [2], [1]]
-
-
-async def test_a_request_with_a_deadline_of_its_own_is_not_held_to_the_levels_where_that_allows_it():
-    slot = DoublingSlot(hold=True)
-    level = Level(max_size=100, timeout_ns=20_000_000, allows_override=True)
-    batcher = make_batcher(slot, levels=(level,))
-    first = await blocked(batcher)
-    own, bound = Caller(batcher, [1], deadline=time.monotonic() + 5), Caller(batcher, [2])
-    with pytest.raises(DeadlineExceeded):
-        await bound.answer()
-    slot.gate.set()
-    assert [await first.answer(), await own.answer()] == [[0], [2]]
 
 
 async def test_a_queue_that_holds_too_many_bytes_refuses_and_says_so():

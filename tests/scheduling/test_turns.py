@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from server.scheduling.alarm import NEVER
+from server.scheduling.resources import Limit, Resources
 from server.scheduling.turns import EXPRESS, Device, Seat, Turns
 
 
@@ -178,3 +179,21 @@ def test_the_cpu_has_as_many_places_as_processors_and_another_device_two(clock):
     assert asyncio.run(under_way(Turns(processors=4), "cpu")) == 4
     assert asyncio.run(under_way(Turns(processors=4), "cuda:0")) == 2
     assert asyncio.run(under_way(Turns(processors=4, concurrency=3), "cuda:0")) == 3
+
+
+async def test_a_run_waits_for_its_resources_also_when_the_place_is_free(clock):
+    resources = Resources([Limit("R", 2)])
+    turns = Turns(processors=4, resources=resources, clock=clock)
+    pool = ("R", "")
+    for needs in ({pool: 2}, {pool: 1}):
+        resources.join(needs)
+    large, small = (turns.device(name).seat(lambda: None, lambda: NEVER) for name in ("cpu", "cuda:0"))
+    assert large.take(10, {pool: 2})
+    assert not small.take(10, {pool: 1}), "another device, but a global resource"
+    called = []
+    small.look = lambda: called.append(1)
+    large.give_back(10, {pool: 2})
+    await asyncio.sleep(0)
+    assert called
+    assert small.take(10, {pool: 1})
+    assert not large.take(10, {pool: 2})

@@ -168,21 +168,17 @@ async def test_a_request_whose_time_is_over_while_it_runs_is_told_so_and_counted
         assert at.tally.failures["REJECTED"] == 1
 
 
-async def test_the_queue_policys_timeout_holds_unless_it_may_be_overridden_and_is(shelf):
-    for overridable in (False, True):
-        policy = QueuePolicy(default_timeout_microseconds=1000, allow_timeout_override=overridable)
-        batching = DynamicBatching(max_queue_delay_microseconds=50_000, default_queue_policy=policy)
-        config = ModelConfig(name="m", max_batch_size=4, dynamic_batching=batching)
-        async with tier() as at:
-            await at.serve(shelf.offer(shelf.put(), config=config))
-            with pytest.raises(DeadlineExceeded):
-                await at.ask(x=row(0, 0))
-            asking = at.ask(inputs={"x": row(0, 0)}, within_s=10)
-            if overridable:
-                assert (await asking).outputs["y"].tolist() == [[1, 1]]
-            else:
-                with pytest.raises(DeadlineExceeded):
-                    await asking
+@pytest.mark.parametrize("overridable", [False, True])
+async def test_a_request_may_not_lengthen_the_time_that_the_queue_policy_gives_it(shelf, overridable):
+    policy = QueuePolicy(default_timeout_microseconds=1000, allow_timeout_override=overridable)
+    batching = DynamicBatching(max_queue_delay_microseconds=50_000, default_queue_policy=policy)
+    config = ModelConfig(name="m", max_batch_size=4, dynamic_batching=batching)
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=config))
+        with pytest.raises(DeadlineExceeded):
+            await at.ask(x=row(0, 0))
+        with pytest.raises(DeadlineExceeded):
+            await at.ask(inputs={"x": row(0, 0)}, within_s=10)
 
 
 # Pre- and post-processing.

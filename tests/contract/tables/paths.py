@@ -54,6 +54,8 @@ NOWHERE = (
     "/v2/repository/models/..%2f..%2fdouble/load",
     "/v2/repository/models//unload",
     "/v2/models/double/versions/1/trace/setting",
+    "/v2/models/double/versions/1/scheduling",
+    "/v2/models/double/scheduling/",
     "/v2/logging/",
     "/v2/trace",
     "/v2/systemsharedmemory",
@@ -113,6 +115,7 @@ KNOWN = {
     "/v2/logging": "GET, POST",
     "/v2/trace/setting": "GET, POST",
     "/v2/models/double/trace/setting": "GET, POST",
+    "/v2/models/double/scheduling": "GET, POST",
     "/v2/systemsharedmemory/status": "GET",
     "/v2/systemsharedmemory/region/r/status": "GET",
     "/v2/systemsharedmemory/region/r/register": "POST",
@@ -159,6 +162,9 @@ def rows() -> Iterator[Rest]:
     yield Rest("not served: /v1/models/nobody", sent, 404, "Request for unknown model: 'nobody'", "GET")
     sent = request("/v1/models/double:explain", b'{"instances": [1]}')
     yield Rest("explain", sent, 501, "explanations are not offered")
+    path, says = "/v2/models/nobody/scheduling", "Request for unknown model: 'nobody'"
+    yield Rest(f"not served: GET {path}", request(path, method="GET"), 404, says, "GET")
+    yield Rest(f"not served: POST {path}", request(path, b"{}"), 404, says)
     for version in NOT_NUMBERS:
         for asked in ASKED_OF_A_VERSION:
             yield _of_model(f"double/versions/{version}{asked}", 404, "there is no version '")

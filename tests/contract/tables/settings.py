@@ -30,6 +30,24 @@ LOG_OVER_HTTP: list[tuple[str, bytes, str]] = [
     ("a right one beside a wrong one", b'{"log_info": false, "log_error": 0}', "'log_error' must be a bool"),
 ]
 
+TARGET = "'latency_target_ms' must be a number above 0 and up to 1000000000, or null, but is "
+SCHEDULING: list[tuple[bytes, str]] = [
+    (b"{", "the request is not JSON"),
+    (b"[]", "the request must be a JSON object, but is a list"),
+    (b'{"latency_target_ms": 0}', TARGET + "a whole number: 0"),
+    (b'{"latency_target_ms": -0.5}', TARGET + "a float: -0.5"),
+    (b'{"latency_target_ms": 1e12}', TARGET + "a float"),
+    (b'{"latency_target_ms": "50"}', TARGET + "a string: '50'"),
+    (b'{"latency_target_ms": true}', TARGET + "a bool: True"),
+    (b'{"latency_target_ms": [50]}', TARGET + "a list"),
+    (b'{"weight": 0}', "'weight' must be a number above 0"),
+    (b'{"latency_target_ms": 50, "weight": {}}', "'weight' must be a number above 0"),
+    (
+        b'{"latency_target": 50}',
+        "there is no scheduling setting 'latency_target'; there are latency_target_ms",
+    ),
+]
+
 DISABLED = "Client shared memory is disabled"
 NO_TRACE = "tracing is not offered"
 
@@ -41,6 +59,8 @@ def rows() -> Iterator[Rest | Call]:
         yield Call(f"log: {name!r} is {value!r}", "LogSettings", _log_message(name, value), codes.grpc, says)
     for title, body, says in LOG_OVER_HTTP:
         yield Rest(f"log: {title}", request("/v2/logging", body), 400, says)
+    for body, says in SCHEDULING:
+        yield Rest(f"scheduling: {body!r}", request("/v2/models/double/scheduling", body), 400, says)
     for path in ("/v2/trace/setting", "/v2/models/double/trace/setting"):
         for method, body in (("GET", b""), ("POST", b'{"trace_level": ["TIMESTAMPS"]}')):
             yield Rest(f"trace: {method} {path}", request(path, body, method=method), 501, NO_TRACE, method)
