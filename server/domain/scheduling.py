@@ -68,6 +68,7 @@ class VersionScheduling:
 
     queue_size, queue_bytes   how much may wait for it
     waiting                   requests that wait right now
+    running                   runs that are under way
     instances                 runs at the same time
     predicted_ms              rows of a run -> how long it is expected to take; what was learned so far
     """
@@ -76,6 +77,7 @@ class VersionScheduling:
     queue_size: int
     queue_bytes: int
     waiting: int
+    running: int
     instances: int
     predicted_ms: Mapping[int, float] = field(default_factory=dict)
 

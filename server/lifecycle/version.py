@@ -113,6 +113,7 @@ class ServedVersion:
             queue_size=self._plan.levels[self._plan.default_level - 1].max_size,
             queue_bytes=self._plan.max_queue_bytes,
             waiting=self.facts.tally.pending,
+            running=self.batcher.under_way,
             instances=self.instances,
             predicted_ms={
                 rows: ns / 1e6

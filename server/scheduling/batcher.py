@@ -107,6 +107,11 @@ class Batcher:
             )
 
     @property
+    def under_way(self) -> int:
+        """Runs that are not over yet."""
+        return len(self._running)
+
+    @property
     def weight(self) -> float:
         """Its share of a device, beside the weights of the other models there."""
         return self._weight

@@ -47,6 +47,7 @@ def _version(version: VersionScheduling) -> dict[str, Any]:
         "version": str(version.version),
         "instances": version.instances,
         "waiting": version.waiting,
+        "running": version.running,
         "max_queue_size": version.queue_size,
         "max_queue_bytes": version.queue_bytes,
         "predicted_ms": {str(rows): round(ms, 4) for rows, ms in sorted(version.predicted_ms.items())},

@@ -141,7 +141,9 @@ SCHEDULING = _object(
             _object(
                 {
                     "version": _TEXT,
-                    **dict.fromkeys(("instances", "waiting", "max_queue_size", "max_queue_bytes"), _COUNT),
+                    **dict.fromkeys(
+                        ("instances", "waiting", "running", "max_queue_size", "max_queue_bytes"), _COUNT
+                    ),
                     "predicted_ms": _TIMES,
                 }
             )

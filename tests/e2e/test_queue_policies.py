@@ -111,13 +111,16 @@ class Line:
 
     def waiting(self, count: int) -> None:
         """See so many wait: all that was sent but `first`."""
+        self._server.until(lambda: self._told("waiting") == count, within_s=10, every_s=0.005)
+
+    def runs(self) -> None:
+        """See a run under way."""
+        self._server.until(lambda: self._told("running") == 1, within_s=10, every_s=0.005)
+
+    def _told(self, what: str) -> int:
         path = f"/v2/models/{self._model}/scheduling"
-
-        def told() -> int:
-            number: int = self._server.client.get(path).json()["versions"][0]["waiting"]
-            return number
-
-        self._server.until(lambda: told() == count, within_s=10, every_s=0.005)
+        number: int = self._server.client.get(path).json()["versions"][0][what]
+        return number
 
     def refusal(self, **how: int) -> str:
         """The status of a call that is refused while the others wait."""
@@ -154,6 +157,7 @@ def busy(server: Server, model: str, rounds: int) -> Iterator[Line]:
         client.start_stream(line.hear)
         try:
             line.send("first", rounds)
+            line.runs()
             yield line
             line.all_came()
         finally:

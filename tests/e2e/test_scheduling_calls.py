@@ -64,6 +64,7 @@ def test_what_nobody_asked_for_is_the_default_and_queues_have_bounds(server: Ser
             "version": "1",
             "instances": 2,
             "waiting": 0,
+            "running": 0,
             "max_queue_size": 1024,
             "max_queue_bytes": 1_000_000,
             "predicted_ms": {},
