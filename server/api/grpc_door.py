@@ -25,7 +25,7 @@ from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
 from server.stages.route import Route
@@ -130,7 +130,7 @@ class GrpcDoor:
         """Asked and answered in bytes. A client that cancels takes its queued work along."""
         arrived = monotonic()
         message = NOTHING
-        served: ServedVersion | None = None
+        served: Served | None = None
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 0
@@ -196,7 +196,7 @@ class GrpcDoor:
 
     async def unload(self, message: Any, context: Any) -> Any:
         asked = control.unload_of(message)
-        await self._control.unload(message.model_name, asked.version)
+        await self._control.unload(message.model_name, asked.version, dependents=asked.dependents)
         return pb.RepositoryModelUnloadResponse()
 
     def _guarded(self, answer: Answer, request: type[Message]) -> Answer:
@@ -234,7 +234,7 @@ def access_line(
     arrived: float,
     peer: str,
     message: pb.ModelInferRequest,
-    served: ServedVersion | None,
+    served: Served | None,
     request: InferRequest | None,
     response: InferResponse | None,
     code: int,

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from server.domain.ensemble import Ensemble
 from server.domain.tensors import VARIABLE, TensorSpec
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -120,6 +121,7 @@ class ModelConfig:
                      filled in from the model file (the operator did not say)
     inputs, outputs  empty until they are filled in
     dynamic_batching None where requests are to run alone
+    ensemble         the steps of a model that is made of models; None for one that runs by itself
     parameters       free strings for the runtime
     declared         the whole configuration as JSON values, field for field as Triton names them
     """
@@ -134,6 +136,7 @@ class ModelConfig:
     instance_groups: tuple[InstanceGroup, ...] = ()
     default_model_filename: str = ""
     dynamic_batching: DynamicBatching | None = None
+    ensemble: Ensemble | None = None
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)

@@ -68,6 +68,7 @@ class Loader:
         began = monotonic()
         assert offer.config is not None
         config = offer.config
+        assert version.model_file is not None
         platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
@@ -94,7 +95,7 @@ class Loader:
                     "declare them, or start without --disable-auto-complete-config"
                 )
             config = complete(config, description, platform)
-            predicts = _signature(config)
+            predicts = signature_of(config)
             sees = predicts
             if pre is not None or post is not None:
                 sees = Signature(
@@ -104,7 +105,7 @@ class Loader:
                     predicts.max_batch_size,
                     predicts.optional,
                 )
-            labels = _labels(config, offer.labels)
+            labels = labels_of(config, offer.labels)
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -207,7 +208,7 @@ class Loader:
         return pre, post
 
 
-def _signature(config: ModelConfig) -> Signature:
+def signature_of(config: ModelConfig) -> Signature:
     rows = config.max_batch_size or 0
     return Signature(
         config.name,
@@ -230,7 +231,7 @@ def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Ten
     return None
 
 
-def _labels(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Output name -> its class names. Raises `ModelBroken` for a label file that cannot be read."""
     labels: dict[str, tuple[str, ...]] = {}
     for tensor in config.outputs:

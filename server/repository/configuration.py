@@ -24,12 +24,12 @@ from server.domain.configuration import (
     InstanceGroup,
     InstanceKind,
     ModelConfig,
-    Platform,
     QueuePolicy,
     TensorConfig,
     TimeoutAction,
     VersionPolicy,
 )
+from server.domain.ensemble import LATEST, Ensemble, Step
 from server.repository.invalid import ConfigInvalid
 from server.repository.places import NOWHERE, Place, Places, places_of
 from server.repository.rules import BACKEND_OF, faults, platform_of
@@ -149,8 +149,6 @@ def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:
 
 
 def _not_served(message: pb.ModelConfig) -> str:
-    if platform_of(message) is Platform.ENSEMBLE:
-        return "ensembles are not served yet"
     if message.HasField("sequence_batching"):
         return "models with sequence_batching are not served yet"
     if message.model_transaction_policy.decoupled:
@@ -160,12 +158,13 @@ def _not_served(message: pb.ModelConfig) -> str:
 
 def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
     platform = platform_of(message)
+    ensemble = _ensemble(message.ensemble_scheduling) if message.HasField("ensemble_scheduling") else None
     batching = _batching(message.dynamic_batching) if message.HasField("dynamic_batching") else None
     return ModelConfig(
         name=message.name,
         platform=platform,
-        backend=BACKEND_OF[platform] if platform else "",
-        max_batch_size=message.max_batch_size if batches_known else None,
+        backend=BACKEND_OF.get(platform, "") if platform else "",
+        max_batch_size=message.max_batch_size if batches_known or ensemble else None,
         inputs=tuple(_tensor(tensor) for tensor in message.input),
         outputs=tuple(_tensor(tensor) for tensor in message.output),
         version_policy=_version_policy(message.version_policy),
@@ -179,6 +178,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         ),
         default_model_filename=message.default_model_filename,
         dynamic_batching=batching,
+        ensemble=ensemble,
         metric_tags=MappingProxyType(dict(message.metric_tags)),
         parameters=MappingProxyType({key: value.string_value for key, value in message.parameters.items()}),
         declared=MappingProxyType(json_values(message)),
@@ -217,6 +217,21 @@ def _batching(batching: pb.ModelDynamicBatching) -> DynamicBatching:
             allow_timeout_override=queue.allow_timeout_override,
             max_queue_size=queue.max_queue_size,
         ),
+    )
+
+
+def _ensemble(scheduling: pb.ModelEnsembling) -> Ensemble:
+    return Ensemble(
+        steps=tuple(
+            Step(
+                model=step.model_name,
+                version=step.model_version if step.model_version > 0 else LATEST,
+                inputs=MappingProxyType(dict(step.input_map)),
+                outputs=MappingProxyType(dict(step.output_map)),
+            )
+            for step in scheduling.step
+        ),
+        max_inflight_requests=scheduling.max_inflight_requests,
     )
 
 

@@ -34,7 +34,11 @@ READ = frozenset(
         "dynamic_batching.default_queue_policy.default_timeout_microseconds",
         "dynamic_batching.default_queue_policy.allow_timeout_override",
         "dynamic_batching.default_queue_policy.max_queue_size",
-        "ensemble_scheduling",
+        "ensemble_scheduling.step.model_name",
+        "ensemble_scheduling.step.model_version",
+        "ensemble_scheduling.step.input_map",
+        "ensemble_scheduling.step.output_map",
+        "ensemble_scheduling.max_inflight_requests",
         "sequence_batching",
         "model_transaction_policy.decoupled",
     }
