@@ -37,6 +37,13 @@ class Dependencies:
         serving = self._table.ensembles()
         return found | {one.facts.model for one in serving if not one.ensemble.members.isdisjoint(models)}
 
+    def all_over(self, models: Collection[str]) -> set[str]:
+        """The ensembles that need one of these models, and those that need these ensembles, and so on."""
+        found: set[str] = set()
+        while more := self.over({*models, *found}) - found:
+            found |= more
+        return found
+
     def circle(self, model: str) -> Sequence[str]:
         return circle(model, self._members)
 

@@ -131,11 +131,15 @@ class Manager:
     def ready(self, strict: bool) -> bool:
         """Whether the required models serve. Required are those wanted at the start, while they are wanted.
 
-        What fails later, or is reloaded, or was unloaded on purpose, does not change the answer.
+        What fails later, or is reloaded, or was unloaded on purpose, does not change the answer; nor do the
+        ensembles over what was unloaded on purpose.
         """
         if self._required is None:
             return False
-        return not strict or all(self.table.versions(model) for model in self._required & self._wanted)
+        missing = {model for model in self._required & self._wanted if not self.table.versions(model)}
+        if not strict or not missing:
+            return True
+        return missing <= self._dependencies.all_over(self._offers.keys() - self._wanted)
 
     # The catalogue.
 

@@ -127,9 +127,11 @@ LINE = ensemble(
     rows=1,
     inputs=ONE_IN,
     outputs=ONE_OUT,
-    more="max_inflight_requests: 4\n",
 )
 """Y = 3 x, after x rounds; `slow` takes its time, and `triple` comes behind it."""
+
+NARROW = LINE.rstrip("}\n") + "}\nmax_inflight_requests: 1\n}\n"
+"""The same, for one request at a time."""
 
 ALONE = ensemble(
     step("whole", {"x": "X"}, {"same": "flat"}),
@@ -163,6 +165,7 @@ def furnish(repository: Path) -> None:
         ("spotter", SPOTTER),
         ("choosy", PICKY),
         ("line", LINE),
+        ("narrow", NARROW),
         ("alone", ALONE),
     ):
         put_ensemble(repository, name, config)

@@ -169,3 +169,23 @@ async def test_what_an_ensemble_is_asked_for_while_a_member_is_replaced_again_an
     over_.set()
     await asking
     assert missed == 0
+
+
+async def test_a_server_is_ready_without_the_ensembles_of_what_was_unloaded_on_purpose(life: Life):
+    for name in "mn":
+        life.model(name)
+    life.ensemble("e", over("m"))
+    life.ensemble("f", over_ensemble("e"))
+    await life.apply()
+    assert life.manager.ready(strict=True)
+    await life.apply("m")
+    assert not life.manager.ready_versions("f")
+    assert life.manager.ready(strict=True)
+
+
+async def test_a_server_whose_ensemble_lacks_a_member_from_the_start_is_not_ready(life: Life):
+    life.model("m")
+    life.ensemble("e", over("m", "nowhere"))
+    await life.apply()
+    assert not life.manager.ready(strict=True)
+    assert life.manager.ready(strict=False)
