@@ -187,7 +187,7 @@ class Settings(BaseModel):
     max_tensor_elements: int = _requests(INT32_MAX, "elements of one tensor that is sent", ge=1)
 
     max_queue_size: int = _running(
-        1024, "requests that may wait for a model, or be in an ensemble, whose config has no limit", ge=1
+        1024, "requests that may wait for a model whose config has no limit, or be in an ensemble", ge=1
     )
     overload_status: Literal["tercet", "triton"] = _running(
         "tercet", "a full queue answers 429 / RESOURCE_EXHAUSTED, or Triton's 503 / UNAVAILABLE"

@@ -33,7 +33,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ensemble:
-    """`max_inflight_requests` 0 means as many as the server allows."""
+    """The steps, in any order.
+
+    max_inflight_requests   of all requests of the ensemble, so many at each step at a time; 0 for no limit
+    """
 
     steps: tuple[Step, ...]
     max_inflight_requests: int = 0

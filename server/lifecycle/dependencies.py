@@ -27,6 +27,11 @@ class Dependencies:
         """These are the offers from now on."""
         self._members = {name: needs for name, offer in offers.items() if (needs := members_of(offer.config))}
 
+    @property
+    def ensembles(self) -> Collection[str]:
+        """By the last offers."""
+        return self._members.keys()
+
     def members(self, model: str) -> frozenset[str]:
         """The models that an ensemble needs as it is offered; none of any other model."""
         return self._members.get(model, NONE)

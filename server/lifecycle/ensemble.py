@@ -6,7 +6,7 @@ replaced without the ensemble being touched. Closing one closes nothing: what it
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from typing import Any, Literal
 
@@ -40,16 +40,15 @@ class EnsembleVersion:
         self.version = str(facts.version)
         self.fingerprint = fingerprint
         self.ensemble = ensemble
+        at_once = ensemble.max_inflight_requests
+        self._turns = [asyncio.Semaphore(at_once) for _ in ensemble.steps] if at_once else []
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._leases = Leases()
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Be one of the requests in flight. Raises `QueueFull` at once if there are as many as may be.
-
-        Nobody waits for a place, so whoever has one may go on to ask for others.
-        """
+        """Be one of the requests in flight. Raises `QueueFull` at once if there are as many as may be."""
         if self._in_flight >= self._max_in_flight:
             raise QueueFull(self.facts.model, self._in_flight, self._expected_s)
         self._in_flight += 1
@@ -57,6 +56,13 @@ class EnsembleVersion:
             yield
         finally:
             self._in_flight -= 1
+
+    def turn(self, at: int) -> AbstractAsyncContextManager[None]:
+        """Be one of the requests at a step, once `max_inflight_requests` allows it; first come, first served.
+
+        Whoever has a turn waits for nothing but what the step's own model does, so turns come round.
+        """
+        return self._turns[at] if self._turns else nullcontext()
 
     def lease(self) -> AbstractContextManager[None]:
         """Keep the version alive while a request is between its steps."""
@@ -86,7 +92,7 @@ Find = Callable[[str, str], Served]
 def open_ensemble(
     offer: ModelOffer, version: VersionOffer, fingerprint: str, find: Find, max_in_flight: int
 ) -> EnsembleVersion:
-    """One version of an ensemble, as its folder has it; `max_in_flight` is for one that names no limit.
+    """One version of an ensemble, as its folder has it, for `max_in_flight` requests at a time.
 
     Blocks: it reads labels and examples. Raises a `RuntimeFault` or a `ServingError`.
     """
@@ -116,5 +122,5 @@ def open_ensemble(
         facts=facts,
         fingerprint=fingerprint,
         ensemble=ensemble,
-        max_in_flight=ensemble.max_inflight_requests or max_in_flight,
+        max_in_flight=max_in_flight,
     )

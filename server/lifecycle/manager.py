@@ -47,7 +47,7 @@ class Manager:
         retries: int = 0,
         max_in_flight: int = 1024,
     ) -> None:
-        """`max_in_flight` requests of an ensemble may be under way where its configuration has no limit."""
+        """`max_in_flight` requests of each ensemble may be under way."""
         self.table = Table()
         self._dependencies = Dependencies(self.table)
         self._loader = loader
@@ -295,8 +295,13 @@ class Manager:
         if offer.config is not None and offer.config.ensemble is not None:
             find, bound = self.table.find, self._max_in_flight
             return await self._open(partial(open_ensemble, offer, version, identity, find, bound))
-        loaded = await self._open(partial(self._loader.load, offer, version, len(self._wanted)))
+        loaded = await self._open(partial(self._loader.load, offer, version, self._sharers))
         return self._loader.assemble(loaded, identity)
+
+    @property
+    def _sharers(self) -> int:
+        """How many models share the processors; ensembles run nothing themselves."""
+        return len(self._wanted - set(self._dependencies.ensembles))
 
     async def _open(self, work: Callable[[], T]) -> T:
         """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""

@@ -4,8 +4,9 @@ A step is a request to its model like any other: it goes through that model's ow
 so that steps of different requests run together. Arrays go from step to step as they are, without a copy.
 
 A request finds the versions of all its steps when it enters, and holds them to its end; a model that is
-replaced meanwhile serves it still. It waits for answers only, never for a place: where a queue, a pool or
-an ensemble is full, it is refused. So ensembles of ensembles cannot wait for each other in a circle.
+replaced meanwhile serves it still. Where a queue, a pool or an ensemble is full, it is refused. It waits for
+answers, and for its turn at a step, and nothing that it has by then is what others wait for: a turn ends
+with its step. So ensembles of ensembles cannot wait for each other in a circle.
 """
 
 import asyncio
@@ -95,21 +96,23 @@ class Ensembles:
                     for task in done:
                         ready += journey.note(running.pop(task), task.result())
             finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+                if running:
+                    for task in running:
+                        task.cancel()
+                    await asyncio.gather(*running, return_exceptions=True)
             return journey.end()
 
     async def _step(self, journey: Journey, at: int, member: Pinned) -> InferResponse:
         """Run one step. What its model refuses is refused in the name of the ensemble."""
         served = member.served
         began = monotonic()
-        request = journey.request_of(at, served, began)
         try:
-            if isinstance(served, EnsembleVersion):
-                with counted(served.facts.tally, began):
-                    return await self._enter(served, member, request)
-            return await self._infer(served, request)
+            async with journey.turn(at):
+                request = journey.request_of(at, served)
+                if isinstance(served, EnsembleVersion):
+                    with counted(served.facts.tally, request.arrived):
+                        return await self._enter(served, member, request)
+                return await self._infer(served, request)
         except ServingError as error:
             raise journey.told(at, error) from None
         finally:

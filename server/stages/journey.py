@@ -3,7 +3,8 @@
 It knows no task and waits for nothing; `server.stages.ensemble` runs the steps that it names.
 """
 
-from time import time
+from contextlib import AbstractAsyncContextManager
+from time import monotonic, time
 
 import numpy as np
 
@@ -31,7 +32,11 @@ class Journey:
         """The steps that can run at once, by their places. An input that was left out counts as there."""
         return self._flow.arrive([spec.name for spec in self._served.facts.signature.inputs])
 
-    def request_of(self, at: int, member: Served, now: float) -> InferRequest:
+    def turn(self, at: int) -> AbstractAsyncContextManager[None]:
+        """To be held while a step runs."""
+        return self._served.turn(at)
+
+    def request_of(self, at: int, member: Served) -> InferRequest:
         """What a step asks its model: the arrays themselves, or views of them, as `fitted` makes."""
         step, seen = self._steps[at], member.facts.signature
         inputs = {
@@ -51,7 +56,7 @@ class Journey:
             whole.parameters,
             whole.deadline,
             whole.priority,
-            now,
+            monotonic(),
         )
 
     def note(self, at: int, response: InferResponse) -> list[int]:

@@ -131,7 +131,7 @@ LINE = ensemble(
 """Y = 3 x, after x rounds; `slow` takes its time, and `triple` comes behind it."""
 
 NARROW = LINE.rstrip("}\n") + "}\nmax_inflight_requests: 1\n}\n"
-"""The same, for one request at a time."""
+"""The same, with one request at a time at each step."""
 
 ALONE = ensemble(
     step("whole", {"x": "X"}, {"same": "flat"}),

@@ -20,13 +20,14 @@ from tritonclient.utils import InferenceServerException
 
 from tests.e2e.analyzer import perf_analyzer
 from tests.e2e.ensembles import DIAMOND, OVER, furnish, plus_both, put_ensemble
-from tests.e2e.line import busy, executions, until, waiting
+from tests.e2e.line import HALF_A_SECOND, busy, executions, until, waiting
 from tests.e2e.scrape import metric, scrape
 from tests.e2e.test_perf_analyzer import counted, ran
 from tests.e2e.triton import Ask, asking, tensors
 from tests.e2e.workshop import put, times
 from tests.server_process import ROOT, Server, running
 
+SHORTER = HALF_A_SECOND // 2
 PAIR = {"X": np.array([[1, 2], [3, 4]], np.float32)}
 
 
@@ -145,27 +146,24 @@ def question(rounds: int = 1, **parameters: int) -> dict[str, Any]:
     return {"inputs": [tensor], "parameters": parameters}
 
 
-async def test_a_full_ensemble_and_a_full_member_refuse_with_a_hint_when_to_come_back(kitchen: Server):
-    """`narrow` has room for one; of `slow`, the second step, one runs and two may wait."""
-    rounded = metric(kitchen, "nv_inference_count", model="rounded")
-    async with busy(kitchen) as client:
-        last = asyncio.create_task(client.post("/v2/models/narrow/infer", json=question()))
+async def test_a_full_member_refuses_and_a_step_with_a_limit_waits_for_its_turn(kitchen: Server):
+    """Of `slow` one runs and two may wait; `narrow` lets one of its requests at a time go there."""
+    async with busy(kitchen, SHORTER) as client:
+        narrow = [
+            asyncio.create_task(client.post("/v2/models/narrow/infer", json=question())) for _ in range(3)
+        ]
         await until(lambda: waiting(kitchen) == 2)
-        outside = await client.post("/v2/models/narrow/infer", json=question())
-        inside = await client.post("/v2/models/line/infer", json=question())
-        assert (await last).status_code == 200
-    full = "Exceeds maximum queue size: model '{}' already has {} requests waiting"
-    assert outside.json() == {"error": full.format("narrow", 1)}
-    assert inside.json() == {"error": f"in ensemble 'line', {full.format('slow', 2)}"}
-    for refused in (outside, inside):
-        assert refused.status_code == 429
-        assert int(refused.headers["retry-after"]) >= 1
-    assert metric(kitchen, "nv_inference_count", model="rounded") == rounded + 2, "of narrow one, of line one"
+        refused = await client.post("/v2/models/line/infer", json=question())
+        assert [(await each).status_code for each in narrow] == [200] * 3
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    full = "Exceeds maximum queue size: model 'slow' already has 2 requests waiting"
+    assert refused.json() == {"error": f"in ensemble 'line', {full}"}
 
 
 async def test_a_deadline_holds_for_all_steps_together(kitchen: Server):
     before = metric(kitchen, "nv_inference_count", model="triple")
-    async with busy(kitchen) as client:
+    async with busy(kitchen, SHORTER) as client:
         late = await client.post("/v2/models/line/infer", json=question(timeout=100_000))
     assert late.status_code == 504
     assert "Request timeout expired" in late.json()["error"]
@@ -182,7 +180,7 @@ async def nothing_more_done(server: Server) -> AsyncIterator[None]:
     """While `slow` is busy, one caller of `line` comes, waits for it, and goes: no more is run."""
     ran_before, tripled = executions(server), metric(server, "nv_inference_count", model="triple")
     left_before = left(server)
-    async with busy(server):
+    async with busy(server, SHORTER):
         yield
         await until(lambda: left(server) == left_before + 1)
         assert waiting(server) == 1

@@ -300,24 +300,45 @@ async def test_a_member_that_has_gone_is_named(stages: Stages, life: Life):
 # Bounds
 
 
-async def test_as_many_requests_are_in_flight_as_the_configuration_says(
+def one_at_a_time(*members: str) -> str:
+    return over(*members).replace("\n}\n", "\nmax_inflight_requests: 1 }\n")
+
+
+async def test_at_each_step_are_as_many_requests_as_the_configuration_says_in_their_order(
     stages: Stages, life: Life, gate: Gate
 ):
-    life.model("m", pre_py=gate.code("preprocess"))
-    life.ensemble("e", over("m").replace("\n}\n", "\nmax_inflight_requests: 1 }\n"))
+    seen.arrays.clear()
+    life.model("m", pre_py=SEEING.format(function="preprocess"))
+    life.model("n", pre_py=gate.code("preprocess"))
+    life.ensemble("e", one_at_a_time("m", "n"))
     await life.apply()
-    assert life.manager.facts("e").config.ensemble.max_inflight_requests == 1
-    first = asyncio.create_task(stages.y("e"))
-    await until(lambda: gate.begun == 1)
-    with pytest.raises(QueueFull, match="model 'e' already has 1 requests") as refused:
-        await stages.ask("e")
-    assert refused.value.retry_after_s > 0
+    asked = [asyncio.create_task(stages.y("e", (1 + at) * ONES)) for at in range(4)]
+    await until(lambda: gate.begun == 1 and len(seen.arrays) == 4)
+    asked[1].cancel()
+    with pytest.raises(DeadlineExceeded):
+        await stages.ask("e", within_s=0.05)
+    assert gate.begun == 1
     gate.open()
-    assert await first == await stages.y("e") == [[2.0, 2.0]]
-    assert stages.tally("e").failures["REJECTED"] == 1
+    assert [await asked[at] for at in (0, 2, 3)] == [[[3 + at, 3 + at]] for at in (0, 2, 3)]
+    assert gate.begun == 3
+    assert [x[0, 0] for _, x in seen.arrays[:4]] == [1, 2, 3, 4]
 
 
-async def test_without_a_limit_of_its_own_an_ensemble_has_the_servers(tmp_path: Path, gate: Gate):
+async def test_turns_come_round_where_ensembles_with_one_turn_stand_on_each_other(stages: Stages, life: Life):
+    life.model("m")
+    life.ensemble("inner", one_at_a_time("m", "m"))
+    for name in ("left", "right"):
+        life.ensemble(
+            name,
+            one_at_a_time("inner", "inner").replace('key: "x"', 'key: "X"').replace('key: "y"', 'key: "Y"'),
+        )
+    await life.apply()
+    asked = (stages.y(model) for model in ["left", "right", "inner"] * 10)
+    came = await asyncio.wait_for(asyncio.gather(*asked), 30)
+    assert came == [[[5.0, 5.0]], [[5.0, 5.0]], [[3.0, 3.0]]] * 10
+
+
+async def test_an_ensemble_with_as_many_requests_as_may_be_refuses_more(tmp_path: Path, gate: Gate):
     async with staged(tmp_path, max_queue_size=2) as stages:
         life = stages.life
         life.model("m", pre_py=gate.code("preprocess"))
@@ -325,10 +346,13 @@ async def test_without_a_limit_of_its_own_an_ensemble_has_the_servers(tmp_path: 
         await life.apply()
         asked = [asyncio.create_task(stages.y("e")) for _ in range(2)]
         await until(lambda: gate.begun == 2)
-        with pytest.raises(QueueFull, match="model 'e' already has 2 requests"):
+        with pytest.raises(QueueFull, match="model 'e' already has 2 requests") as refused:
             await stages.ask("e")
+        assert refused.value.retry_after_s > 0
+        assert stages.tally("e").failures["REJECTED"] == 1
         gate.open()
         assert await asyncio.gather(*asked) == [[[2.0, 2.0]]] * 2
+        assert await stages.y("e") == [[2.0, 2.0]]
 
 
 async def test_a_refusal_of_a_member_keeps_its_hint_when_to_come_back(tmp_path: Path, gate: Gate):
