@@ -52,6 +52,32 @@ async def test_a_member_that_cannot_be_loaded_keeps_its_ensembles_away_and_no_ot
     assert life.state("m") == (State.READY, "")
 
 
+FALTERING = """
+import pathlib
+
+diary = pathlib.Path({diary!r})
+
+def setup(context):
+    if not diary.exists():
+        diary.touch()
+        raise OSError("the share is not mounted yet")
+
+def preprocess(inputs):
+    return inputs
+"""
+"""Its setup fails the first time."""
+
+
+async def test_a_member_that_is_tried_again_and_comes_up_brings_its_ensembles(life: Life, tmp_path: Path):
+    life.model("m", pre_py=FALTERING.format(diary=str(tmp_path / "diary")))
+    life.ensemble("e", over("m"))
+    life.ensemble("f", over_ensemble("e"))
+    await life.apply()
+    assert life.state("f") == (State.UNAVAILABLE, NO_MEMBER.format("f", "e"))
+    await life.manager.settled("m")
+    await until(lambda: [life.state(each) for each in "ef"] == [(State.READY, "")] * 2)
+
+
 async def test_a_member_that_leaves_takes_its_ensembles_along_in_the_same_moment(life: Life):
     life.model("m")
     life.ensemble("e", over("m"))

@@ -1,22 +1,34 @@
 """The way of one request through the steps of an ensemble: real models, real code, real threads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import pytest
 
-from server.domain.configuration import DynamicBatching, InstanceGroup, InstanceKind, ModelConfig
+from server.domain.configuration import DynamicBatching, InstanceGroup, InstanceKind, ModelConfig, QueuePolicy
 from server.domain.errors import DeadlineExceeded, InvalidRequest, ModelNotReady, QueueFull, StageFailed
 from server.domain.request import InferRequest, InferResponse
 from server.domain.state import State
 from server.observe.tally import Tally
 from server.stages.pool import Pool
 from server.stages.route import Route
-from tests.e2e.ensembles import DIAMOND, OVER, ensemble, plus_both, step, tensors
+from tests.e2e.ensembles import (
+    ALONE,
+    DIAMOND,
+    OVER,
+    PAIR_IN,
+    PAIR_OUT,
+    ensemble,
+    plus_both,
+    step,
+    tensors,
+    whole,
+)
 from tests.e2e.workshop import slow, times
 from tests.lifecycle.life import Life, living, over, over_ensemble
 from tests.lifecycle.shelf import plus
@@ -96,8 +108,10 @@ async def stages(tmp_path: Path) -> AsyncIterator[Stages]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path)
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()  # so that a test that fails does not leave a thread behind
 
 
 @pytest.fixture
@@ -112,6 +126,15 @@ def furnish_diamond(life: Life, **code_of_double: str) -> None:
     life.model("sum", content=plus_both())
     for name, config in (("diamond", DIAMOND), ("over", OVER)):
         life.ensemble(name, config.replace("max_batch_size: 8", "max_batch_size: 4"))
+
+
+def furnish_slow(life: Life, config: ModelConfig) -> None:
+    """The ensemble e: `slow`, which takes X rounds of time, and m behind it."""
+    life.model("slow", content=slow(), config=config)
+    life.model("m", content=times(1, 1))
+    steps = step("slow", {"rounds": "X"}, {"y": "long"}), step("m", {"x": "long"}, {"y": "Y"})
+    outside = {"inputs": tensors("input", X="INT64 1"), "outputs": tensors("output", Y="FP32 1")}
+    life.ensemble("e", ensemble(*steps, rows=1, **outside))
 
 
 # The flow
@@ -183,19 +206,23 @@ async def test_arrays_go_from_step_to_step_as_they_are(stages: Stages, life: Lif
     assert np.shares_memory(given, taken)
 
 
-@pytest.mark.parametrize("rows", [0, 4])
-async def test_a_neighbour_without_a_batch_dimension_is_given_what_it_takes(
-    stages: Stages, life: Life, rows: int
-):
-    """The model m has none, n has one; the ensemble has none or one itself."""
-    life.model("m", config=ModelConfig(name="m", max_batch_size=0), content=times(2, 2))
-    life.model("n")
-    config = over("m", "n").replace("max_batch_size: 4", f"max_batch_size: {rows}")
-    if not rows:
-        config = config.replace("dims: [ 2 ]", "dims: [ -1, 2 ]")
-    life.ensemble("e", config)
+async def test_a_model_with_a_batch_dimension_is_given_one_row_of_what_has_none(stages: Stages, life: Life):
+    life.model("whole", content=whole())
+    life.model("double", content=times(2, 2))
+    life.ensemble("alone", ALONE)
     await life.apply()
-    assert await stages.y("e", np.ones((3, 2), np.float32)) == [[3.0, 3.0]] * 3
+    assert await stages.y("alone", np.array([1, 2], np.float32)) == [2, 4]
+
+
+async def test_a_model_without_a_batch_dimension_takes_one_row_and_refuses_more(stages: Stages, life: Life):
+    life.model("double", content=times(2, 2))
+    life.model("whole", content=whole())
+    steps = step("double", {"x": "X"}, {"y": "twice"}), step("whole", {"x": "twice"}, {"same": "Y"})
+    life.ensemble("e", ensemble(*steps, rows=4, inputs=PAIR_IN, outputs=PAIR_OUT))
+    await life.apply()
+    assert await stages.y("e") == [[2, 2]]
+    with pytest.raises(InvalidRequest, match=r"in ensemble 'e', unexpected shape .* for model 'whole'"):
+        await stages.ask("e", np.ones((2, 2), np.float32))
 
 
 # What a request brings along
@@ -225,12 +252,20 @@ async def test_a_deadline_ends_the_request_wherever_it_is_and_no_later_step_begi
     assert stages.tally("e").failures["REJECTED"] == 1
 
 
+async def test_a_member_whose_queue_lets_callers_name_a_deadline_is_told_that_of_the_ensemble(
+    stages: Stages, life: Life
+):
+    """Without it, the second would be refused after the millisecond that is the queue's own limit."""
+    policy = QueuePolicy(default_timeout_microseconds=1000, allow_timeout_override=True)
+    furnish_slow(life, replace(ONE_BY_ONE, dynamic_batching=DynamicBatching(default_queue_policy=policy)))
+    await life.apply()
+    asked = [asyncio.create_task(stages.ask("e", np.array([[500]]), within_s=10)) for _ in range(2)]
+    await asyncio.gather(*asked)
+    assert stages.tally("slow").execution_count == 2
+
+
 async def test_a_caller_who_leaves_takes_the_queued_work_of_the_step_along(stages: Stages, life: Life):
-    life.model("slow", content=slow(), config=ONE_BY_ONE)
-    life.model("m", content=times(1, 1))
-    steps = step("slow", {"rounds": "X"}, {"y": "long"}), step("m", {"x": "long"}, {"y": "Y"})
-    outside = {"inputs": tensors("input", X="INT64 1"), "outputs": tensors("output", Y="FP32 1")}
-    life.ensemble("e", ensemble(*steps, rows=1, **outside))
+    furnish_slow(life, ONE_BY_ONE)
     await life.apply()
     tally = stages.tally("slow")
     first, second = (asyncio.create_task(stages.ask("e", np.array([[2000]]))) for _ in range(2))
