@@ -95,7 +95,7 @@ class Manager:
         self._dependencies.learn(offers)
         if self._required is None:
             self._required = wanted
-        for model in changed | self._dependencies.over(changed):
+        for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
     async def settle(self, model: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,19 @@ async def test_a_bad_edit_of_an_ensemble_does_not_stop_what_serves(life: Life):
     assert len(life.manager.facts("e").config.ensemble.steps) == 1
 
 
+async def test_an_ensemble_whose_configuration_cannot_be_read_any_more_still_goes_with_its_members(
+    life: Life,
+):
+    life.model("m")
+    life.ensemble("e", over("m"))
+    await life.apply()
+    life.offers["e"] = replace(life.offers["e"], config=None, versions={}, problem="line 3 is no field")
+    await life.apply()
+    assert life.state("e") == (State.READY, "serving what it was before: line 3 is no field")
+    await life.apply("m")
+    assert not life.manager.ready_versions("e")
+
+
 async def test_a_good_edit_of_an_ensemble_takes_its_place(life: Life):
     life.model("m")
     life.ensemble("e", over("m"))
@@ -169,6 +183,10 @@ async def test_ensembles_made_of_each_other_are_refused_and_recover(life: Life):
     await life.apply()
     assert life.state("e")[1] == "circular dependency between ensembles: e -> f -> g -> e"
     assert life.state("g")[1] == "circular dependency between ensembles: g -> e -> f -> g"
+    life.ensemble("g", over("nowhere"))
+    await life.apply()
+    reasons = [NO_MEMBER.format(*pair) for pair in (("e", "f"), ("f", "g"), ("g", "nowhere"))]
+    await until(lambda: [life.state(each)[1] for each in "efg"] == reasons)
     life.ensemble("g", over("m"))
     await life.apply()
     await until(lambda: [life.state(each)[0] for each in "efg"] == [State.READY] * 3)
