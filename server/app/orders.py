@@ -188,7 +188,7 @@ class Orders:
     def _left_over(self, model: str) -> frozenset[str]:
         """What was loaded along with an ensemble, and nothing needs once that goes."""
         needed = with_members(self._wanted - self._along - {model}, self._offers)
-        return (with_members({model}, self._offers) & self._along) - needed - {model}
+        return with_members({model}, self._offers) - needed - {model}
 
     async def _settled(self, model: str, directory: Path, version: int | None) -> None:
         """Wait for a load, and remove the files that earlier calls brought.

@@ -184,7 +184,7 @@ async def test_ensembles_made_of_each_other_are_refused_and_recover(life: Life):
     assert life.state("e")[1] == "circular dependency between ensembles: e -> f -> g -> e"
     assert life.state("g")[1] == "circular dependency between ensembles: g -> e -> f -> g"
     life.ensemble("g", over("nowhere"))
-    await life.apply()
+    life.manager.apply(dict(life.offers), life.offers.keys())
     reasons = [NO_MEMBER.format(*pair) for pair in (("e", "f"), ("f", "g"), ("g", "nowhere"))]
     await until(lambda: [life.state(each)[1] for each in "efg"] == reasons)
     life.ensemble("g", over("m"))
