@@ -230,8 +230,12 @@ class Manager:
         model, number = offer.name, version.version
         identity = f"{offer.fingerprint}:{version.fingerprint}"
         serving = self.table.versions(model).get(number)
+        hindrance = self._dependencies.hindrance(offer.config)
         if serving is not None and serving.fingerprint == identity:
-            self._note(model, number, State.READY)
+            if hindrance:  # what it needs has left while it was loaded
+                self._withdraw(model, number, hindrance)
+            else:
+                self._note(model, number, State.READY)
             return
         failed, why = self._failed.get((model, number), ("", ""))
         if failed == identity:
@@ -239,9 +243,8 @@ class Manager:
             return
         if self._closing:
             return
-        why = self._dependencies.hindrance(offer.config)
-        if why:
-            self._fail(model, number, why)
+        if hindrance:
+            self._fail(model, number, hindrance)
             return
         if serving is None:
             self._note(model, number, State.LOADING)
@@ -255,10 +258,8 @@ class Manager:
         if self._closing:
             self._retire(served)
             return
-        if number not in self.table.versions(model):
-            self._note(
-                model, number, State.LOADING
-            )  # anew, if what it was to replace was withdrawn meanwhile
+        if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
+            self._note(model, number, State.LOADING)
         replaced = self.table.serve(served)
         self._note(model, number, State.READY)
         log.info(

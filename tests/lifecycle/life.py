@@ -63,11 +63,10 @@ class Life:
             await self.manager.settle(model)
 
     def state(self, model: str, version: int = 1) -> tuple[State, str]:
-        return next(
-            (line.state, line.reason)
-            for line in self.manager.index()
-            if (line.model, line.version) == (model, version)
-        )
+        for line in self.manager.index():
+            if (line.model, line.version) == (model, version):
+                return line.state, line.reason
+        return State.UNKNOWN, ""
 
 
 @asynccontextmanager

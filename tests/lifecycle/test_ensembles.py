@@ -1,6 +1,7 @@
 """The life of ensembles: ready while all their members are, over real files and real sessions."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,20 @@ async def test_a_member_that_leaves_takes_its_ensembles_along_in_the_same_moment
     await until(lambda: life.state("f") == (State.UNAVAILABLE, NO_MEMBER.format("f", "e")))
     await life.apply()
     assert [life.state(each) for each in "mef"] == [(State.READY, "")] * 3
+
+
+async def test_a_member_that_leaves_while_its_ensemble_is_loaded_is_missed(life: Life, tmp_path: Path):
+    labels = tmp_path / "labels.txt"
+    os.mkfifo(labels)  # its reader waits until somebody writes
+    life.model("m")
+    life.ensemble("e", over("m").replace('name: "Y"', 'name: "Y" label_filename: "labels.txt"'))
+    life.offers["e"] = replace(life.offers["e"], labels={"labels.txt": labels})
+    life.manager.apply(dict(life.offers), {"m", "e"})
+    await until(lambda: life.state("e")[0] is State.LOADING)
+    life.manager.apply(dict(life.offers), {"e"})
+    await until(lambda: not life.manager.ready_versions("m"))
+    await asyncio.to_thread(labels.write_text, "left\nright\n")
+    await until(lambda: life.state("e") == (State.UNAVAILABLE, NO_MEMBER.format("e", "m")))
 
 
 async def test_a_member_whose_folder_goes_is_missed_too(life: Life):
