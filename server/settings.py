@@ -215,7 +215,9 @@ class Settings(BaseModel):
     max_request_tensors: int = _requests(4096, "inputs of a request, and outputs that it asks for", ge=1)
     max_tensor_elements: int = _requests(INT32_MAX, "elements of one tensor that is sent", ge=1)
 
-    max_queue_size: int = _running(1024, "requests that may wait for a model whose config has no limit", ge=1)
+    max_queue_size: int = _running(
+        1024, "requests that may wait for a model whose config has no limit, or be in an ensemble", ge=1
+    )
     fairness_header: HeaderName = _running(
         "", "header, or metadata of a gRPC call, that names the client; clients share a model's queue fairly"
     )

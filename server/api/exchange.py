@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes
 from server.api.reply import Headers
 from server.domain.request import InferRequest, InferResponse
+from server.lifecycle.ensemble import Served
 from server.lifecycle.version import ServedVersion
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
@@ -74,7 +75,7 @@ class Exchange:
         self._connection = connection
         self._door = door
         self._route = door.route
-        self._served: ServedVersion | None = None
+        self._served: Served | None = None
         self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -110,10 +111,10 @@ class Exchange:
         self.disconnected = True
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None and self._served is not None:
+        elif self._ticket is not None and isinstance(self._served, ServedVersion):
             self._route.leave(self._served, self._ticket)
 
-    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
+    async def _through_stages(self, served: Served, request: InferRequest) -> None:
         try:
             response = await self._route.infer(served, request)
         except asyncio.CancelledError:
@@ -135,7 +136,7 @@ class Exchange:
         else:
             self._answer(served, respond(served, request, ticket, ticket.outputs))
 
-    def _answer(self, served: ServedVersion, response: InferResponse) -> None:
+    def _answer(self, served: Served, response: InferResponse) -> None:
         if self.disconnected:
             self._finish(None, CLIENT_GONE)
             return

@@ -26,7 +26,7 @@ from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
 from server.stages.route import Route
@@ -133,7 +133,7 @@ class GrpcDoor:
         """Asked and answered in bytes. A client that cancels takes its queued work along."""
         arrived = monotonic()
         message = NOTHING
-        served: ServedVersion | None = None
+        served: Served | None = None
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 0
@@ -201,7 +201,7 @@ class GrpcDoor:
 
     async def unload(self, message: Any, context: Any) -> Any:
         asked = control.unload_of(message)
-        await self._control.unload(message.model_name, asked.version)
+        await self._control.unload(message.model_name, asked.version, dependents=asked.dependents)
         return pb.RepositoryModelUnloadResponse()
 
     def _guarded(self, answer: Answer, request: type[Message]) -> Answer:
@@ -239,7 +239,7 @@ def access_line(
     arrived: float,
     peer: str,
     message: pb.ModelInferRequest,
-    served: ServedVersion | None,
+    served: Served | None,
     request: InferRequest | None,
     response: InferResponse | None,
     code: int,

@@ -26,6 +26,7 @@ from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
+from server.lifecycle.ensemble import Served
 from server.lifecycle.version import ServedVersion
 from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
@@ -67,7 +68,7 @@ class Call:
         self._peer = peer
         self._arrived = monotonic()
         self._message = NOTHING
-        self._served: ServedVersion | None = None
+        self._served: Served | None = None
         self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
@@ -131,10 +132,10 @@ class Call:
         """The client gave up, or its deadline passed: its queued work goes along."""
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None and self._served is not None:
+        elif self._ticket is not None and isinstance(self._served, ServedVersion):
             self._front.route.leave(self._served, self._ticket)
 
-    async def _through_stages(self, served: ServedVersion, request: InferRequest) -> None:
+    async def _through_stages(self, served: Served, request: InferRequest) -> None:
         try:
             response = await self._front.route.infer(served, request)
         except asyncio.CancelledError:
@@ -155,7 +156,7 @@ class Call:
             assert self._served is not None
             self._answer(self._served, respond(self._served, self._request, ticket, ticket.outputs))
 
-    def _answer(self, served: ServedVersion, response: InferResponse) -> None:
+    def _answer(self, served: Served, response: InferResponse) -> None:
         try:
             content = infer_proto.encode(response, self._form, served.facts.labels)
         except Exception as error:

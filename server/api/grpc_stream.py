@@ -22,7 +22,7 @@ from server.domain.errors import AnswersUnread, ServerStopping, ServingError, St
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_proto, stream_proto
@@ -201,7 +201,7 @@ class Asked:
         self._context = context
         self._peer = peer
         self._arrived = monotonic()
-        self._served: ServedVersion | None = None
+        self._served: Served | None = None
         self._request: InferRequest | None = None
         self._response: InferResponse | None = None
 

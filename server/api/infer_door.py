@@ -23,7 +23,7 @@ from server.domain.errors import (
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_http
@@ -129,7 +129,7 @@ def _seconds(milliseconds: bytes) -> float:
     return int(milliseconds) / 1000
 
 
-Asked = tuple[ServedVersion, InferRequest, ReplyForm]
+Asked = tuple[Served, InferRequest, ReplyForm]
 """One infer request as it was read: by whom it will be answered, and how the answer is to look."""
 
 Written = tuple[list[infer_http.Chunk], int, int | None, bytes]
@@ -166,7 +166,7 @@ class InferDoor:
     async def answer(self, target: Target, scope: Any, receive: Any, send: Any) -> None:
         """Answer one inference. A client that leaves takes its queued work along."""
         arrived = monotonic()
-        served: ServedVersion | None = None
+        served: Served | None = None
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 200
@@ -229,7 +229,7 @@ class InferDoor:
         return served, request, form
 
     def write(
-        self, served: ServedVersion, form: ReplyForm, response: InferResponse, accepted: bytes | None
+        self, served: Served, form: ReplyForm, response: InferResponse, accepted: bytes | None
     ) -> Written:
         """A good answer to infer, compressed if the caller accepts it and it is worth it."""
         length, pieces = infer_http.encode(response, form, served.facts.labels)
@@ -238,7 +238,7 @@ class InferDoor:
             return pieces, size, length, b""
         return _packed(pieces, size, length, accepted)
 
-    def _find(self, target: Target) -> ServedVersion:
+    def _find(self, target: Target) -> Served:
         version = target.version
         return self.route.find(target.model, digits(target.model, version) if version else "")
 
@@ -250,7 +250,7 @@ class InferDoor:
         self,
         target: Target,
         peer: str,
-        served: ServedVersion | None,
+        served: Served | None,
         request: InferRequest | None,
         response: InferResponse | None,
         arrived: float,
@@ -307,7 +307,7 @@ async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_htt
 
 
 async def _unless_gone(
-    receive: Any, served: ServedVersion, work: Coroutine[Any, Any, InferResponse]
+    receive: Any, served: Served, work: Coroutine[Any, Any, InferResponse]
 ) -> InferResponse:
     """Await the work, but drop it when the client closes its connection."""
     running = asyncio.ensure_future(work)

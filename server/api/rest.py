@@ -224,7 +224,7 @@ def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_b
     @app.post("/v2/repository/models/{model}/unload")
     async def unload(model: str, request: Request) -> Response:
         asked = control.decode_unload(await body_of(request))
-        await orders.unload(model, asked.version)
+        await orders.unload(model, asked.version, dependents=asked.dependents)
         return Response(status_code=200)
 
     @app.post("/v2/repository/{repository}/index")

@@ -23,6 +23,7 @@ import structlog
 from server.app.brought import BroughtFiles
 from server.domain.errors import ControlRefused, InvalidRequest, LoadUnknown
 from server.domain.offer import ModelOffer, Offers
+from server.lifecycle.dependencies import members_of, with_members
 from server.lifecycle.manager import Manager
 from server.repository.invalid import ConfigInvalid
 from server.repository.override import OverrideInvalid, override
@@ -59,6 +60,7 @@ class Orders:
         self._wanted: frozenset[str] = frozenset()
         self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._named: dict[str, frozenset[int]] = {}
+        self._along: frozenset[str] = frozenset()
         self._brought = BroughtFiles()
         self._configs: dict[str, str] = {}
         self.begun = asyncio.Event()
@@ -85,7 +87,9 @@ class Orders:
                     f"--load-model={unknown[0]}: there is no such model in "
                     + ", ".join(str(path) for path in self._scanner.repositories)
                 )
-            self._order(offers, frozenset(self._at_start))
+            wanted = with_members(self._at_start, offers)
+            self._along = wanted - set(self._at_start)
+            self._order(offers, wanted)
         else:
             self._order(offers, frozenset(offers))
         self.begun.set()
@@ -112,10 +116,13 @@ class Orders:
                 offer = await self._overridden(model, config, files)
                 self._forget(model)
                 self._configs[model] = config
-            self._order({**self._offers, model: offer}, self._wanted | {model})
+            members = await self._members(offer)
+            members = {name: each for name, each in members.items() if name not in self._wanted}
+            self._along = (self._along | members.keys()) - {model}
+            self._order({**self._offers, **members, model: offer}, self._wanted | {model} | members.keys())
         await self._settled(model, offer.directory, version)
 
-    async def unload(self, model: str, version: int | None = None) -> None:
+    async def unload(self, model: str, version: int | None = None, *, dependents: bool = False) -> None:
         self._check_allowed()
         await self.begun.wait()
         async with self._one_call(model):
@@ -128,12 +135,16 @@ class Orders:
                 offer = _without(self._offers[model], served, version)
                 self._named[model] = served - {version}
                 files: Sequence[Path] = ()
+                going = {model}
                 self._order({**self._offers, model: offer}, self._wanted)
             else:
                 self._forget(model)
                 files = self._brought.folders(model)
-                self._order(self._offers, self._wanted - {model})
-        await self._manager.settle(model)
+                going = {model} | (self._left_over(model) if dependents else set())
+                self._along -= going
+                self._order(self._offers, self._wanted - going)
+        for each in going:
+            await self._manager.settle(each)
         await self._brought.remove(model, files)
 
     def _one_call(self, model: str) -> asyncio.Lock:
@@ -160,6 +171,24 @@ class Orders:
         if model in self._named:
             return self._named[model]
         return frozenset(self._offers[model].versions) | frozenset(self._manager.ready_versions(model))
+
+    async def _members(self, offer: ModelOffer) -> dict[str, ModelOffer]:
+        """The offers of what an ensemble is made of, and is not wanted yet: they are to be loaded along."""
+        found: dict[str, ModelOffer] = {}
+        waiting = sorted(members_of(offer.config))
+        while waiting:
+            member = waiting.pop()
+            if member in found or member in self._wanted or member == offer.name:
+                continue
+            with suppress(LoadUnknown):  # the ensemble itself says what it lacks
+                found[member] = await self._offered(member)
+                waiting.extend(members_of(found[member].config))
+        return found
+
+    def _left_over(self, model: str) -> frozenset[str]:
+        """What was loaded along with an ensemble, and nothing needs once that goes."""
+        needed = with_members(self._wanted - self._along - {model}, self._offers)
+        return with_members({model}, self._offers) - needed - {model}
 
     async def _settled(self, model: str, directory: Path, version: int | None) -> None:
         """Wait for a load, and remove the files that earlier calls brought.

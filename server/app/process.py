@@ -183,6 +183,7 @@ class Process:
             load_threads=settings.model_load_thread_count,
             retries=settings.model_load_retry_count,
             retire_within_s=settings.exit_timeout_secs,
+            max_in_flight=settings.max_queue_size,
         )
 
     def _orders(self, manager: Manager) -> Orders:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from server.domain.ensemble import Ensemble
 from server.domain.padding import Padding
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.tensors import VARIABLE, TensorSpec
@@ -174,6 +175,7 @@ class ModelConfig:
     dynamic_batching None where requests are to run alone
     warmups          what is run before a version is ready
     scheduling       a latency target and a weight, both ours
+    ensemble         the steps of a model that is made of models; None for one that runs by itself
     parameters       free strings for the runtime
     padding          how requests of different lengths share a run; None where they do not
     pad_rows_to      row counts, ascending: a run of fewer rows is filled up to the next; empty for none
@@ -193,6 +195,7 @@ class ModelConfig:
     dynamic_batching: DynamicBatching | None = None
     warmups: tuple[Warmup, ...] = ()
     scheduling: Scheduling = UNSAID
+    ensemble: Ensemble | None = None
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     padding: Padding | None = None

@@ -5,9 +5,20 @@ gives each its numbers, and only a door turns one into the other. Where Triton h
 the same event, its wording is kept: people's clients match on it.
 """
 
+from typing import Self
+
 
 class ServingError(Exception):
     """The root of the family. `str(error)` is the sentence that the caller reads."""
+
+    def within(self, ensemble: str, member: str) -> Self:
+        """The same refusal, with the same facts, as the caller of an ensemble is to read it."""
+        told = type(self).__new__(type(self))
+        told.__dict__.update(self.__dict__)
+        sentence = str(self)
+        whose = "" if f"'{member}'" in sentence else f"model '{member}': "
+        told.args = (f"in ensemble '{ensemble}', {whose}{sentence}",)
+        return told
 
 
 class InvalidRequest(ServingError):

@@ -18,7 +18,7 @@ class VersionOffer:
     """One version folder whose files have come to rest.
 
     fingerprint   of the content of everything in it: equal means nothing to do
-    model_file    the file that the runtime opens
+    model_file    the file that the runtime opens; None for an ensemble, which has none
     pre, post     this version's own code, or None
     examples      golden example files, in the order of their names
     """
@@ -26,7 +26,7 @@ class VersionOffer:
     version: int
     directory: Path
     fingerprint: str
-    model_file: Path
+    model_file: Path | None = None
     pre: Path | None = None
     post: Path | None = None
     examples: tuple[Path, ...] = ()

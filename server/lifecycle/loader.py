@@ -62,6 +62,14 @@ class Loaded:
     learned: Learned
     seconds: float
 
+    def close(self) -> None:
+        """Where it does not come to serve after all."""
+        for part in (self.pre, self.post):
+            if part is not None:
+                part.close()
+        for session in self.sessions.values():
+            session.close()
+
 
 class Loader:
     """Makes versions.
@@ -102,6 +110,7 @@ class Loader:
         began = monotonic()
         assert offer.config is not None
         config = offer.config
+        assert version.model_file is not None
         platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
@@ -130,7 +139,7 @@ class Loader:
                 )
             config = with_made_inputs(complete(config, description, platform))
             padding = pad_rule(config, version.version)
-            predicts = _signature(config)
+            predicts = signature_of(config)
             sees = predicts
             if pre is not None or post is not None:
                 sees = Signature(
@@ -141,7 +150,7 @@ class Loader:
                     predicts.optional,
                     predicts.most_rows,
                 )
-            labels = _labels(config, offer.labels)
+            labels = labels_of(config, offer.labels)
             learned = _rehearse(config, offer.directory, predicts, sessions, sample)
             undo.pop_all()
         return Loaded(
@@ -252,7 +261,7 @@ class Loader:
         return pre, post
 
 
-def _signature(config: ModelConfig) -> Signature:
+def signature_of(config: ModelConfig) -> Signature:
     rows = config.max_batch_size or 0
     return Signature(
         config.name,
@@ -293,7 +302,7 @@ def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Ten
     return None
 
 
-def _labels(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Output name -> its class names. Raises `ModelBroken` for a label file that cannot be read."""
     labels: dict[str, tuple[str, ...]] = {}
     for tensor in config.outputs:

@@ -3,15 +3,17 @@
 The manager is told the whole wanted set, whoever decides it (a watch, an explicit call, a list in
 a test), and works towards it model by model; models do not wait for each other. Loads are done in
 threads, never more than `load_threads` at once. What cannot be loaded is noted and left alone until
-its content changes; what serves goes on serving until its successor is ready.
+its content changes; what serves goes on serving until its successor is ready. An ensemble waits for
+its members to be tried, and serves for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import structlog
 
@@ -22,13 +24,16 @@ from server.domain.offer import ModelOffer, Offers, VersionOffer
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.dependencies import Dependencies
+from server.lifecycle.ensemble import Served, open_ensemble
 from server.lifecycle.instances import Content
-from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.loader import Loader
 from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.resources import ResourceShort
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -39,15 +44,24 @@ class Manager:
     """
 
     def __init__(
-        self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
+        self,
+        loader: Loader,
+        *,
+        load_threads: int,
+        retire_within_s: float,
+        retries: int = 0,
+        max_in_flight: int = 1024,
     ) -> None:
+        """`max_in_flight` requests of each ensemble may be under way."""
         self.table = Table()
         self.schedules = Schedules(self.table, self._configured)
+        self._dependencies = Dependencies(self.table)
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._retries = retries
+        self._max_in_flight = max_in_flight
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
-        self._loading: set[asyncio.Future[Loaded]] = set()
+        self._loading: set[asyncio.Future[Any]] = set()
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
@@ -84,9 +98,10 @@ class Manager:
         for model in offers.keys() - self._offers.keys():
             self.table.know(model)
         self._offers, self._wanted = offers, wanted
+        self._dependencies.learn(offers)
         if self._required is None:
             self._required = wanted
-        for model in changed:
+        for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
     async def settle(self, model: str) -> None:
@@ -122,11 +137,15 @@ class Manager:
     def ready(self, strict: bool) -> bool:
         """Whether the required models serve. Required are those wanted at the start, while they are wanted.
 
-        What fails later, or is reloaded, or was unloaded on purpose, does not change the answer.
+        What fails later, or is reloaded, or was unloaded on purpose, does not change the answer; nor do the
+        ensembles over what was unloaded on purpose.
         """
         if self._required is None:
             return False
-        return not strict or all(self.table.versions(model) for model in self._required & self._wanted)
+        missing = {model for model in self._required & self._wanted if not self.table.versions(model)}
+        if not strict or not missing:
+            return True
+        return missing <= self._dependencies.all_over(self._offers.keys() - self._wanted)
 
     # The catalogue.
 
@@ -157,6 +176,7 @@ class Manager:
 
     async def _settle(self, model: str) -> None:
         """Bring one model to what is wanted of it by now; one at a time for each model."""
+        await self._members_tried(model)
         async with self._locks.setdefault(model, asyncio.Lock()):
             offer = self._offers.get(model)
             if self._closing:
@@ -181,6 +201,23 @@ class Manager:
                         group.create_task(self._load(offer, version_offer))
                 self._retire_leftovers(offer)
 
+    async def _members_tried(self, model: str) -> None:
+        """Wait until what an ensemble needs is as wanted, if it can be. Holds no lock while it waits."""
+        if model in self._wanted and not self._dependencies.circle(model):
+            for member in self._dependencies.members(model) & self._offers.keys():
+                await self.settle(member)
+
+    def _tell_ensembles(self, model: str) -> None:
+        """Other versions of a model serve now: ensembles that cannot serve over these go at once."""
+        if self._closing:
+            return
+        for ensemble in self._dependencies.over({model}):
+            for version, served in list(self.table.versions(ensemble).items()):
+                why = self._dependencies.hindrance(served.facts.config)
+                if why:
+                    self._withdraw(ensemble, version, why)
+            self._begin(ensemble)
+
     def _report(self, offer: ModelOffer) -> None:
         """A model that cannot be served as it stands. A bad edit does not stop what serves already."""
         if offer.one_by_one:  # somebody had a version unloaded, whatever else is wrong
@@ -203,8 +240,12 @@ class Manager:
         model, number = offer.name, version.version
         content = _content(offer, version)
         serving = self.table.versions(model).get(number)
+        hindrance = self._dependencies.hindrance(offer.config)
         if serving is not None and serving.content.whole == content.whole:
-            self._note(model, number, State.READY)
+            if hindrance:  # what it needs has left while it was loaded
+                self._withdraw(model, number, hindrance)
+            else:
+                self._note(model, number, State.READY)
             return
         failed, why = self._failed.get((model, number), ("", ""))
         if failed == content.whole:
@@ -212,7 +253,10 @@ class Manager:
             return
         if self._closing:
             return
-        if serving is not None and self._loader.resize(serving, offer, content):
+        if hindrance:
+            self._fail(model, number, hindrance)
+            return
+        if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
             self._failed.pop((model, number), None)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
@@ -229,7 +273,10 @@ class Manager:
         if self._closing:
             self._retire(served)
             return
-        self.schedules.hold(served)
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+        if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
+            self._note(model, number, State.LOADING)
         replaced = self.table.serve(served)
         self._note(model, number, State.READY)
         log.info(
@@ -242,14 +289,15 @@ class Manager:
         )
         if replaced is not None:
             self._retire(replaced)
+        self._tell_ensembles(model)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> ServedVersion | str:
+    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | str:
         """Load a version, again where that fails and retries are left; else the sentence of what failed."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
-                return self._loader.assemble(await self._open(offer, version), content)
+                return await self._make(offer, version, content)
             except Exception as error:
                 if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
                     why = str(error)
@@ -261,11 +309,25 @@ class Manager:
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 
-    async def _open(self, offer: ModelOffer, version: VersionOffer) -> Loaded:
+    async def _make(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served:
+        if offer.config is not None and offer.config.ensemble is not None:
+            find, bound = self.table.find, self._max_in_flight
+            return await self._open(partial(open_ensemble, offer, version, content, find, bound))
+        loaded = await self._open(partial(self._loader.load, offer, version, self._sharers))
+        try:
+            return self._loader.assemble(loaded, content)
+        except BaseException:
+            await self._open(loaded.close)
+            raise
+
+    @property
+    def _sharers(self) -> int:
+        """How many models share the processors; ensembles run nothing themselves."""
+        return len(self._wanted - set(self._dependencies.ensembles))
+
+    async def _open(self, work: Callable[[], T]) -> T:
         """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""
-        loading = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._loader.load, offer, version, len(self._wanted)
-        )
+        loading = asyncio.get_running_loop().run_in_executor(self._threads, work)
         self._loading.add(loading)
         try:
             return await loading
@@ -326,11 +388,12 @@ class Manager:
         if served is not None:
             self._note(model, version, State.UNLOADING)
             self._retire(served, reason)
+            self._tell_ensembles(model)
 
-    def _retire(self, served: ServedVersion, reason: str | None = None) -> None:
+    def _retire(self, served: Served, reason: str | None = None) -> None:
         self._tasks.create_task(self._let_go(served, reason), name=f"retire {served.facts.model}")
 
-    async def _let_go(self, served: ServedVersion, reason: str | None) -> None:
+    async def _let_go(self, served: Served, reason: str | None) -> None:
         model, version = served.facts.model, served.facts.version
         await served.retire(self._retire_within_s)
         log.info("version_unloaded", model=model, version=version)

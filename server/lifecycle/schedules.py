@@ -28,7 +28,7 @@ class Schedules:
     def of(self, model: str) -> ModelScheduling:
         if model not in self._table.models:
             raise ModelNotFound(model)
-        versions = [served for _, served in sorted(self._table.versions(model).items())]
+        versions = self._schedulable(model)
         config = versions[-1].facts.config.scheduling if versions else self._configured(model)
         return ModelScheduling(
             model=model,
@@ -42,10 +42,15 @@ class Schedules:
         said = self._said.get(model, UNSAID)
         if (now := replace(said, **change)) != said:
             self._said[model] = now
-            for served in self._table.versions(model).values():
+            for served in self._schedulable(model):
                 self.hold(served)
             log.info("scheduling_changed", model=model, **change)
         return self.of(model)
+
+    def _schedulable(self, model: str) -> list[ServedVersion]:
+        """Those with a queue of their own: an ensemble's requests wait for its members."""
+        versions = sorted(self._table.versions(model).items())
+        return [served for _, served in versions if isinstance(served, ServedVersion)]
 
     def hold(self, served: ServedVersion) -> None:
         """Tell a version what holds for it: before it serves, and whenever a call says something else."""

@@ -4,11 +4,11 @@ Changed on the event loop in single steps, so a request finds the old version or
 never neither.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import EnsembleVersion, Served
 
 LONGEST_VERSION = 18
 """Digits, so that every version fits 64 bits."""
@@ -18,20 +18,28 @@ class Table:
     """Versions that serve, by model and version as callers write it; "" is the highest."""
 
     def __init__(self) -> None:
-        self._serving: dict[tuple[str, str], ServedVersion] = {}
-        self._versions: dict[str, dict[int, ServedVersion]] = {}
+        self._serving: dict[tuple[str, str], Served] = {}
+        self._versions: dict[str, dict[int, Served]] = {}
         self._statuses: dict[str, dict[int, Status]] = {}
         self._problems: dict[str, Status | None] = {}
+        self._ensembles: set[str] = set()
 
-    def find(self, model: str, version: str) -> ServedVersion:
+    def find(self, model: str, version: str) -> Served:
         """Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number."""
         served = self._serving.get((model, version))
         if served is None:
             return self._explain(model, version)
         return served
 
-    def versions(self, model: str) -> Mapping[int, ServedVersion]:
+    def versions(self, model: str) -> Mapping[int, Served]:
         return self._versions.get(model, {})
+
+    def ensembles(self) -> Iterator[EnsembleVersion]:
+        """Every version of an ensemble that serves."""
+        for model in self._ensembles:
+            for served in self._versions[model].values():
+                if isinstance(served, EnsembleVersion):
+                    yield served
 
     def statuses(self, model: str) -> Mapping[int, Status]:
         return self._statuses.get(model, {})
@@ -81,21 +89,24 @@ class Table:
         """The index has this version no more: its folder is gone."""
         self._statuses.get(model, {}).pop(version, None)
 
-    def serve(self, served: ServedVersion) -> ServedVersion | None:
+    def serve(self, served: Served) -> Served | None:
         """From now on requests reach this version; the one it replaces comes back, to be retired."""
         facts = served.facts
         versions = self._versions.setdefault(facts.model, {})
         replaced = versions.get(facts.version)
         versions[facts.version] = served
+        if isinstance(served, EnsembleVersion):
+            self._ensembles.add(facts.model)
         self._point(facts.model)
         return replaced
 
-    def withdraw(self, model: str, version: int) -> ServedVersion | None:
+    def withdraw(self, model: str, version: int) -> Served | None:
         """Requests reach this version no more; it comes back, to be retired."""
         versions = self._versions.get(model, {})
         served = versions.pop(version, None)
         if not versions:
             self._versions.pop(model, None)
+            self._ensembles.discard(model)
         self._serving.pop((model, str(version)), None)
         self._point(model)
         return served
@@ -109,7 +120,7 @@ class Table:
         else:
             self._serving.pop((model, ""), None)
 
-    def _explain(self, model: str, version: str) -> ServedVersion:
+    def _explain(self, model: str, version: str) -> Served:
         if model not in self._problems:
             raise ModelNotFound(model)
         statuses = self._statuses.get(model, {})

@@ -5,8 +5,8 @@ finish what it has, then closed. It is closed once.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from server.domain.configuration import InstanceGroup, ModelConfig
 from server.domain.scheduling import InForce, VersionScheduling
 from server.domain.signature import Signature
 from server.lifecycle.instances import Content, Instances
+from server.lifecycle.leases import Leases
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement
 from server.lifecycle.warmup import Learned
@@ -71,9 +72,7 @@ class ServedVersion:
             batcher.profile.note(rows, int(ns), next(iter(instances)).device)
         self._instances = instances
         self._sessions = sessions
-        self._leases = 0
-        self._free = asyncio.Event()
-        self._free.set()
+        self._leases = Leases()
 
     @property
     def devices(self) -> Collection[Device]:
@@ -121,34 +120,17 @@ class ServedVersion:
             },
         )
 
-    @contextmanager
-    def lease(self) -> Iterator[None]:
+    def lease(self) -> AbstractContextManager[None]:
         """Keep the version alive while a request is between its stages."""
-        self._leases += 1
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._let_go()
+        return self._leases.one()
 
     def hold(self, task: "asyncio.Future[Any]") -> None:
         """Keep the version alive until this task is over, from now on and not only once it has begun."""
-        self._leases += 1
-        self._free.clear()
-        task.add_done_callback(self._let_go)
-
-    def _let_go(self, _: object = None) -> None:
-        self._leases -= 1
-        if not self._leases:
-            self._free.set()
+        self._leases.until(task)
 
     async def retire(self, within_s: float) -> None:
         """Let the last request have its answer, then give everything back."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._free.wait()
-        except TimeoutError:
-            pass  # those that are still between stages find the batcher closed, and say so
+        await self._leases.ended(within_s)  # who is between stages even then finds the batcher closed
         await self.batcher.close(within_s)
         for instance in self._instances:
             instance.close()

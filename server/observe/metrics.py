@@ -138,7 +138,7 @@ class TallyCollector(Collector):
             )
         yield _histogram(
             "tercet_stage_duration_seconds",
-            "In pre- or post-processing code, with the wait for a thread",
+            "In pre- or post-processing code or a step of an ensemble, with all waits",
             (
                 ({**own, "stage": stage}, histogram)
                 for own, version in zip(labels, versions, strict=True)

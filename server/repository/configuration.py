@@ -24,13 +24,13 @@ from server.domain.configuration import (
     InstanceGroup,
     InstanceKind,
     ModelConfig,
-    Platform,
     QueuePolicy,
     Resource,
     TensorConfig,
     TimeoutAction,
     VersionPolicy,
 )
+from server.domain.ensemble import LATEST, Ensemble, Step
 from server.domain.scheduling import LATENCY_TARGET, WEIGHT, Scheduling
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.repository import batch_parameters
@@ -163,8 +163,6 @@ def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:
 
 
 def _not_served(message: pb.ModelConfig) -> str:
-    if platform_of(message) is Platform.ENSEMBLE:
-        return "ensembles are not served yet"
     if message.HasField("sequence_batching"):
         return "models with sequence_batching are not served yet"
     if message.model_transaction_policy.decoupled:
@@ -174,14 +172,15 @@ def _not_served(message: pb.ModelConfig) -> str:
 
 def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
     platform = platform_of(message)
+    ensemble = _ensemble(message.ensemble_scheduling) if message.HasField("ensemble_scheduling") else None
     batching = _batching(message.dynamic_batching) if message.HasField("dynamic_batching") else None
     parameters = {key: value.string_value for key, value in message.parameters.items()}
     asked = batch_parameters.read(parameters)
     return ModelConfig(
         name=message.name,
         platform=platform,
-        backend=BACKEND_OF[platform] if platform else "",
-        max_batch_size=message.max_batch_size if batches_known else None,
+        backend=BACKEND_OF.get(platform, "") if platform else "",
+        max_batch_size=message.max_batch_size if batches_known or ensemble else None,
         inputs=tuple(_tensor(tensor) for tensor in message.input),
         outputs=tuple(_tensor(tensor) for tensor in message.output),
         version_policy=_version_policy(message.version_policy),
@@ -192,6 +191,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         scheduling=Scheduling(
             latency_target_ms=_number(message, LATENCY_TARGET), weight=_number(message, WEIGHT)
         ),
+        ensemble=ensemble,
         metric_tags=MappingProxyType(dict(message.metric_tags)),
         parameters=MappingProxyType(parameters),
         padding=asked.padding,
@@ -287,6 +287,21 @@ def _warmup(at: int, sample: pb.ModelWarmup) -> Warmup:
 
 def _number(message: pb.ModelConfig, parameter: str) -> float | None:
     return float(message.parameters[parameter].string_value) if parameter in message.parameters else None
+
+
+def _ensemble(scheduling: pb.ModelEnsembling) -> Ensemble:
+    return Ensemble(
+        steps=tuple(
+            Step(
+                model=step.model_name,
+                version=step.model_version if step.model_version > 0 else LATEST,
+                inputs=MappingProxyType(dict(step.input_map)),
+                outputs=MappingProxyType(dict(step.output_map)),
+            )
+            for step in scheduling.step
+        ),
+        max_inflight_requests=scheduling.max_inflight_requests,
+    )
 
 
 def _invalid(file: str, places: Places, field: str, sentence: str) -> ConfigInvalid:

@@ -7,12 +7,13 @@ the same reason.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import Platform
 from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
+from server.repository.fault import Fault
+from server.repository.steps import faults_of_steps
 
 BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
@@ -22,21 +23,16 @@ BACKENDS: Mapping[str, Platform] = {
 }
 """Our backends and the one platform that each runs."""
 
-BACKEND_OF: Mapping[Platform, str] = {platform: backend for backend, platform in BACKENDS.items()}
+BACKEND_OF: Mapping[Platform, str] = {
+    platform: backend for backend, platform in BACKENDS.items() if platform is not Platform.ENSEMBLE
+}
+"""The backend that clients see; an ensemble has none, as in Triton."""
 
 MOST_LEVELS = 1024
 """Of priority, each of which has a queue of its own."""
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
 _METRIC_TAG = re.compile(r"[a-zA-Z0-9_]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong: the field's path, such as input[0].dims[1], and a sentence."""
-
-    field: str
-    sentence: str
 
 
 def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[Fault]:
@@ -60,6 +56,8 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _warmups(config)
     yield from _parameters(config)
     yield from _files(config)
+    if config.HasField("ensemble_scheduling"):
+        yield from faults_of_steps(config, model)
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
             yield Fault("metric_tags", f"has the key '{tag}', must be letters, digits and _ only")
@@ -160,8 +158,6 @@ def _version_policy(policy: pb.ModelVersionPolicy) -> Iterator[Fault]:
 
 
 def _instance_groups(config: pb.ModelConfig) -> Iterator[Fault]:
-    if config.instance_group and config.HasField("ensemble_scheduling"):
-        yield Fault("instance_group", "is not for an ensemble: its members have instances of their own")
     for at, group in enumerate(config.instance_group):
         path = f"instance_group[{at}]"
         if group.count < 0:

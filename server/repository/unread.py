@@ -38,7 +38,11 @@ READ = frozenset(
         "dynamic_batching.default_priority_level",
         "dynamic_batching.default_queue_policy",
         "dynamic_batching.priority_queue_policy",
-        "ensemble_scheduling",
+        "ensemble_scheduling.step.model_name",
+        "ensemble_scheduling.step.model_version",
+        "ensemble_scheduling.step.input_map",
+        "ensemble_scheduling.step.output_map",
+        "ensemble_scheduling.max_inflight_requests",
         "sequence_batching",
         "model_transaction_policy.decoupled",
     }

@@ -115,7 +115,7 @@ class Versions:
         self, known: _Known, folder: Folder, beside: Folder, config: ModelConfig, moment: Moment
     ) -> _Found:
         try:
-            file, broken = choose_file(folder.files, config.platform, config.default_model_filename), ""
+            file, broken = _file(folder, config), ""
         except NoModelFile as error:
             file, broken = "", str(error)
         arrived = moved_in(folder, folder.changed_ns)
@@ -176,7 +176,7 @@ class Versions:
                 version=version,
                 directory=folder.path,
                 fingerprint=fingerprint,
-                model_file=folder.path / file,
+                model_file=folder.path / file if file else None,
                 pre=folder.path / "pre.py" if "pre.py" in folder.files else None,
                 post=folder.path / "post.py" if "post.py" in folder.files else None,
                 examples=tuple(
@@ -188,6 +188,18 @@ class Versions:
     def _remember(self, versions: Mapping[int, VersionOffer], kept: frozenset[int]) -> None:
         for version, known in self._known.items():
             known.offered = versions.get(version, known.offered if version in kept else None)
+
+
+def _file(folder: Folder, config: ModelConfig) -> str:
+    """The model file; empty for an ensemble, which has none. Raises `NoModelFile`."""
+    if config.ensemble is None:
+        return choose_file(folder.files, config.platform, config.default_model_filename)
+    for name in ("pre.py", "post.py"):
+        if name in folder.files:
+            raise NoModelFile(
+                f"the version folder holds {name}, which an ensemble does not run; make it a step"
+            )
+    return ""
 
 
 def _agreeing(one: _Found, platform: Platform | None) -> _Found:

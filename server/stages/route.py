@@ -1,7 +1,8 @@
 """The way of one request: resolved once, at the door, then pre-process, predict, post-process.
 
-A version without code of its own has one stage, and its request goes straight to the batcher. A
-request is pinned to the version that it found, for its whole way.
+A version without code of its own has one stage, and its request goes straight to the batcher. An
+ensemble has steps instead (`server.stages.ensemble`). A request is pinned to the version that it
+found, for its whole way.
 """
 
 import asyncio
@@ -15,17 +16,18 @@ from server.domain.errors import (
     DeadlineExceeded,
     InvalidRequest,
     RequestCancelled,
-    ServingError,
     StageFailed,
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.tensors import Array, Tensors
+from server.lifecycle.ensemble import EnsembleVersion, Served
 from server.lifecycle.part import Part, StageName
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
-from server.scheduling.counting import reason_of
 from server.scheduling.padding import PadRule
 from server.scheduling.ticket import Lane, Ticket
+from server.stages.counting import counted
+from server.stages.ensemble import Ensembles
 from server.stages.pool import Pool
 from server.stages.splitting import cut, through_pieces
 
@@ -38,28 +40,25 @@ class Route:
     def __init__(self, table: Table, pool: Pool) -> None:
         self._table = table
         self._pool = pool
+        self._ensembles = Ensembles(table.find, self.infer)
 
-    def find(self, model: str, version: str) -> ServedVersion:
+    def find(self, model: str, version: str) -> Served:
         """The version that a request is pinned to from here on.
 
         Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
         """
         return self._table.find(model, version)
 
-    async def infer(self, served: ServedVersion, request: InferRequest) -> InferResponse:
+    async def infer(self, served: Served, request: InferRequest) -> InferResponse:
         """Answer one request. Raises a `ServingError`; cancelling it takes queued work along.
 
         Call it in the same turn of the loop as `find`, or with a lease on what was found.
         """
         if served.staged:
-            try:
-                with served.lease():
-                    response = await self._through_stages(served, request)
-            except (ServingError, asyncio.CancelledError) as error:
-                _count_failure(served, error, request.arrived)
-                raise
-            _count_success(served, request.arrived)
-            return response
+            with served.lease(), counted(served.facts.tally, request.arrived):
+                if isinstance(served, EnsembleVersion):
+                    return await self._ensembles.answer(served, request)
+                return await self._through_stages(served, request)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket = self.begin(served, request, lambda _: None if answered.done() else answered.set_result(None))
         try:
@@ -209,7 +208,7 @@ def _lane(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 
-def respond(served: ServedVersion, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
+def respond(served: Served, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
     """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named."""
     if request.outputs:
         outputs = {name: outputs[name] for name in request.outputs}
@@ -225,16 +224,3 @@ def respond(served: ServedVersion, request: InferRequest, ticket: Ticket, output
         run.began - ticket.queued,
         run.ended - run.inferred,
     )
-
-
-def _count_success(served: ServedVersion, arrived: float) -> None:
-    tally = served.facts.tally
-    took = monotonic() - arrived
-    tally.success.add(1, int(took * 1e9))
-    tally.request_s.add(took)
-
-
-def _count_failure(served: ServedVersion, error: BaseException, arrived: float) -> None:
-    reason = reason_of(error)
-    if reason:
-        served.facts.tally.failed(reason, int((monotonic() - arrived) * 1e9))

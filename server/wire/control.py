@@ -38,7 +38,7 @@ class LoadOverrides:
 class Unload:
     """The parameters of an unload.
 
-    dependents   the models that this one is made of are to be unloaded too
+    dependents   the models that were loaded because this one is made of them are to be unloaded too
     version      this one alone is to go; None for all of them
     """
 

@@ -41,15 +41,14 @@ async def until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
 
 
 @asynccontextmanager
-async def busy(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+async def busy(server: Server, rounds: int = HALF_A_SECOND) -> AsyncIterator[httpx.AsyncClient]:
     """`slow` runs, and one more request like that waits: whoever comes now is second in line.
 
     Left when both are answered, so that what follows finds the model idle.
     """
     async with httpx.AsyncClient(base_url=f"http://{server.http}", timeout=30) as client:
         long = [
-            asyncio.create_task(client.post("/v2/models/slow/infer", json=question(HALF_A_SECOND)))
-            for _ in range(2)
+            asyncio.create_task(client.post("/v2/models/slow/infer", json=question(rounds))) for _ in range(2)
         ]
         await until(lambda: waiting(server) == 1)
         try:

@@ -178,7 +178,6 @@ def test_fields_that_nothing_acts_on_are_listed_by_name():
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('platform: "ensemble" ensemble_scheduling { step { model_name: "a" } }', "ensembles"),
         ("sequence_batching { }", "sequence_batching"),
         ("model_transaction_policy { decoupled: true }", "decoupled"),
     ],

@@ -152,8 +152,10 @@ def test_every_example_is_read_and_is_the_same_as_json(name: str):
 
 def test_of_a_model_that_is_served_everything_that_is_not_used_is_named():
     assert read_text(TEXTS["served"].encode(), "served", "f").unread == UNUSED_OF_SERVED
-    for name in ("on_gpus", "sequences", "oldest_sequences", "ensemble"):
+    for name in ("on_gpus", "sequences", "oldest_sequences"):
         assert read_text(TEXTS[name].encode(), name, "f").unread == ()
+    unused_of_ensemble = read_text(TEXTS["ensemble"].encode(), "ensemble", "f").unread
+    assert unused_of_ensemble == ("ensemble_scheduling.step.model_namespace",)
 
 
 @pytest.mark.parametrize("message", sorted({_path(steps[:-1]) for steps in LEAVES.values()}))

@@ -21,6 +21,7 @@ from server.domain.errors import (
 from tests.e2e.workshop import FLOAT, INT64, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
+from tests.stages.gate import Gate
 from tests.stages.tier import tier
 
 LENGTHS = """
@@ -50,36 +51,6 @@ def postprocess(outputs):
         raise LookupError("a secret of the code")
     return {"sum": outputs["y"].sum(axis=1), "y": outputs["y"]}
 """
-
-HELD = """
-import pathlib, time
-
-began, gate = pathlib.Path({began!r}), pathlib.Path({gate!r})
-
-def {function}(arrays):
-    with began.open("a") as diary:
-        diary.write("x")
-    while not gate.exists():
-        time.sleep(0.005)
-    return arrays
-"""
-
-
-class Gate:
-    """Code that waits until it is opened, and notes how often it began."""
-
-    def __init__(self, folder: Path) -> None:
-        self._began, self._gate = folder / "began", folder / "gate"
-
-    def code(self, function: str) -> str:
-        return HELD.format(function=function, began=str(self._began), gate=str(self._gate))
-
-    @property
-    def begun(self) -> int:
-        return len(self._began.read_text()) if self._began.exists() else 0
-
-    def open(self) -> None:
-        self._gate.touch()
 
 
 @pytest.fixture

@@ -1,0 +1,46 @@
+"""Who is using a version between its stages or steps, so that it is closed only after the last of them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Leases:
+    """Counted on the event loop. Owned by the version that they keep alive."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Until it is left again."""
+        self._take()
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    def until(self, task: "asyncio.Future[Any]") -> None:
+        """Until this task is over, from now on and not only once it has begun."""
+        self._take()
+        task.add_done_callback(self._let_go)
+
+    async def ended(self, within_s: float) -> None:
+        """Wait until the last one is given back, and no longer than that."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._free.wait()
+        except TimeoutError:
+            pass
+
+    def _take(self) -> None:
+        self._count += 1
+        self._free.clear()
+
+    def _let_go(self, _: object = None) -> None:
+        self._count -= 1
+        if not self._count:
+            self._free.set()

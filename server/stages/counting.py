@@ -1,0 +1,25 @@
+"""Counts requests that take more than one run: from their arrival to their answer, or their failure."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from server.domain.errors import ServingError
+from server.observe.tally import Tally
+from server.scheduling.counting import reason_of
+
+
+@contextmanager
+def counted(tally: Tally, arrived: float) -> Iterator[None]:
+    """`arrived` is of the monotonic clock, in seconds."""
+    try:
+        yield
+    except (ServingError, asyncio.CancelledError) as error:
+        reason = reason_of(error)
+        if reason:
+            tally.failed(reason, int((monotonic() - arrived) * 1e9))
+        raise
+    took = monotonic() - arrived
+    tally.success.add(1, int(took * 1e9))
+    tally.request_s.add(took)
