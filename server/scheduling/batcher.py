@@ -13,25 +13,22 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic_ns
 
-from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, ServingError, TooLate
+from server.domain.errors import DeadlineExceeded, ServerStopping, ServingError
 from server.observe.tally import Tally
+from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.counting import count_run, reason_of
-from server.scheduling.latency_target import FRESH, LatencyTarget
 from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
 from server.scheduling.plan import Plan
 from server.scheduling.profile import Curve, Profile, shape_key
-from server.scheduling.queue import Candidate, Full, Queue
+from server.scheduling.queue import Candidate, Queue
 from server.scheduling.rule import BatchRule, Hold, Leave, Why
 from server.scheduling.run import Run
 from server.scheduling.slot import Slot
 from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
 from server.scheduling.turns import Turns
-
-PROBE_NS = 1_000_000_000
-"""After so long without a run, one request goes whatever is expected of it: it may be faster by now."""
 
 RUNS_OF_PATIENCE = 10
 """Where no target says how long requests may wait, it is for so many runs."""
@@ -83,28 +80,22 @@ class Batcher:
         self._ordering = Ordering() if plan.preserve_ordering else None
         self._closed = False
         self._quiet = asyncio.Event()
-        self._overhead_ns = 0.0
-        self._open_rows = 0
-        self._ran = 0
         self._weight = plan.weight
-        self._target: LatencyTarget | None = None
         self.profile = Profile()
         self._slots = Slots(turns or Turns(clock=clock), self._look, self._begins_by)
+        self._admission = Admission(model, plan, self._queue, self._slots, self._running, self.profile, tally)
         self.resize(slots)
         self.latency_target_s = plan.latency_target_s
 
     @property
     def latency_target_s(self) -> float | None:
         """Within which requests are to be answered; batches and admission follow from it. None for none."""
-        return self._target.ns / 1e9 if self._target is not None else None
+        target = self._admission.target
+        return target.ns / 1e9 if target is not None else None
 
     @latency_target_s.setter
     def latency_target_s(self, seconds: float | None) -> None:
-        self._target = None
-        if seconds is not None:
-            self._target = LatencyTarget(
-                int(seconds * 1e9), limit=self._plan.max_rows, slots=len(self._slots)
-            )
+        self._admission.promise(seconds)
 
     @property
     def under_way(self) -> int:
@@ -124,8 +115,7 @@ class Batcher:
     def resize(self, slots: Sequence[Slot]) -> None:
         """Run on these slots from now on, at least one; what is under way on another one ends there."""
         self._slots.resize(slots, [run.slot for run in self._running], self._weight)
-        if self._target is not None:
-            self.latency_target_s = self.latency_target_s
+        self.latency_target_s = self.latency_target_s
         if self._queue.size and not self._looking:
             self._look_soon()
 
@@ -137,12 +127,14 @@ class Batcher:
         if self._closed:
             raise ServerStopping()
         ticket.queued = now = self._clock()
-        if self._target is not None:
-            self._let_in(ticket, self._target, now)
-        full = self._queue.join(ticket)
-        if full is not None:
-            self._make_room(ticket, full, now)
+        admission = self._admission
+        if admission.target is not None:
+            admission.hold_against_target(ticket, admission.target, self._curve(ticket), now)
+        other = admission.give_place(ticket, now)
         self._tally.pending += 1
+        if other is not None:
+            self._tally.pending -= 1
+            self._fail(other, admission.is_full())
         if self._ordering is not None:
             self._ordering.join(ticket)
         if ticket.deadline != NEVER:
@@ -173,77 +165,11 @@ class Batcher:
             self._hold.clear()
             self._sweep.clear()
 
-    # Who is let in.
-
-    def _let_in(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
-        """Hold a request against the latency target. Raises `TooLate`."""
-        asked = int(ticket.asked * 1e9) or now
-        ticket.due = due = asked + target.ns
-        if ticket.deadline != NEVER:
-            ticket.due = due = min(due, int(ticket.deadline * 1e9))
-        ticket.order = due
-        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
-        target.arrives(rows)
-        if ahead + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
-            return
-        curve = self._curve(ticket)
-        wait = self._overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
-        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
-        target.note_time(now)
-        if ticket.lane is None:
-            self._open_rows = target.open_rows(wait, turn, curve)
-        busy = bool(self._running or ahead)
-        late_in = target.expected(rows, ahead, wait, turn, curve) + (target.margin_ns if busy else 0.0)
-        if now + late_in <= due or not curve.sizes:
-            return
-        if not busy and now - self._ran > PROBE_NS:
-            ticket.due = 0  # nobody is in its way: it runs, to see
-            return
-        self._tally.pressure.note(late_in / target.ns, 1, now)
-        self._count_refusal("late", ticket, now)
-        raise TooLate(self._model, (now + late_in - asked) / 1e9, target.ns / 1e9)
-
-    def _make_room(self, ticket: Ticket, full: Full, now: int) -> None:
-        """Let one into a full queue in place of one of who has more than its share. Raises `QueueFull`."""
-        self._tally.pressure.note(1.0, 1, now)
-        other = self._queue.give_way(ticket) if self._plan.fair_clients else None
-        if other is not None:
-            self._tally.pending -= 1
-            self._tally.refused["share"] += 1
-            self._fail(other, self._is_full(full))
-            still = self._queue.join(ticket)
-            if still is None:
-                return
-            full = still
-        self._count_refusal(full.value, ticket, now)
-        raise self._is_full(full)
-
-    def _is_full(self, full: Full) -> QueueFull:
-        why = ""
-        if full is Full.BYTES:
-            why = f" with {self._queue.bytes} bytes of inputs, of {self._plan.max_queue_bytes} that may wait"
-        return QueueFull(self._model, self._queue.size, self._expected_wait_s, why)
-
-    def _count_refusal(self, reason: str, ticket: Ticket, now: int) -> None:
-        self._tally.refused[reason] += 1
-        if ticket.arrived:
-            self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
-
     def _limit(self, ticket: Ticket, now: int) -> None:
         level = self._queue.level_of(ticket)
         if level.timeout_ns:
             ticket.expires = now + level.timeout_ns
             self._sweep.set_by(ticket.expires)
-
-    @property
-    def _expected_wait_s(self) -> float:
-        runs = max(1.0, self._queue.rows / self._plan.max_rows)
-        longest = max(self.profile.longest(device) for device in self._slots.devices)
-        return runs * longest / 1e9 / len(self._slots)
-
-    def _free_in(self, now: int) -> float:
-        """Until the first slot is free, in nanoseconds."""
-        return max(0.0, min([run.left + run.expected for run in self._running], default=now) - now)
 
     # Who leaves.
 
@@ -281,12 +207,13 @@ class Batcher:
     def _decide(self, candidate: Candidate, now: int, *, only: bool) -> Leave | Hold | None:
         """`only`: nobody else waits, so the rows of the queue are its own. None if its first was too late."""
         first = candidate[0][0]
-        if self._target is not None:
-            slack = first.due - now - self._overhead_ns if first.due else NEVER
+        target = self._admission.target
+        if target is not None:
+            slack = first.due - now - self._admission.overhead_ns if first.due else NEVER
             rows = [1] if self._alone else [ticket.rows for lane in candidate for ticket in lane]
-            answer = self._target.decide(rows, slack, self._curve(first))
+            answer = target.decide(rows, slack, self._curve(first))
             if answer is None:
-                self._turn_away(first, now)
+                self.leave(first, self._admission.turned_away(first, self._curve(first), now))
                 return None
             return Leave(1, first.rows, Why.IDLE) if self._alone else answer
         if self._alone:
@@ -297,15 +224,6 @@ class Batcher:
         return self._rule.decide(
             [ticket.rows for lane in candidate for ticket in lane], (now - oldest) // 1000
         )
-
-    def _turn_away(self, ticket: Ticket, now: int) -> None:
-        """A queued ticket that cannot be on time any more."""
-        assert self._target is not None
-        self._tally.refused["late"] += 1
-        self._target.note_answer(self._target.ns)
-        late_s = (now - ticket.due + self._curve(ticket).expect(ticket.rows)) / 1e9
-        target_s = self._target.ns / 1e9
-        self.leave(ticket, TooLate(self._model, target_s + late_s, target_s))
 
     def _begins_by(self) -> float:
         """Monotonic ns by which the next run must begin to be in time."""
@@ -345,12 +263,10 @@ class Batcher:
         if first.lane is not None:
             run.elements = sum([elements(ticket) for ticket in tickets])
         self._running.add(run)
-        self._open_rows = 0
-        if self._target is not None and self._queue.size:
-            self._target.note_start(len(self._running))
-            if answer.why is Why.DEADLINE:
-                waiting = rows + self._queue.rows
-                run.short_ns = self._target.short_ns(rows, waiting, self._curve(first, slot.device))
+        self._admission.note_start()
+        if answer.why is Why.DEADLINE and self._admission.target is not None:
+            waiting, curve = rows + self._queue.rows, self._curve(first, slot.device)
+            run.short_ns = self._admission.target.short_ns(rows, waiting, curve)
         if in_place:
             run.in_place = True
             run.work()
@@ -394,21 +310,14 @@ class Batcher:
 
     def _learn(self, run: Run, now: int) -> None:
         """What this run says of those to come."""
-        self._ran = now
         self._pace.note(run.elements or run.rows, run.computed)
-        if run.in_place and self._target is None:
+        target = self._admission.target
+        if run.in_place and target is None:
             return
-        took = run.ended - run.began
         curve = self._curve(run.tickets[0], run.slot.device)
-        curve.note(run.rows, took)
-        if not run.in_place:
-            self._overhead_ns += (now - run.left - took - self._overhead_ns) / 8
-        patience = RUNS_OF_PATIENCE * curve.expect(run.rows)
-        if self._target is not None:
-            patience = self._target.ns
-            self._target.note_run(curve)
-            if run.tickets[0].due:
-                self._target.note_answer(now + run.short_ns - run.tickets[0].due)
+        curve.note(run.rows, run.ended - run.began)
+        self._admission.note_end(run, curve, now)
+        patience = RUNS_OF_PATIENCE * curve.expect(run.rows) if target is None else target.ns
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)

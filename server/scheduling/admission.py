@@ -1,0 +1,152 @@
+"""Who is let into the queue of a model version, and what those are told who are not.
+
+The queue's own bounds come first come, first served, or by clients' shares; over them stands the latency
+target, if there is one. Reads the queue, the slots and the runs under way, and changes none of them but by
+giving a place. Lives on the event loop.
+"""
+
+from collections.abc import Collection
+
+from server.domain.errors import QueueFull, TooLate
+from server.observe.tally import Tally
+from server.scheduling.alarm import NEVER
+from server.scheduling.latency_target import FRESH, LatencyTarget
+from server.scheduling.plan import Plan
+from server.scheduling.profile import Curve, Profile
+from server.scheduling.queue import Full, Queue
+from server.scheduling.run import Run
+from server.scheduling.slots import Slots
+from server.scheduling.ticket import Ticket
+
+PROBE_NS = 1_000_000_000
+"""After so long without a run, one request goes whatever is expected of it: it may be faster by now."""
+
+
+class Admission:
+    """The door of one queue.
+
+    target        what is promised, or None
+    overhead_ns   what a run takes beyond its own time, on average: the way to its thread and back
+    """
+
+    def __init__(
+        self,
+        model: str,
+        plan: Plan,
+        queue: Queue,
+        slots: Slots,
+        running: Collection[Run],
+        profile: Profile,
+        tally: Tally,
+    ) -> None:
+        self._model = model
+        self._plan = plan
+        self._queue = queue
+        self._slots = slots
+        self._running = running
+        self._profile = profile
+        self._tally = tally
+        self._alone = plan.rule is None
+        self._open_rows = 0
+        self._ran = 0
+        self.target: LatencyTarget | None = None
+        self.overhead_ns = 0.0
+
+    def promise(self, seconds: float | None) -> None:
+        """Have requests answered within so long from now on; None promises nothing."""
+        self.target = None
+        self._open_rows = 0
+        if seconds is not None:
+            limit, slots = self._plan.max_rows, len(self._slots)
+            self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
+
+    def hold_against_target(self, ticket: Ticket, target: LatencyTarget, curve: Curve, now: int) -> None:
+        """Say when a request is due. Raises `TooLate` for one that could not be answered by then.
+
+        Most are let in by one comparison: with the rows up to which the door is open until the next run.
+        """
+        asked = int(ticket.asked * 1e9) or now
+        ticket.due = due = asked + target.ns
+        if ticket.deadline != NEVER:
+            ticket.due = due = min(due, int(ticket.deadline * 1e9))
+        ticket.order = due
+        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
+        target.arrives(rows)
+        if ahead + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
+            return
+        wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
+        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
+        target.note_time(now)
+        if ticket.lane is None:
+            self._open_rows = target.open_rows(wait, turn, curve)
+        busy = bool(self._running or ahead)
+        answered = target.expected(rows, ahead, wait, turn, curve) + (target.margin_ns if busy else 0.0)
+        if now + answered <= due or not curve.sizes:
+            return
+        if not busy and now - self._ran > PROBE_NS:
+            ticket.due = 0  # nobody is in its way: it runs, to see
+            return
+        self._tally.pressure.note(answered / target.ns, 1, now)
+        self._count("late", ticket, now)
+        raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
+
+    def give_place(self, ticket: Ticket, now: int) -> Ticket | None:
+        """Let a request into the queue. Raises `QueueFull`.
+
+        Whose place it got comes back, if somebody had more than its share of a full queue: it is to be told.
+        """
+        full = self._queue.join(ticket)
+        if full is None:
+            return None
+        self._tally.pressure.note(1.0, 1, now)
+        other = self._queue.give_way(ticket) if self._plan.fair_clients else None
+        if other is not None:
+            self._tally.refused["share"] += 1
+            full = self._queue.join(ticket)
+            if full is None:
+                return other
+        self._count(full.value, ticket, now)
+        raise self.is_full(full)
+
+    def is_full(self, full: Full = Full.REQUESTS) -> QueueFull:
+        """The refusal, with when a place is likely to be free."""
+        queue, why = self._queue, ""
+        if full is Full.BYTES:
+            why = f" with {queue.bytes} bytes of inputs, of {self._plan.max_queue_bytes} that may wait"
+        runs = max(1.0, queue.rows / self._plan.max_rows)
+        longest = max(self._profile.longest(device) for device in self._slots.devices)
+        return QueueFull(self._model, queue.size, runs * longest / 1e9 / len(self._slots), why)
+
+    def turned_away(self, ticket: Ticket, curve: Curve, now: int) -> TooLate:
+        """The refusal of one that waits and cannot be in time any more."""
+        assert self.target is not None
+        self._tally.refused["late"] += 1
+        self.target.note_answer(late_ns=self.target.ns)
+        late_s = (now - ticket.due + curve.expect(ticket.rows)) / 1e9
+        target_s = self.target.ns / 1e9
+        return TooLate(self._model, target_s + late_s, target_s)
+
+    def note_start(self) -> None:
+        """A run has begun: whoever comes now is reckoned anew."""
+        self._open_rows = 0
+        if self.target is not None and self._queue.size:
+            self.target.note_start(len(self._running))
+
+    def note_end(self, run: Run, curve: Curve, now: int) -> None:
+        """A run is over, and its curve knows of it."""
+        self._ran = now
+        if not run.in_place:
+            self.overhead_ns += (now - run.left - (run.ended - run.began) - self.overhead_ns) / 8
+        if self.target is not None:
+            self.target.note_run(curve)
+            if run.tickets[0].due:
+                self.target.note_answer(late_ns=now + run.short_ns - run.tickets[0].due)
+
+    def _count(self, reason: str, ticket: Ticket, now: int) -> None:
+        self._tally.refused[reason] += 1
+        if ticket.arrived:
+            self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
+
+    def _free_in(self, now: int) -> float:
+        """Until the first slot is free, in nanoseconds."""
+        return max(0.0, min([run.left + run.expected for run in self._running], default=now) - now)
