@@ -17,9 +17,7 @@ class Stuck(Exception):
     """Something is awaited, and nothing is scheduled that could ever bring it."""
 
     def __init__(self, at_s: float) -> None:
-        super().__init__(
-            f"after {at_s:.3f} s of virtual time nothing is scheduled, yet something is awaited"
-        )
+        super().__init__(f"after {at_s:.3f} s of virtual time nothing is scheduled, yet something is awaited")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -48,7 +46,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if seconds is None:
             raise Stuck((self._ns - START_NS) / 1e9)
         if seconds > 0:
-            self._ns += round(seconds * 1e9)
+            # At least one: whoever finds its moment not quite come, and asks again, must find that time passes
+            self._ns += max(1, round(seconds * 1e9))
 
     def _process_events(self, events: object) -> None:
         """There are none: only time wakes this loop."""

@@ -61,6 +61,23 @@ def test_a_timeout_is_over_when_it_says():
     assert run(main) == 2_500_000_000
 
 
+def test_whoever_asks_again_until_its_moment_has_come_finds_that_time_passes():
+    async def main(loop: VirtualLoop) -> int:
+        moment, asked = 1.0000000123456, 0
+
+        def ask() -> None:
+            nonlocal asked
+            asked += 1
+            if loop.time() < moment and asked < 10:
+                loop.call_later(moment - loop.time(), ask)
+
+        ask()
+        await asyncio.sleep(1)
+        return asked
+
+    assert run(main) < 10
+
+
 def test_waiting_for_what_nobody_will_bring_is_an_error_that_says_when():
     async def main(loop: VirtualLoop) -> None:
         await asyncio.sleep(1.5)
