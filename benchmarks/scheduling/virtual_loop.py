@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if seconds is None:
             raise Stuck((self._ns - START_NS) / 1e9)
         if seconds > 0:
-            # At least one: whoever finds its moment not quite come, and asks again, must find that time passes
+            # At least one: whoever finds its moment not quite come, and asks again, must see time pass
             self._ns += max(1, round(seconds * 1e9))
 
     def _process_events(self, events: object) -> None:

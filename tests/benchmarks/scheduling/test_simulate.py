@@ -52,13 +52,13 @@ def test_a_full_queue_refuses_at_once_and_that_is_counted_by_its_name():
     arrivals = [Arrival(0, "m"), *[Arrival(1 * MS, "m")] * 5]
     told = simulate(arrivals, [model(max_batch_size=1)], Fixed(max_queue_size=2)).models["m"]
     assert (told.offered, told.answered) == (6, 3)
-    assert told.refused == {"QueueFull": Refusals(3, 0.0)}
+    assert told.refused == {"QueueFull": Refusals(3, 0.0, 0.0)}
 
 
 def test_a_deadline_that_passes_in_the_queue_is_a_refusal_at_that_moment():
     arrivals = [Arrival(0, "m"), Arrival(1 * MS, "m", 1, 4 * MS)]
     told = simulate(arrivals, [model(max_batch_size=1)], Fixed()).models["m"]
-    assert told.refused == {"DeadlineExceeded": Refusals(1, 4.0)}
+    assert told.refused == {"DeadlineExceeded": Refusals(1, 4.0, 4.0)}
 
 
 def test_in_time_is_what_is_answered_within_the_target():
