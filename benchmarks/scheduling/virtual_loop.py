@@ -1,7 +1,8 @@
 """An event loop whose time is a number: where it would sleep it jumps to the next timer.
 
 Everything else is asyncio's own, so what runs on it is the real code with its own tasks, `call_soon` and
-`call_later`. No socket, thread or signal can wake it: whatever is awaited must come from a timer.
+`call_later`. No socket, thread or signal can wake it: whatever is awaited must come from a timer. An error
+that a callback lets out ends the run, where asyncio would log it and go on.
 """
 
 import asyncio
@@ -41,6 +42,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at_ns(self, when: int, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """As `call_at`, on the exact clock; a moment that has passed is now."""
         return self.call_at(when / 1e9, callback)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        raise error if isinstance(error, BaseException) else RuntimeError(context["message"])
 
     def _advance(self, seconds: float | None) -> None:
         if seconds is None:

@@ -75,10 +75,15 @@ class Watched:
 
     def run(self, inputs):
         if self._begins:
-            self._soak.began(self._name, inputs[INPUT])
+            try:
+                self._soak.began(self._name, inputs[INPUT])
+            except AssertionError as fault:  # in here it would be taken for a fault of the model
+                self._soak.faults.append(fault)
         return self._slot.run(inputs)
 
     def _done(self, done) -> None:
+        if self._soak.faults:
+            raise self._soak.faults[0]
         self._soak.running[self._name] -= 1
         done()
 
@@ -93,6 +98,7 @@ class Soak:
         self.outcomes: Counter[str] = Counter()
         self.running: Counter[str] = Counter()
         self.batches: Counter[str] = Counter()
+        self.faults: list[AssertionError] = []
         self.cancelled: set[int] = set()
         self.open: dict[int, tuple[Ticket, str]] = {}
         self.last: dict[tuple[str, int], int] = {}
@@ -160,13 +166,13 @@ class Soak:
             return
         assert self.tallies[name].pending <= SETTINGS[name].max_queue_size
         if self.random.random() < 0.1:
-            self.loop.call_later(self.random.uniform(0, 0.05), self._cancel, number)
+            self.loop.call_later(self.random.uniform(0, 0.05), self._cancel, number, ticket, name)
 
-    def _cancel(self, number: int) -> None:
+    def _cancel(self, number: int, ticket: Ticket, name: str) -> None:
+        """Perhaps too late."""
         if number in self.open:
-            ticket, name = self.open[number]
             self.cancelled.add(number)
-            self.batchers[name].leave(ticket, RequestCancelled(name))
+        self.batchers[name].leave(ticket, RequestCancelled(name))
 
     def began(self, name: str, rows) -> None:
         """A run begins: within its bounds, with those only who still want it, in the order they came."""

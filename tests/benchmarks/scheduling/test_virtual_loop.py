@@ -78,6 +78,15 @@ def test_whoever_asks_again_until_its_moment_has_come_finds_that_time_passes():
     assert run(main) < 10
 
 
+def test_an_error_in_a_callback_ends_the_run():
+    async def main(loop: VirtualLoop) -> None:
+        loop.call_later(1, lambda: 1 / 0)
+        await asyncio.sleep(2)
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
+
+
 def test_waiting_for_what_nobody_will_bring_is_an_error_that_says_when():
     async def main(loop: VirtualLoop) -> None:
         await asyncio.sleep(1.5)
