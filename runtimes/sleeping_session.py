@@ -7,9 +7,9 @@ A model file says in JSON what it reads and writes and how long a run takes:
      "service_time": {"fixed_ms": 2, "per_row_ms": 0.5, "table_ms": {"8": 5}, "jitter": 0.1, "seed": 1},
      "units": 1}
 
-`service_time` is `ServiceTime`, any part of which may be left out. An output that stands where an input of its
-datatype and shape stands is a copy of it, any other is zeros. `units`: all models of this process that name the
-same number share one device of so many units (`runtimes.sharing`); left out, no run feels another.
+`service_time` is `ServiceTime`, any part of which may be left out. An output that stands where an input of
+its datatype and shape stands is a copy of it, any other is zeros. `units`: all models of this process that
+name the same number share one device of so many units (`runtimes.sharing`); left out, no run feels another.
 """
 
 import ctypes
@@ -134,7 +134,7 @@ def _sleep(began: int, ns: int) -> None:
 
 
 def _wake_on_time() -> None:
-    """Have the kernel wake the calling thread when it asked to be, where it would let it sleep a little longer."""
+    """Have the kernel wake the calling thread when it asked to be; else it lets it sleep a little longer."""
     if not getattr(_punctual, "set", False):
         _punctual.set = True
         if sys.platform == "linux":

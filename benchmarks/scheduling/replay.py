@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from benchmarks.codec import encode
 from benchmarks.models import Tensors
 from benchmarks.scheduling.outcome import Book, Outcome
 from benchmarks.scheduling.traces import Arrival
-from benchmarks.server_under_test import ServerUnderTest
+from benchmarks.server_under_test import Batches
 
 CONNECTIONS = 200
 """For each model, so that one which answers nothing does not keep the others from being asked."""
@@ -34,6 +34,16 @@ LEAD_S = 0.1
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 NOT_SENT, LOST, TIMED_OUT = "no free connection", "connection lost", "no answer"
+
+
+class Server(Protocol):
+    """One that runs on this machine; `batches` and `cpu_s` are as `ServerUnderTest` has them."""
+
+    http_port: int
+
+    def batches(self, model: str) -> Batches | None: ...
+
+    def cpu_s(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,7 @@ class ServedModel:
 def replay(
     trace: Iterable[Arrival],
     models: Iterable[ServedModel],
-    server: ServerUnderTest,
+    server: Server,
     *,
     connections: int = CONNECTIONS,
 ) -> Outcome:
@@ -63,7 +73,7 @@ def replay(
     books = {model.name: Book(round(model.target_s * 1e9)) for model in models}
     before = {model.name: server.batches(model.asked or model.name) for model in models}
     cpu_s = server.cpu_s()
-    requests = _Requests(models, server)
+    requests = _Requests(models, server.http_port)
     began = loop.time()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(_send(trace, requests, books, server.http_port, connections))
@@ -80,18 +90,18 @@ def replay(
 class _Requests:
     """Each request as bytes, made once for each number of rows."""
 
-    def __init__(self, models: Iterable[ServedModel], server: ServerUnderTest) -> None:
+    def __init__(self, models: Iterable[ServedModel], port: int) -> None:
         self._models = {model.name: model for model in models}
-        self._server = server
+        self._port = port
         self._made: dict[tuple[str, int], bytes] = {}
 
     def bytes_of(self, name: str, rows: int) -> bytes:
         made = self._made.get((name, rows))
         if made is None:
-            model, server = self._models[name], self._server
+            model = self._models[name]
             batch = {tensor: np.repeat(array, rows, axis=0) for tensor, array in model.row.items()}
             asked = model.asked or model.name
-            call = encode(Door.BINARY, asked, batch, http_port=server.http_port, grpc_port=server.grpc_port)
+            call = encode(Door.BINARY, asked, batch, http_port=self._port, grpc_port=0)
             headers = {"Host": HOST, "Content-Length": str(len(call.body)), **call.headers}
             lines = "".join(f"{header}: {value}\r\n" for header, value in headers.items())
             made = f"POST {call.path} HTTP/1.1\r\n{lines}\r\n".encode() + call.body

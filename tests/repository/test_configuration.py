@@ -153,7 +153,7 @@ BAD = [
     ("dynamic_batching { }\nsequence_batching { }", 2, 1, "sequence_batching", "beside dynamic_batching"),
     ("max_batch_size: 1 $", 1, 19, "max_batch_size", "got $"),
     ('\nname: "n"', 2, 1, "name", "folder is named 'm'"),
-    ('platform: "tensorflow"', 1, 1, "platform", "must be one of onnxruntime_onnx, pytorch_libtorch, python,"),
+    ('platform: "tensorflow"', 1, 1, "platform", "must be one of onnxruntime_onnx, pytorch_libtorch"),
     ('backend: "tensorrt"', 1, 1, "backend", "onnxruntime, pytorch, python, sleeping, ensemble"),
     ('platform: "onnxruntime_onnx"\nbackend: "pytorch"', 2, 1, "backend", "but platform is"),
     ('platform: "ensemble"', 1, 1, "platform", "no ensemble_scheduling"),

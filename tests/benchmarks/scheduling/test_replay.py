@@ -1,5 +1,6 @@
 """The same traces in real time, against a real server that serves models which only sleep."""
 
+import json
 from itertools import islice
 
 import numpy as np
@@ -8,6 +9,7 @@ import tritonclient.http
 
 from benchmarks.scheduling.live import lay_sleeping, sleeping_row
 from benchmarks.scheduling.predictions import share_within
+from benchmarks.scheduling.rehearse import main as rehearse
 from benchmarks.scheduling.replay import NOT_SENT, ServedModel, replay
 from benchmarks.scheduling.sleeping import INPUT, OUTPUT, SleepingModel
 from benchmarks.scheduling.traces import Arrival, for_seconds, merged, poisson, regular
@@ -78,3 +80,27 @@ def test_a_trace_may_ask_a_model_by_another_name(server):
 
 def test_a_server_that_does_not_tell_how_it_predicted_gives_no_share(server):
     assert share_within(server, "no such model") is None
+
+
+@pytest.mark.parametrize("trace", ["poisson", "bursts", "diurnal"])
+def test_a_trace_is_rehearsed_against_a_server_that_runs_already(server, capsys, trace):
+    words = [
+        "quick",
+        "--trace",
+        trace,
+        "--rate",
+        "50",
+        "--seconds",
+        "0.4",
+        "--http-port",
+        str(server.http_port),
+    ]
+    assert rehearse(words) == 0
+    told = json.loads(capsys.readouterr().out)["quick"]
+    assert told["answered"] == told["offered"] > 0
+    assert told["mean_batch"] >= 1
+
+
+def test_a_rehearsal_of_a_model_that_is_not_there_says_so(server, capsys):
+    assert rehearse(["nobody", "--http-port", str(server.http_port)]) == 1
+    assert "does not answer for nobody" in capsys.readouterr().out

@@ -1,7 +1,10 @@
 """The simulator, held against schedules worked out by hand, and against itself."""
 
+import re
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.scheduling.contenders import Fixed
@@ -10,9 +13,12 @@ from benchmarks.scheduling.simulate import simulate
 from benchmarks.scheduling.sleeping import SleepingModel
 from benchmarks.scheduling.traces import Arrival, bursts, for_seconds, merged, poisson, regular, zipf
 from benchmarks.scheduling.virtual_loop import Stuck
+from runtimes.opening import open_session
 from runtimes.service_time import ServiceTime
+from runtimes.session import ModelFile
 
 MS = 1_000_000
+README = Path(__file__).parents[3] / "benchmarks" / "README.md"
 
 
 def model(name="m", *, fixed_ms=10.0, per_row_ms=0.0, target_s=0.1, **facts) -> SleepingModel:
@@ -134,3 +140,18 @@ def test_a_model_that_sleeps_does_not_run_on_the_event_loop():
 
     with pytest.raises(RuntimeError, match="cannot run on the event loop"):
         simulate([Arrival(0, "m")], [model()], lambda stage: {"m": InPlace(stage.slots["m"][0])})
+
+
+def test_the_example_that_people_read_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, str(README), "exec"), {})
+    assert "QueueFull" in capsys.readouterr().out
+
+
+def test_the_model_that_people_read_of_opens_and_takes_what_is_said(tmp_path):
+    (said,) = re.findall(r"```json\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "model.sleep"
+    path.write_text(said)
+    session = open_session(ModelFile(path=path))
+    rows = np.ones((2, 4), np.float32)
+    assert session.run({"INPUT": rows}, ["OUTPUT"])["OUTPUT"].tolist() == rows.tolist()
