@@ -5,7 +5,7 @@ and set deadlines, some rows upset their model, bursts fill the queues. The mode
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from random import Random
@@ -29,6 +29,7 @@ from server.scheduling.batcher import Batcher
 from server.scheduling.rule import BatchRule
 from server.scheduling.ticket import Ticket
 
+LAST = 10**9  # later than any turn
 POISON = 97
 """A request whose number this divides upsets its model."""
 
@@ -89,7 +90,12 @@ class Watched:
 
 
 class Soak:
-    """Drives a trace and judges every event. `told` counts, by number, how often each request heard."""
+    """Drives a trace and judges every event.
+
+    told      by number: how often the request heard
+    open      by number: what is not settled yet, with its model
+    waiting   by model and lane, then by number: the turn of each that no run has taken; the lowest is next
+    """
 
     def __init__(self, requests: int, seed: int) -> None:
         self.random = Random(seed)
@@ -101,7 +107,7 @@ class Soak:
         self.faults: list[AssertionError] = []
         self.cancelled: set[int] = set()
         self.open: dict[int, tuple[Ticket, str]] = {}
-        self.last: dict[tuple[str, int], int] = {}
+        self.waiting: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
         self.loop = VirtualLoop()
 
     def run(self) -> None:
@@ -156,13 +162,14 @@ class Soak:
             arrived=now / 1e9,
         )
         self.open[number] = ticket, name
+        self.waiting[name, width][number] = number
         try:
             self.batchers[name].submit(ticket)
         except QueueFull:
             assert self.tallies[name].pending == SETTINGS[name].max_queue_size
             self.told[number] += 1
             self.outcomes["QueueFull"] += 1
-            del self.open[number]
+            del self.open[number], self.waiting[name, width][number]
             return
         assert self.tallies[name].pending <= SETTINGS[name].max_queue_size
         if self.random.random() < 0.1:
@@ -181,9 +188,10 @@ class Soak:
         assert len(rows) <= setting.max_rows
         assert self.running[name] <= setting.instances
         assert setting.rule or len(numbers) == 1
-        lane = name, rows.shape[1]
-        assert all(first < second for first, second in pairwise([self.last.get(lane, -1), *numbers]))
-        self.last[lane] = numbers[-1]
+        waiting = self.waiting[name, rows.shape[1]]
+        turns = [waiting.pop(number) for number in numbers]
+        assert all(first < second for first, second in pairwise(turns))
+        assert turns[-1] < min(waiting.values(), default=LAST)
         for number in numbers:
             assert number in self.open, "a request runs that was settled before"
             assert self.open[number][0].deadline > now
@@ -191,7 +199,8 @@ class Soak:
 
     def _hear(self, number: int, ticket: Ticket) -> None:
         self.told[number] += 1
-        del self.open[number]
+        name = self.open.pop(number)[1]
+        self.waiting[name, ticket.inputs[INPUT].shape[1]].pop(number, None)
         error = ticket.error
         self.outcomes[type(error).__name__ if error else "answered"] += 1
         if error is None:
