@@ -78,7 +78,7 @@ def _neighbours(
     asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]
 ) -> None:
     seconds, live_seconds = (20.0, 4.0) if asked.quick else (300.0, 30.0)
-    found, outcomes = neighbours.say_all(seconds=seconds, live_seconds=live_seconds, say=_say)
+    found, outcomes = neighbours.measure(seconds=seconds, live_seconds=live_seconds, say=_say)
     findings |= found
     content["neighbours"] = {name: asdict(outcome) for name, outcome in outcomes.items()}
 

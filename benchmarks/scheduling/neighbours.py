@@ -89,7 +89,7 @@ def lines(where: str, pair: Pair, outcome: Outcome) -> list[str]:
     return written
 
 
-def say_all(
+def measure(
     *, seconds: float, live_seconds: float, say: Callable[[str], None]
 ) -> tuple[dict[str, float], dict[str, Outcome]]:
     """Measure every pair. Gives the shares in time by their keys, and all outcomes."""

@@ -9,13 +9,14 @@ import pytest
 
 from runtimes.errors import ModelBroken
 from runtimes.opening import open_session
+from runtimes.service_time import ServiceTime
 from runtimes.session import ModelFile
 from runtimes.tensors import TensorSpec
 from tests.runtimes.models import sleeping
 
 ROWS = TensorSpec("x", "INT64", (-1, 2))
 ECHO = TensorSpec("y", "INT64", (-1, 2))
-LATE_S = 0.05
+LATE_S = 0.25
 """How much later than asked a thread may wake on a machine that has other work."""
 
 
@@ -55,36 +56,43 @@ def test_runs_of_several_threads_sleep_at_the_same_time(tmp_path):
     began = time.monotonic()
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(lambda _: took(session), range(8)))
-    assert time.monotonic() - began < 0.2 + LATE_S
+    assert time.monotonic() - began < 0.1 + LATE_S
 
 
 def test_models_that_name_the_same_units_slow_each_other_and_others_do_not(tmp_path):
-    shared = [opened(tmp_path / name, service_time={"fixed_ms": 100}, units=1) for name in "ab"]
+    together = threading.Barrier(2)
+
+    def took_together(session) -> float:
+        together.wait(5)
+        return took(session)
+
+    shared = [opened(tmp_path / name, service_time={"fixed_ms": 300}, units=1) for name in "ab"]
     with ThreadPoolExecutor(2) as callers:
-        assert all(seconds >= 0.19 for seconds in callers.map(took, shared))
-    apart = [opened(tmp_path / "c", service_time={"fixed_ms": 100}, units=2), shared[0]]
+        assert all(seconds > 0.5 for seconds in callers.map(took_together, shared))
+    apart = [opened(tmp_path / "c", service_time={"fixed_ms": 300}, units=2), shared[0]]
     with ThreadPoolExecutor(2) as callers:
-        assert all(seconds < 0.1 + LATE_S for seconds in callers.map(took, apart))
+        assert all(0.3 <= seconds < 0.3 + LATE_S for seconds in callers.map(took_together, apart))
 
 
 def test_a_short_run_beside_a_long_one_takes_twice_its_time_and_delays_it_by_its_own(tmp_path):
     short = opened(tmp_path / "short", service_time={"fixed_ms": 20}, units=1)
-    long = opened(tmp_path / "long", service_time={"fixed_ms": 200}, units=1)
+    long = opened(tmp_path / "long", service_time={"fixed_ms": 500}, units=1)
     times: list[float] = []
     thread = threading.Thread(target=lambda: times.append(took(long)))
     thread.start()
     time.sleep(0.03)
     assert 0.04 <= took(short) < 0.04 + LATE_S
     thread.join(5)
-    assert 0.22 <= times[0] < 0.22 + LATE_S
+    assert 0.52 <= times[0] < 0.52 + LATE_S
 
 
-def test_jitter_is_the_same_series_for_a_seed(tmp_path):
-    facts = {"fixed_ms": 5, "jitter": 0.9, "seed": 8}
-    one, other = (opened(tmp_path / name, service_time=facts) for name in "ab")
-    series = [[took(session) for _ in range(4)] for session in (one, other)]
-    assert series[0] == pytest.approx(series[1], abs=LATE_S)
-    assert max(series[0]) > 1.2 * min(series[0])
+def test_jitter_is_the_series_of_its_seed(tmp_path):
+    facts = {"fixed_ms": 300, "jitter": 0.9, "seed": 8}
+    drawn = list(map(ServiceTime(**facts).draws(), [1] * 3))
+    assert max(drawn) > min(drawn) + LATE_S * 1e9
+    session = opened(tmp_path, service_time=facts)
+    for ns in drawn:
+        assert ns / 1e9 <= took(session) < ns / 1e9 + LATE_S
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_the_share_of_a_device_that_is_asked_for_is_the_share_that_is_busy():
 
 def test_the_wait_at_a_queue_of_one_server_is_what_theory_says():
     # M/D/1 at load 0.6: a mean wait of 0.6 / (2 * 0.4) services; half wait for less than the mean.
-    outcome = simulate(for_seconds(poisson("m", 60, seed=5), 500), [model(max_batch_size=1)], Fixed())
+    outcome = simulate(for_seconds(poisson("m", 60, seed=5), 250), [model(max_batch_size=1)], Fixed())
     told = outcome.models["m"]
     assert 10 < told.p50_ms < 17.5
     assert 30 < told.p99_ms < 60
