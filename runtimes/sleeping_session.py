@@ -95,22 +95,25 @@ class SharedDevice:
     def __init__(self, units: float) -> None:
         self._sharing = Sharing(units)
         self._over: set[int] = set()
-        self._changed = threading.Condition()
+        self._change = threading.Lock()
 
     def occupy(self, began: int, ns: int) -> None:
-        _wake_on_time()
-        with self._changed:
+        """Whoever joins meanwhile makes a run longer and none shorter, so nobody need be woken for it."""
+        with self._change:
             number = self._sharing.join(time.monotonic_ns(), ns)
-            while True:
-                now = time.monotonic_ns()
-                self._over.update(self._sharing.ended(now))
-                if number in self._over:
-                    break
-                due = self._sharing.next_end()
-                assert due is not None  # ours at the latest
-                self._changed.wait(max(due - now, 0) / 1e9)
-            self._over.remove(number)
-            self._changed.notify_all()
+        while (left := self._left(number)) > 0:
+            _sleep(time.monotonic_ns(), left)
+
+    def _left(self, number: int) -> int:
+        """How long this run goes on at least; 0 once it is over, which is told once."""
+        with self._change:
+            now = time.monotonic_ns()
+            self._over.update(self._sharing.ended(now))
+            if number in self._over:
+                self._over.remove(number)
+                return 0
+            due = self._sharing.next_end()
+            return max(1, due - now) if due is not None else 0
 
 
 _devices: dict[float, SharedDevice] = {}
