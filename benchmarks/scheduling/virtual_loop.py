@@ -24,13 +24,13 @@ class Stuck(Exception):
 class VirtualLoop(asyncio.BaseEventLoop):
     """`now_ns` is a clock in exact nanoseconds; `time` is the same in seconds.
 
-    Timers less than a nanosecond apart fall due together.
+    Timers of the same nanosecond fall due together.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._ns = START_NS
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 0.5e-9
         self._selector = _Jump(self._advance)
 
     def now_ns(self) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.scheduling.virtual_loop import START_NS, Stuck, VirtualLoop
@@ -28,6 +28,7 @@ def test_an_hour_passes_in_no_time_and_to_the_nanosecond():
 
 
 @settings(max_examples=50, deadline=None)
+@example([240, 241])
 @given(st.lists(st.integers(0, 10**13), min_size=1, max_size=20))
 def test_timers_are_called_in_their_order_each_at_its_own_nanosecond(moments):
     async def main(loop: VirtualLoop) -> list[tuple[int, int]]:
