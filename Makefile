@@ -3,7 +3,7 @@
 #
 #   PYTHON=python3.12    the interpreter, 3.11 or newer
 #   WITH_TORCH=0         do without torch, a large download: TorchScript models are then not served
-#   ARGS='...'           more arguments for serve, test, fuzz, bench or models
+#   ARGS='...'           more arguments for serve, test, fuzz, bench, bench-scheduling or models
 
 PYTHON ?= python3
 WITH_TORCH ?= 1
@@ -31,10 +31,10 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz lint bench models perf-analyzer clean
+.PHONY: help serve test test-all fuzz lint bench bench-scheduling models perf-analyzer clean
 
 help: ## show these commands
-	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) and 8002 (metrics)
 	@exec $(bin)/tercet serve model_repository $(ARGS)
@@ -56,6 +56,9 @@ lint: $(ready_to_test) ## ruff, mypy and the floors of the house
 
 bench: $(ready_to_test) ## measure requests per second, latency and CPU per request
 	@$(bin)/python -m benchmarks $(ARGS)
+
+bench-scheduling: $(ready_to_test) ## measure what the scheduler promises, simulated and against a live server
+	@$(bin)/python -m benchmarks.scheduling $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

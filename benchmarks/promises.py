@@ -7,6 +7,7 @@ request over HTTP and 57 over gRPC; on another, only servers measured side by si
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from benchmarks.call import Door
 from benchmarks.report import Report
@@ -14,8 +15,12 @@ from benchmarks.report import Report
 SERVER = "tercet"
 
 
+Measured = TypeVar("Measured")
+"""What a promise reads its figure from."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Promise(Generic[Measured]):
     """
     figure    reads it from a report; None if it was not measured, or with errors
     form      how a figure is written, as for `format`
@@ -23,7 +28,7 @@ class Promise:
     """
 
     name: str
-    figure: Callable[[Report], float | None]
+    figure: Callable[[Measured], float | None]
     form: str
     at_most: float | None = None
     at_least: float | None = None

@@ -50,11 +50,19 @@ class ServerUnderTest:
     """A running server; `exit_code` is known once it was stopped."""
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], log: Path, *, http_port: int, grpc_port: int
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        log: Path,
+        *,
+        http_port: int,
+        grpc_port: int,
+        metrics_port: int = 0,
     ) -> None:
         self.name = name
         self.http_port = http_port
         self.grpc_port = grpc_port
+        self.metrics_port = metrics_port
         self.exit_code: int | None = None
         self._process = process
         self._log = log
@@ -136,7 +144,9 @@ def tercet(repository: Path, log: Path) -> Iterator[ServerUnderTest]:
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
     command += [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
     with _process(command, log) as process:
-        server = ServerUnderTest("tercet", process, log, http_port=http_port, grpc_port=grpc_port)
+        server = ServerUnderTest(
+            "tercet", process, log, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
+        )
         try:
             server.await_ready()
             yield server

@@ -61,6 +61,8 @@ def installed_version(package: str) -> str | None:
 def _package_has_cuda(platform: str) -> bool:
     if platform == "onnxruntime_onnx":
         return installed_version("onnxruntime-gpu") is not None
+    if platform == "sleeping":
+        return False
     version = installed_version("torch")
     return version is not None and not version.endswith("+cpu")
 

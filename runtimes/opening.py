@@ -1,6 +1,6 @@
 """Opens a model file with the runtime that it is for."""
 
-from runtimes import onnx_session, torchscript_session
+from runtimes import onnx_session, sleeping_session, torchscript_session
 from runtimes.errors import ModelBroken
 from runtimes.session import ModelFile, Session
 
@@ -9,6 +9,7 @@ PLATFORMS = {
     ".pt": "pytorch_libtorch",
     ".pth": "pytorch_libtorch",
     ".py": "python",
+    ".sleep": "sleeping",
 }
 """The platform of a model file, by its suffix."""
 
@@ -33,6 +34,8 @@ def open_session(model: ModelFile) -> Session:
             return onnx_session.open_onnx(model)
         case "pytorch_libtorch":
             return torchscript_session.open_torchscript(model)
+        case "sleeping":
+            return sleeping_session.open_sleeping(model)
         case "python":
             raise ModelBroken(f"{name} is a model in Python, which this server cannot serve yet")
         case "":

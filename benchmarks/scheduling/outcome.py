@@ -1,7 +1,7 @@
 """What became of a trace's requests, model by model."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableSequence
 from dataclasses import dataclass, field
 
 from benchmarks.sample import percentile
@@ -9,9 +9,10 @@ from benchmarks.sample import percentile
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Requests refused for one reason, and the longest that one of them waited to hear it."""
+    """Requests refused for one reason, and how long they waited to hear it."""
 
     count: int
+    p99_ms: float
     slowest_ms: float
 
 
@@ -43,6 +44,11 @@ class ModelOutcome:
     def slowest_refusal_ms(self) -> float:
         return max((each.slowest_ms for each in self.refused.values()), default=0.0)
 
+    @property
+    def p99_refusal_ms(self) -> float:
+        """Of the reason that took longest."""
+        return max((each.p99_ms for each in self.refused.values()), default=0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -69,7 +75,7 @@ class Book:
         self._target_ns = target_ns
         self._latencies = array("q")
         self._in_time = 0
-        self._refused: dict[str, tuple[int, int]] = {}
+        self._refused: dict[str, MutableSequence[int]] = {}
         self.offered = 0
 
     def answered(self, ns: int) -> None:
@@ -78,8 +84,7 @@ class Book:
             self._in_time += 1
 
     def refused(self, reason: str, ns: int) -> None:
-        count, slowest = self._refused.get(reason, (0, 0))
-        self._refused[reason] = count + 1, max(slowest, ns)
+        self._refused.setdefault(reason, array("q")).append(ns)
 
     def outcome(self, *, mean_batch: float, busy_s: float) -> ModelOutcome:
         ascending = sorted(self._latencies)
@@ -87,13 +92,15 @@ class Book:
             offered=self.offered,
             answered=len(ascending),
             in_time=self._in_time,
-            refused={
-                reason: Refusals(count, slowest / 1e6)
-                for reason, (count, slowest) in sorted(self._refused.items())
-            },
+            refused={reason: _refusals(times) for reason, times in sorted(self._refused.items())},
             p50_ms=percentile(ascending, 0.50) / 1e6,
             p99_ms=percentile(ascending, 0.99) / 1e6,
             slowest_ms=percentile(ascending, 1.0) / 1e6,
             mean_batch=mean_batch,
             busy_s=busy_s,
         )
+
+
+def _refusals(times: Iterable[int]) -> Refusals:
+    ascending = sorted(times)
+    return Refusals(len(ascending), percentile(ascending, 0.99) / 1e6, ascending[-1] / 1e6)

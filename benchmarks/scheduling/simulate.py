@@ -130,7 +130,7 @@ class _Callers:
             self._settled()
 
     def _hear(self, ticket: Ticket) -> None:
-        took = self._loop.now_ns() - ticket.queued
+        took = self._loop.now_ns() - round(ticket.arrived * 1e9)
         if ticket.error is None:
             self._book.answered(took)
         else:

@@ -1,7 +1,8 @@
 """An event loop whose time is a number: where it would sleep it jumps to the next timer.
 
 Everything else is asyncio's own, so what runs on it is the real code with its own tasks, `call_soon` and
-`call_later`. No socket, thread or signal can wake it: whatever is awaited must come from a timer.
+`call_later`. No socket, thread or signal can wake it: whatever is awaited must come from a timer. An error
+that a callback lets out ends the run, where asyncio would log it and go on.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ class Stuck(Exception):
 class VirtualLoop(asyncio.BaseEventLoop):
     """`now_ns` is a clock in exact nanoseconds; `time` is the same in seconds.
 
-    Timers less than a nanosecond apart fall due together.
+    Timers of the same nanosecond fall due together.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._ns = START_NS
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 0.5e-9
         self._selector = _Jump(self._advance)
 
     def now_ns(self) -> int:
@@ -42,11 +43,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """As `call_at`, on the exact clock; a moment that has passed is now."""
         return self.call_at(when / 1e9, callback)
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        raise error if isinstance(error, BaseException) else RuntimeError(context["message"])
+
     def _advance(self, seconds: float | None) -> None:
         if seconds is None:
             raise Stuck((self._ns - START_NS) / 1e9)
         if seconds > 0:
-            self._ns += round(seconds * 1e9)
+            # At least one: whoever finds its moment not quite come, and asks again, must see time pass
+            self._ns += max(1, round(seconds * 1e9))
 
     def _process_events(self, events: object) -> None:
         """There are none: only time wakes this loop."""

@@ -30,6 +30,7 @@ class Platform(StrEnum):
     ONNX = "onnxruntime_onnx"
     TORCHSCRIPT = "pytorch_libtorch"
     PYTHON = "python"
+    SLEEPING = "sleeping"
     ENSEMBLE = "ensemble"
 
 

@@ -13,7 +13,7 @@ from runtimes.tensors import VARIABLE, TensorSpec
 from server.domain.configuration import DynamicBatching, InstanceGroup, ModelConfig, Platform, TensorConfig
 
 DEFAULT_MAX_BATCH_SIZE = 4
-BACKENDS = {Platform.ONNX: "onnxruntime", Platform.TORCHSCRIPT: "pytorch"}
+BACKENDS = {Platform.ONNX: "onnxruntime", Platform.TORCHSCRIPT: "pytorch", Platform.SLEEPING: "sleeping"}
 
 
 class ConfigContradicts(Exception):

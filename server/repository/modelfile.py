@@ -9,11 +9,12 @@ NAMES: Mapping[Platform, str] = {
     Platform.ONNX: "model.onnx",
     Platform.TORCHSCRIPT: "model.pt",
     Platform.PYTHON: "model.py",
+    Platform.SLEEPING: "model.sleep",
 }
 """The usual name for each platform."""
 
 _PLATFORM_OF_SUFFIX = {PurePosixPath(name).suffix: platform for platform, name in NAMES.items()}
-_ANY_NAME = (Platform.ONNX, Platform.TORCHSCRIPT)
+_ANY_NAME = (Platform.ONNX, Platform.TORCHSCRIPT, Platform.SLEEPING)
 """Where one file of this suffix will do, whatever it is called: a folder may hold more .py files."""
 
 
@@ -65,7 +66,8 @@ def _found(names: Collection[str], platform: Platform | None) -> str:
                 f"the version folder holds {' and '.join(candidates)}; "
                 "name one as default_model_filename in config.pbtxt"
             )
-    expected = " or ".join(NAMES[kind] for kind in wanted if kind in NAMES)
+    likely = [platform] if platform else [kind for kind in NAMES if kind is not Platform.SLEEPING]
+    expected = " or ".join(NAMES[kind] for kind in likely if kind in NAMES)
     elsewhere = [name for name in names if platform_of_file(name) and "/" not in name]
     beside = f", though it holds {sorted(elsewhere)[0]}" if platform and elsewhere else ""
     raise NoModelFile(f"the version folder holds no {expected}{beside}")

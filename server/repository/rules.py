@@ -19,6 +19,7 @@ BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
     "pytorch": Platform.TORCHSCRIPT,
     "python": Platform.PYTHON,
+    "sleeping": Platform.SLEEPING,
     "ensemble": Platform.ENSEMBLE,
 }
 """Our backends and the one platform that each runs."""

@@ -17,6 +17,7 @@ from server.repository.modelfile import NoModelFile, choose_file
         (["a.onnx", "b.onnx"], None, "b.onnx", "b.onnx"),
         (["model.onnx", "other.onnx"], None, "", "model.onnx"),
         (["weights"], Platform.ONNX, "weights", "weights"),
+        (["model.sleep"], None, "", "model.sleep"),
         (["parts/x.onnx", "model.pt"], None, "", "model.pt"),
     ],
 )
@@ -29,7 +30,8 @@ def test_the_file_is_the_one_configured_or_of_the_usual_name_or_the_only_one(
 @pytest.mark.parametrize(
     ("names", "platform", "default", "said"),
     [
-        ([], None, "", "holds no model.onnx or model.pt or model.py"),
+        ([], None, "", "holds no model.onnx or model.pt or model.py$"),
+        ([], Platform.SLEEPING, "", "holds no model.sleep"),
         (["pre.py"], None, "", "holds no"),
         (["a.onnx", "b.onnx"], None, "", "holds a.onnx and b.onnx; name one"),
         (["model.onnx", "model.pt"], None, "", "holds model.onnx and model.pt; name one"),

@@ -1,5 +1,6 @@
 """The same small models, written once for each runtime, with the same seeded weights."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -229,6 +230,40 @@ KITS = (
         tuple(name for name in DATATYPES if name != "BYTES"),
     ),
 )
+
+
+# Models that only sleep: they keep the part of the contract that is not about computing
+
+
+def sleeping(folder: Path, inputs: list[TensorSpec], outputs: list[TensorSpec], **facts: object) -> ModelFile:
+    path = folder / "model.sleep"
+    said = {
+        kind: [{"name": spec.name, "datatype": spec.datatype, "shape": spec.shape} for spec in specs]
+        for kind, specs in (("inputs", inputs), ("outputs", outputs))
+    }
+    path.write_text(json.dumps(said | facts))
+    return ModelFile(path=path)
+
+
+def sleeping_mlp(folder: Path) -> ModelFile:
+    return sleeping(folder, [TensorSpec("x", "FP32", (-1, 64))], [TensorSpec("y", "FP32", (-1, 10))])
+
+
+def sleeping_identity(folder: Path, datatype: str) -> ModelFile:
+    return sleeping(folder, [TensorSpec("x", datatype, (-1, 3))], [TensorSpec("y", datatype, (-1, 3))])
+
+
+@dataclass(frozen=True)
+class SleepingKit:
+    """Shapes and copies, where a `Kit` computes."""
+
+    name: str = "sleeping"
+    mlp: Callable[[Path], ModelFile] = sleeping_mlp
+    identity: Callable[[Path, str], ModelFile] = sleeping_identity
+    datatypes: tuple[str, ...] = tuple(DATATYPES)
+
+
+ALL_KITS = (*KITS, SleepingKit())
 
 
 def on(device: object, model: ModelFile) -> ModelFile:

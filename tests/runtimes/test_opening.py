@@ -54,6 +54,7 @@ def said_without(missing: set[str], model: ModelFile, device: str = "cpu") -> st
         ("model.pt", "pytorch_libtorch"),
         ("net.PTH", "pytorch_libtorch"),
         ("model.py", "python"),
+        ("model.sleep", "sleeping"),
         ("model.bin", ""),
         ("model", ""),
     ],

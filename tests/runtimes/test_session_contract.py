@@ -14,12 +14,25 @@ from runtimes.errors import ModelBroken, RunFailed
 from runtimes.opening import open_session
 from runtimes.session import ModelFile, Session
 from runtimes.tensors import TensorSpec
-from tests.runtimes.models import KITS, Kit, mlp_by_hand, on, some_rows, values_of
+from tests.runtimes.models import ALL_KITS, KITS, Kit, SleepingKit, mlp_by_hand, on, some_rows, values_of
 
 
 @pytest.fixture(scope="module", params=KITS, ids=lambda kit: kit.name)
 def kit(request: pytest.FixtureRequest) -> Kit:
     return request.param
+
+
+@pytest.fixture(scope="module", params=ALL_KITS, ids=lambda kit: kit.name)
+def any_kit(request: pytest.FixtureRequest) -> Kit | SleepingKit:
+    """One that computes or only sleeps."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def any_mlp(any_kit: Kit | SleepingKit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    session = open_session(any_kit.mlp(tmp_path_factory.mktemp(any_kit.name)))
+    yield session
+    session.close()
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +43,18 @@ def mlp(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]
 
 
 def every_datatype() -> list[object]:
-    return [pytest.param(kit, name, id=f"{kit.name}-{name}") for kit in KITS for name in kit.datatypes]
+    return [pytest.param(kit, name, id=f"{kit.name}-{name}") for kit in ALL_KITS for name in kit.datatypes]
 
 
-def test_a_model_is_described_with_its_batch_dimension_variable(mlp):
-    assert mlp.description.inputs == (TensorSpec("x", "FP32", (-1, 64)),)
-    assert mlp.description.outputs == (TensorSpec("y", "FP32", (-1, 10)),)
-    assert mlp.description.batches
+def test_a_model_is_described_with_its_batch_dimension_variable(any_mlp):
+    assert any_mlp.description.inputs == (TensorSpec("x", "FP32", (-1, 64)),)
+    assert any_mlp.description.outputs == (TensorSpec("y", "FP32", (-1, 10)),)
+    assert any_mlp.description.batches
+
+
+def test_a_run_gives_a_row_for_a_row_in_the_shape_and_datatype_described(any_mlp):
+    answer = any_mlp.run({"x": some_rows(5)}, ["y"])["y"]
+    assert (answer.shape, answer.dtype) == ((5, 10), np.float32)
 
 
 def test_a_run_gives_what_the_weights_say(mlp):
@@ -63,11 +81,11 @@ def test_only_the_outputs_asked_for_are_returned_and_in_that_order(kit, tmp_path
     assert session.run(inputs, ["sum"])["sum"].tolist() == [[7, 7, 7]]
 
 
-def test_inputs_may_be_read_only_and_are_left_as_they_are(mlp):
+def test_inputs_may_be_read_only_and_are_left_as_they_are(any_mlp):
     rows = some_rows(2)
     before = rows.copy()
     rows.flags.writeable = False
-    mlp.run({"x": rows}, ["y"])
+    any_mlp.run({"x": rows}, ["y"])
     assert np.array_equal(rows, before)
 
 
@@ -112,8 +130,8 @@ def test_a_failed_run_says_why_without_paths_and_the_next_one_works(kit, tmp_pat
     ],
     ids=["empty", "garbage", "truncated"],
 )
-def test_a_broken_file_is_refused_with_its_name_and_no_path(kit, tmp_path, harm, says):
-    model = kit.mlp(tmp_path)
+def test_a_broken_file_is_refused_with_its_name_and_no_path(any_kit, tmp_path, harm, says):
+    model = any_kit.mlp(tmp_path)
     model.path.write_bytes(harm(model.path.read_bytes()))
     with pytest.raises(ModelBroken, match=says) as refusal:
         open_session(model)
@@ -121,17 +139,17 @@ def test_a_broken_file_is_refused_with_its_name_and_no_path(kit, tmp_path, harm,
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_of_the_other_kind_is_refused(kit, tmp_path):
-    model = kit.mlp(tmp_path)
+def test_a_file_of_the_other_kind_is_refused(any_kit, tmp_path):
+    model = any_kit.mlp(tmp_path)
     other = model.path.rename(tmp_path / ("model.pt" if model.path.suffix == ".onnx" else "model.onnx"))
     with pytest.raises(ModelBroken, match=other.name):
         open_session(ModelFile(path=other))
 
 
-def test_a_model_that_says_nothing_of_its_threads_starts_none(kit, tmp_path):
-    open_session(kit.mlp(tmp_path)).run({"x": some_rows(1)}, ["y"])
+def test_a_model_that_says_nothing_of_its_threads_starts_none(any_kit, tmp_path):
+    open_session(any_kit.mlp(tmp_path)).run({"x": some_rows(1)}, ["y"])
     before = thread_count()
-    sessions = [open_session(kit.mlp(tmp_path)) for _ in range(4)]
+    sessions = [open_session(any_kit.mlp(tmp_path)) for _ in range(4)]
     for session in sessions:
         session.run({"x": some_rows(32)}, ["y"])
     assert thread_count() == before

@@ -1,7 +1,10 @@
 """The simulator, held against schedules worked out by hand, and against itself."""
 
+import re
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.scheduling.contenders import Fixed
@@ -10,9 +13,12 @@ from benchmarks.scheduling.simulate import simulate
 from benchmarks.scheduling.sleeping import SleepingModel
 from benchmarks.scheduling.traces import Arrival, bursts, for_seconds, merged, poisson, regular, zipf
 from benchmarks.scheduling.virtual_loop import Stuck
+from runtimes.opening import open_session
 from runtimes.service_time import ServiceTime
+from runtimes.session import ModelFile
 
 MS = 1_000_000
+README = Path(__file__).parents[3] / "benchmarks" / "README.md"
 
 
 def model(name="m", *, fixed_ms=10.0, per_row_ms=0.0, target_s=0.1, **facts) -> SleepingModel:
@@ -52,13 +58,13 @@ def test_a_full_queue_refuses_at_once_and_that_is_counted_by_its_name():
     arrivals = [Arrival(0, "m"), *[Arrival(1 * MS, "m")] * 5]
     told = simulate(arrivals, [model(max_batch_size=1)], Fixed(max_queue_size=2)).models["m"]
     assert (told.offered, told.answered) == (6, 3)
-    assert told.refused == {"QueueFull": Refusals(3, 0.0)}
+    assert told.refused == {"QueueFull": Refusals(3, 0.0, 0.0)}
 
 
 def test_a_deadline_that_passes_in_the_queue_is_a_refusal_at_that_moment():
     arrivals = [Arrival(0, "m"), Arrival(1 * MS, "m", 1, 4 * MS)]
     told = simulate(arrivals, [model(max_batch_size=1)], Fixed()).models["m"]
-    assert told.refused == {"DeadlineExceeded": Refusals(1, 4.0)}
+    assert told.refused == {"DeadlineExceeded": Refusals(1, 4.0, 4.0)}
 
 
 def test_in_time_is_what_is_answered_within_the_target():
@@ -90,7 +96,7 @@ def test_the_share_of_a_device_that_is_asked_for_is_the_share_that_is_busy():
 
 def test_the_wait_at_a_queue_of_one_server_is_what_theory_says():
     # M/D/1 at load 0.6: a mean wait of 0.6 / (2 * 0.4) services; half wait for less than the mean.
-    outcome = simulate(for_seconds(poisson("m", 60, seed=5), 500), [model(max_batch_size=1)], Fixed())
+    outcome = simulate(for_seconds(poisson("m", 60, seed=5), 250), [model(max_batch_size=1)], Fixed())
     told = outcome.models["m"]
     assert 10 < told.p50_ms < 17.5
     assert 30 < told.p99_ms < 60
@@ -134,3 +140,18 @@ def test_a_model_that_sleeps_does_not_run_on_the_event_loop():
 
     with pytest.raises(RuntimeError, match="cannot run on the event loop"):
         simulate([Arrival(0, "m")], [model()], lambda stage: {"m": InPlace(stage.slots["m"][0])})
+
+
+def test_the_example_that_people_read_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, str(README), "exec"), {})
+    assert "QueueFull" in capsys.readouterr().out
+
+
+def test_the_model_that_people_read_of_opens_and_takes_what_is_said(tmp_path):
+    (said,) = re.findall(r"```json\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "model.sleep"
+    path.write_text(said)
+    session = open_session(ModelFile(path=path))
+    rows = np.ones((2, 4), np.float32)
+    assert session.run({"INPUT": rows}, ["OUTPUT"])["OUTPUT"].tolist() == rows.tolist()

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.scheduling.virtual_loop import START_NS, Stuck, VirtualLoop
@@ -28,6 +28,7 @@ def test_an_hour_passes_in_no_time_and_to_the_nanosecond():
 
 
 @settings(max_examples=50, deadline=None)
+@example([240, 241])
 @given(st.lists(st.integers(0, 10**13), min_size=1, max_size=20))
 def test_timers_are_called_in_their_order_each_at_its_own_nanosecond(moments):
     async def main(loop: VirtualLoop) -> list[tuple[int, int]]:
@@ -59,6 +60,32 @@ def test_a_timeout_is_over_when_it_says():
         return loop.now_ns() - START_NS
 
     assert run(main) == 2_500_000_000
+
+
+def test_whoever_asks_again_until_its_moment_has_come_finds_that_time_passes():
+    async def main(loop: VirtualLoop) -> int:
+        moment, asked = 1.0000000123456, 0
+
+        def ask() -> None:
+            nonlocal asked
+            asked += 1
+            if loop.time() < moment and asked < 10:
+                loop.call_later(moment - loop.time(), ask)
+
+        ask()
+        await asyncio.sleep(1)
+        return asked
+
+    assert run(main) < 10
+
+
+def test_an_error_in_a_callback_ends_the_run():
+    async def main(loop: VirtualLoop) -> None:
+        loop.call_later(1, lambda: 1 / 0)
+        await asyncio.sleep(2)
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
 
 
 def test_waiting_for_what_nobody_will_bring_is_an_error_that_says_when():

@@ -1,0 +1,107 @@
+"""`python -m benchmarks.scheduling`, which is `make bench-scheduling`: whether scheduling keeps its promises.
+
+Simulations first, then live servers; one line per promise at the end, and everything into a file. Meant for a
+quiet machine. The exit code is 0 if all was measured; a promise that falls short does not change it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine, versions
+from benchmarks.results import default_file
+from benchmarks.sample import LoadFailed
+from benchmarks.scheduling import cost, neighbours, overload, overload_live, overload_simulated
+from benchmarks.scheduling.aims import verdicts
+from benchmarks.server_under_test import NotTold, ServerFailed
+
+BATCH = 32
+
+
+def main(words: Sequence[str]) -> int:
+    asked = _parser().parse_args(words)
+    now = datetime.now(UTC)
+    content: dict[str, Any] = {
+        "at": now.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    findings: dict[str, float | None] = {}
+    try:
+        for part in asked.parts:
+            MEASURE[part](asked, content, findings)
+    except (ServerFailed, NotTold, LoadFailed) as fault:
+        print(fault)
+        return 1
+    content["findings"] = findings
+    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(findings)]
+    out = asked.out or default_file(now, "scheduling-quick" if asked.quick else "scheduling")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print("", *verdicts(findings), "", f"all figures are in {out}", sep="\n")
+    return 0
+
+
+def _simulated(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
+    seconds, search = (10.0, 1.0) if asked.quick else (120.0, 10.0)
+    comparisons = overload_simulated.compare(seconds=seconds, search_seconds=search, say=_say)
+    findings |= overload.findings("simulated", comparisons)
+    content["overload, simulated"] = [asdict(each) for each in comparisons]
+    print(*overload.lines("simulated", comparisons), sep="\n")
+
+
+def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
+    seconds, search = (3.0, 0.5) if asked.quick else (30.0, 3.0)
+    told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say)
+    findings |= overload.findings("live", told.comparisons)
+    findings["predicted"] = told.predicted
+    content["overload, live"] = asdict(told)
+    print(*overload.lines("live", told.comparisons), sep="\n")
+
+
+def _cost(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
+    requests, repeats = (5_000, 3) if asked.quick else (50_000, 7)
+    in_batches = cost.measure(BATCH, requests=requests, repeats=repeats)
+    alone = cost.measure(1, requests=requests, repeats=repeats)
+    findings |= {"cost in batches": in_batches.us, "cost alone": alone.us}
+    content["cost"] = {"in batches": asdict(in_batches), "alone": asdict(alone)}
+    for name, each in (("in batches", in_batches), ("alone", alone)):
+        _say(f"cost {name}: {each.us:.2f} us a request, mean batch {each.mean_batch:.1f}")
+
+
+def _neighbours(
+    asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]
+) -> None:
+    seconds, live_seconds = (20.0, 4.0) if asked.quick else (300.0, 30.0)
+    found, outcomes = neighbours.measure(seconds=seconds, live_seconds=live_seconds, say=_say)
+    findings |= found
+    content["neighbours"] = {name: asdict(outcome) for name, outcome in outcomes.items()}
+
+
+MEASURE = {"simulated": _simulated, "live": _live, "cost": _cost, "neighbours": _neighbours}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scheduling", description="Measure what the scheduler promises."
+    )
+    option = parser.add_argument
+    option(
+        "--quick", action="store_true", help="shorter runs, for a look: some two minutes instead of twenty"
+    )
+    option("--parts", nargs="+", choices=MEASURE, default=[*MEASURE], metavar="PART", help=", ".join(MEASURE))
+    option("--out", type=Path, metavar="FILE", help="default benchmarks/results/DATE-scheduling.json")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

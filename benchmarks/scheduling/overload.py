@@ -1,0 +1,82 @@
+"""One model at and above its capacity: the latency target against the best fixed setting.
+
+The figures of both ways to measure it, in simulation and against a live server.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.scheduling.outcome import ModelOutcome
+
+LOADS = (0.7, 1.0, 1.5, 2.0)
+"""Offered, over capacity."""
+
+AT_CAPACITY = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One contender at one load.
+
+    goodput   requests answered in time, a second, over the capacity
+    p99       of those answered, over the target
+    """
+
+    load: float
+    setting: str
+    goodput: float
+    p99: float
+    p99_refusal_ms: float
+    slowest_refusal_ms: float
+    mean_batch: float
+    refused: Mapping[str, int]
+
+
+def point(
+    told: ModelOutcome, *, load: float, setting: str, seconds: float, capacity: float, target_s: float
+) -> Point:
+    return Point(
+        load=load,
+        setting=setting,
+        goodput=told.in_time / seconds / capacity,
+        p99=told.p99_ms / (target_s * 1e3),
+        p99_refusal_ms=told.p99_refusal_ms,
+        slowest_refusal_ms=told.slowest_refusal_ms,
+        mean_batch=told.mean_batch,
+        refused={reason: refusals.count for reason, refusals in told.refused.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """At one load: the target, and the best that was found among the fixed settings."""
+
+    target: Point
+    fixed: Point
+
+
+def findings(where: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """The worst of all loads, each by its key."""
+    loaded = [each.target for each in comparisons if each.target.load >= AT_CAPACITY]
+    targets = [each.target for each in comparisons]
+    found = {
+        f"{where} against fixed": min(each.target.goodput / each.fixed.goodput for each in comparisons),
+        f"{where} p99": max(each.p99 for each in targets),
+        f"{where} p99 refusal": max(each.p99_refusal_ms for each in targets),
+        f"{where} slowest refusal": max(each.slowest_refusal_ms for each in targets),
+    }
+    if loaded:
+        found[f"{where} of capacity"] = min(each.goodput for each in loaded)
+    return found
+
+
+def lines(where: str, comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """A table for people."""
+    yield f"{where:<10} load  goodput  p99/target  refused (p99 ms)  batch"
+    for comparison in comparisons:
+        for each in (comparison.target, comparison.fixed):
+            refused = f"{sum(each.refused.values())} ({each.p99_refusal_ms:.1f})"
+            yield (
+                f"{'':<10} {each.load:>4.1f} {each.goodput:>8.1%} {each.p99:>11.2f} {refused:>17} "
+                f"{each.mean_batch:>6.1f}  {each.setting}"
+            )

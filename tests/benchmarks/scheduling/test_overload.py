@@ -1,0 +1,84 @@
+"""From outcomes to figures: the worst of all loads, each against its aim."""
+
+import pytest
+
+from benchmarks.scheduling.aims import AIMS, verdicts
+from benchmarks.scheduling.outcome import ModelOutcome, Refusals
+from benchmarks.scheduling.overload import Comparison, Point, findings, lines, point
+from benchmarks.scheduling.overload_simulated import GRID, MODEL, compare
+
+
+def a_point(load: float, goodput: float, p99: float = 0.5, refusal: float = 0.0) -> Point:
+    return Point(
+        load=load,
+        setting="s",
+        goodput=goodput,
+        p99=p99,
+        p99_refusal_ms=refusal,
+        slowest_refusal_ms=2 * refusal,
+        mean_batch=4,
+        refused={"QueueFull": 3},
+    )
+
+
+def test_a_point_is_measured_by_capacity_and_target():
+    told = ModelOutcome(
+        offered=300,
+        answered=250,
+        in_time=200,
+        refused={"QueueFull": Refusals(50, 1.0, 2.0)},
+        p50_ms=20,
+        p99_ms=60,
+        slowest_ms=70,
+        mean_batch=4,
+        busy_s=1,
+    )
+    made = point(told, load=1.5, setting="s", seconds=2, capacity=125, target_s=0.05)
+    assert made == Point(
+        load=1.5,
+        setting="s",
+        goodput=0.8,
+        p99=1.2,
+        p99_refusal_ms=1.0,
+        slowest_refusal_ms=2.0,
+        mean_batch=4,
+        refused={"QueueFull": 50},
+    )
+
+
+def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
+    comparisons = [
+        Comparison(a_point(0.7, 0.7, p99=0.4), a_point(0.7, 0.7)),
+        Comparison(a_point(1.0, 0.9, p99=1.1, refusal=3), a_point(1.0, 0.8)),
+        Comparison(a_point(1.5, 0.95), a_point(1.5, 1.0)),
+    ]
+    assert findings("live", comparisons) == pytest.approx(
+        {
+            "live against fixed": 0.95,
+            "live p99": 1.1,
+            "live p99 refusal": 3,
+            "live slowest refusal": 6,
+            "live of capacity": 0.9,
+        }
+    )
+    assert len(list(lines("live", comparisons))) == 7
+
+
+def test_every_promise_has_its_line_measured_or_not():
+    told = list(verdicts({"simulated against fixed": 1.0, "simulated p99": 1.2, "predicted": None}))
+    assert len(told) == len(AIMS)
+    assert [line.split()[-1] for line in told if line.startswith("simulated: goodput over")] == ["met"]
+    assert [line.split()[-1] for line in told if line.startswith("simulated: p99 of the")] == ["short"]
+    assert all(line.endswith("not measured") for line in told if "10 %" in line)
+
+
+def test_the_model_leaves_time_for_a_run_and_the_one_before():
+    assert 2 * MODEL.service.ns(MODEL.max_batch_size) / 1e9 < MODEL.target_s
+
+
+def test_a_comparison_holds_the_target_against_the_best_of_the_grid_at_each_load():
+    said: list[str] = []
+    comparisons = compare(seconds=0.5, search_seconds=0.02, say=said.append)
+    assert [each.fixed.load for each in comparisons] == [0.7, 1.0, 1.5, 2.0]
+    assert {each.fixed.setting for each in comparisons} <= {str(fixed) for fixed in GRID}
+    assert len(said) == 4

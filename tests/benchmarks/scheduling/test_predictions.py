@@ -1,0 +1,24 @@
+"""The share of runs that were predicted well, read off a histogram as Prometheus writes it."""
+
+import pytest
+
+from benchmarks.scheduling.predictions import FAMILY, buckets, share_of
+
+METRICS = f"""\
+# TYPE {FAMILY} histogram
+{FAMILY}_bucket{{model="a",version="1",le="0.9"}} 10.0
+{FAMILY}_bucket{{model="a",version="1",le="1.1"}} 90.0
+{FAMILY}_bucket{{model="a",version="1",le="+Inf"}} 100.0
+{FAMILY}_bucket{{model="b",version="1",le="0.9"}} 0.0
+{FAMILY}_bucket{{model="b",version="1",le="+Inf"}} 5.0
+{FAMILY}_count{{model="a",version="1"}} 100.0
+"""
+
+
+def test_the_share_is_of_the_runs_within_a_tenth():
+    assert share_of(buckets(METRICS, "a")) == pytest.approx(0.8)
+
+
+def test_without_runs_or_without_the_bounds_nothing_is_told():
+    assert share_of(buckets(METRICS, "c")) is None
+    assert share_of(buckets(METRICS, "b")) is None
