@@ -69,8 +69,8 @@ class BatchRule:
         return not self.max_queue_delay_us and not self.preferred_batch_sizes
 
     def decide(self, rows: Iterable[int], waited_us: int) -> Leave | Hold:
-        """Say who leaves. `rows` has one count per waiting request, oldest first, none above
-        `max_batch_size`; `waited_us` is how long the oldest has waited.
+        """Say who leaves. `rows` has one count per waiting request, oldest first; one above
+        `max_batch_size` goes alone. `waited_us` is how long the oldest has waited.
 
         The largest preferred size that the oldest requests form exactly leaves at once; else all
         that fit, when they fill the batch or the oldest has waited long enough.
@@ -79,7 +79,7 @@ class BatchRule:
         preferred: Leave | None = None
         full = False
         for count in rows:
-            if total + count > self.max_batch_size:
+            if going and total + count > self.max_batch_size:
                 full = True
                 break
             going, total = going + 1, total + count

@@ -41,6 +41,10 @@ def test_rows_that_miss_every_preferred_size_leave_when_their_delay_is_over():
     assert rule.decide(rows=[3, 3], waited_us=1_000) == Leave(2, 6, Why.DELAY)
 
 
+def test_one_that_is_too_large_for_a_batch_goes_alone():
+    assert BatchRule(max_batch_size=4).decide(rows=[9, 1], waited_us=0) == Leave(1, 9, Why.FULL)
+
+
 def test_nobody_waiting_means_nobody_leaves():
     assert BatchRule(max_batch_size=8).decide(rows=[], waited_us=0) == Hold(0)
 
