@@ -94,6 +94,10 @@ class Settings(BaseModel):
     )
     repository_settle_secs: float = _models(1.0, "how long files must lie still before they are loaded", ge=0)
     load_model: Names = _models((), "in mode explicit, a model to load at the start; repeat it, or * for all")
+    include_models: Names = _models(
+        (), "serve only models whose names match this pattern, as in fraud-*; repeat it"
+    )
+    exclude_models: Names = _models((), "leave out models whose names match this pattern; repeat it")
     model_config_name: str = _models("", "read configs/NAME.pbtxt of a model in place of its config.pbtxt")
     disable_auto_complete_config: bool = _models(False, "fill in nothing that a config.pbtxt leaves out")
     model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)

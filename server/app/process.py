@@ -32,6 +32,7 @@ from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
+from server.repository.selection import Selection
 from server.settings import Settings
 from server.stages.pool import Pool
 from server.stages.route import Route
@@ -180,6 +181,7 @@ class Process:
             settings.model_repository,
             config_name=settings.model_config_name,
             settle_s=settings.repository_settle_secs,
+            selection=Selection(include=settings.include_models, exclude=settings.exclude_models),
         )
         return Orders(
             scanner,

@@ -20,6 +20,10 @@ MODEL_FILE = "tercet.model_file"
 """The parameter in which a configuration that shows clients' tensors keeps those of the model file itself."""
 
 
+ENABLED = "tercet.enabled"
+"""The parameter whose value "false" keeps a model out of this server, as if its folder were not there."""
+
+
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""
 
@@ -137,3 +141,7 @@ class ModelConfig:
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.parameters.get(ENABLED, "true").lower() == "true"

@@ -24,7 +24,7 @@ from server.repository.versions import Versions
 class Look:
     """What a look at a model's folder gave.
 
-    offer     None while its first files are still being written
+    offer     None while its first files are still being written, and for a model that is not enabled
     wait_s    when to look again although nothing seems to change; None for never
     """
 
@@ -93,6 +93,8 @@ class Candidate:
         fingerprint = hashlib.sha256(both.encode()).hexdigest()
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)
+        if not config.is_enabled:
+            return Look(None, None)
         policy = config.version_policy
         if self._named is not None:
             policy = VersionPolicy(latest=None, specific=self._named)

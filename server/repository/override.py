@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from server.domain.configuration import ENABLED
 from server.domain.offer import ModelOffer
 from server.repository.candidate import Candidate
 from server.repository.configuration import read_json
@@ -43,6 +44,8 @@ def override(
     if not is_inside(model) or "/" in model:
         raise OverrideInvalid(f"'{model}' cannot be the name of a model")
     reading = read_json(config, model)
+    if not reading.config.is_enabled:
+        raise OverrideInvalid(f"the configuration says '{ENABLED}': false, so '{model}' cannot be loaded")
     if files:
         for path in files:
             _check(path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from protos import model_config_pb2 as pb
-from server.domain.configuration import Platform
+from server.domain.configuration import ENABLED, Platform
 
 BACKENDS: Mapping[str, Platform] = {
     "onnxruntime": Platform.ONNX,
@@ -51,6 +51,9 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _instance_groups(config)
     yield from _dynamic_batching(config.dynamic_batching, config.max_batch_size, batches_known)
     yield from _files(config)
+    enabled = config.parameters[ENABLED].string_value if ENABLED in config.parameters else "true"
+    if enabled.lower() not in ("true", "false"):
+        yield Fault("parameters", f"has '{ENABLED}' as '{enabled}', must be true or false")
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
             yield Fault("metric_tags", f"has the key '{tag}', must be letters, digits and _ only")
