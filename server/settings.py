@@ -93,6 +93,13 @@ class Settings(BaseModel):
         15, "in mode poll, between two scans; file events come on top", gt=0
     )
     repository_settle_secs: float = _models(1.0, "how long files must lie still before they are loaded", ge=0)
+    require_manifest: bool = _models(
+        False, "refuse a version without manifest.json; `tercet manifest` writes it"
+    )
+    manifest_public_key: FilePath = _models(
+        None,
+        "refuse a version whose manifest this Ed25519 key (PEM) did not sign; implies --require-manifest",
+    )
     load_model: Names = _models((), "in mode explicit, a model to load at the start; repeat it, or * for all")
     include_models: Names = _models(
         (), "serve only models whose names match this pattern, as in fraud-*; repeat it"

@@ -247,7 +247,7 @@ class Orders:
     ) -> ModelOffer:
         try:
             return await asyncio.to_thread(
-                override, model, config, files, self._brought.root, directory, named
+                override, model, config, files, self._brought.root, directory, named, self._scanner.demand
             )
         except ConfigInvalid as error:
             raise LoadUnknown(model, str(error)) from None

@@ -32,7 +32,9 @@ from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
+from server.repository.seal import Demand
 from server.repository.selection import Selection
+from server.repository.signature import KeyUnusable, read_public_key
 from server.settings import Settings
 from server.stages.pool import Pool
 from server.stages.route import Route
@@ -181,6 +183,7 @@ class Process:
             settings.model_repository,
             config_name=settings.model_config_name,
             settle_s=settings.repository_settle_secs,
+            demand=_demand(settings),
             selection=Selection(include=settings.include_models, exclude=settings.exclude_models),
         )
         return Orders(
@@ -211,6 +214,15 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
+
+
+def _demand(settings: Settings) -> Demand:
+    key = settings.manifest_public_key
+    try:
+        verify = read_public_key(key) if key else None
+    except KeyUnusable as error:
+        raise StartRefused(f"--manifest-public-key: {error}") from None
+    return Demand(manifest=settings.require_manifest or key is not None, verify=verify)
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

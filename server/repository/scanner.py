@@ -17,6 +17,7 @@ import structlog
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, Offers
 from server.repository.candidate import Candidate, Look
+from server.repository.seal import NOTHING_DEMANDED, Demand
 from server.repository.selection import EVERY_MODEL, Selection
 from server.repository.settling import Moment
 from server.repository.snapshot import model_names
@@ -77,6 +78,7 @@ class Scanner:
     config_name    where a model has `configs/<config_name>.pbtxt`, that is its configuration
     settle_s       how long files must look the same before they count as written
     selection      the models to look at; all others are as if they were not there
+    demand         what every version must bring
     clock          monotonic seconds
     wall_clock     seconds since the epoch, as files are stamped
     """
@@ -88,11 +90,13 @@ class Scanner:
         config_name: str = "",
         settle_s: float = 1.0,
         selection: Selection = EVERY_MODEL,
+        demand: Demand = NOTHING_DEMANDED,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.repositories = tuple(dict.fromkeys(path.absolute() for path in repositories))
         self._known = [_Repository(path, selection) for path in self.repositories]
+        self.demand = demand
         self._config_name = config_name
         self._settle_s = settle_s
         self._clock = clock
@@ -129,7 +133,9 @@ class Scanner:
             repository.gone_since_s.pop(name, None)
             if name not in repository.candidates:
                 directory = repository.path / name
-                repository.candidates[name] = Candidate(name, directory, self._config_name, self._settle_s)
+                repository.candidates[name] = Candidate(
+                    name, directory, self._config_name, self._settle_s, demand=self.demand
+                )
             yield name, self._look(name, repository.candidates[name], moment, named.get(name))
         for name in sorted(repository.candidates.keys() - names):
             gone_since_s = repository.gone_since_s.setdefault(name, moment.monotonic_s)
