@@ -3,29 +3,40 @@
 The manager is told the whole wanted set, whoever decides it (a watch, an explicit call, a list in
 a test), and works towards it model by model; models do not wait for each other. Loads are done in
 threads, never more than `load_threads` at once. What cannot be loaded is noted and left alone until
-its content changes; what serves goes on serving until its successor is ready.
+its content changes, or tried again after a while where the machine was to blame and not the content; what
+serves goes on serving until its successor is ready.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import time
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 
 from runtimes.errors import RuntimeFault
+from server.domain.backoff import BackOff, may_pass
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
 from server.domain.state import UNLOADED, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.retries import Retries
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 
 log = structlog.get_logger(__name__)
+
+
+class _Refusal(NamedTuple):
+    """Why a version did not come up, and whether that may pass although its content stays."""
+
+    why: str
+    may_pass: bool
 
 
 class Manager:
@@ -35,12 +46,19 @@ class Manager:
     """
 
     def __init__(
-        self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
+        self,
+        loader: Loader,
+        *,
+        load_threads: int,
+        retire_within_s: float,
+        retries: int = 0,
+        back_off: BackOff | None = None,
     ) -> None:
         self.table = Table()
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._retries = retries
+        self._back_off = back_off or BackOff()
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Loaded]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -52,6 +70,7 @@ class Manager:
         self._closing = False
 
     async def __aenter__(self) -> Self:
+        self._again = Retries(asyncio.get_running_loop().call_later, self._back_off)
         await self._tasks.__aenter__()
         return self
 
@@ -207,11 +226,15 @@ class Manager:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
         served = await self._try(offer, version, identity)
-        if isinstance(served, str):
-            self._failed[model, number] = identity, served
-            self._fail(model, number, served)
+        if isinstance(served, _Refusal):
+            self._failed[model, number] = identity, served.why
+            self._fail(model, number, served.why)
+            if served.may_pass:
+                wait_s = self._again.again(model, number, identity, partial(self._try_again, model, number))
+                log.info("version_waits", model=model, version=number, wait_s=round(wait_s, 1))
             return
         self._failed.pop((model, number), None)
+        self._again.forget(model, number)
         if self._closing:
             self._retire(served)
             return
@@ -228,21 +251,27 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | str:
-        """Load a version, again where that fails and retries are left; else the sentence of what failed."""
+    def _try_again(self, model: str, version: int) -> None:
+        """A version that failed for a reason that may have passed is due, if it is still wanted."""
+        if self._failed.pop((model, version), None) and not self._closing:
+            self._begin(model)
+
+    async def _try(self, offer: ModelOffer, version: VersionOffer, identity: str) -> ServedVersion | _Refusal:
+        """Load a version, again where that fails and retries are left."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
                 return self._loader.assemble(await self._open(offer, version), identity)
             except Exception as error:
+                passing = may_pass(error)
                 if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
                     why = str(error)
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
                     log.exception("version_load_crashed", model=model, version=number)
             if not left or self._closing:
-                return why
+                return _Refusal(f"{why}; it is tried again by itself" if passing else why, passing)
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 
