@@ -157,9 +157,9 @@ def serve(words: Sequence[str]) -> int:
         raise UsageError(str(error)) from None
     if not settings.model_repository:
         raise UsageError("there is nothing to serve: name a model repository, as in `tercet serve REPO`")
-    for folder in settings.model_repository:
-        if not folder.is_dir():
-            raise UsageError(f"the model repository {folder} is not a folder")
+    for place in settings.model_repository:
+        if isinstance(place, Path) and not place.is_dir():
+            raise UsageError(f"the model repository {place} is not a folder")
     from server.app.process import serve  # here and not above: it brings torch, onnxruntime, fastapi and grpc
 
     return serve(settings)

@@ -64,7 +64,17 @@ def _pattern(value: str) -> str:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+
+
+def _places(value: object) -> object:
+    """Addresses stay as they are: a path would make one slash of two."""
+    listed = _listed(value)
+    if not isinstance(listed, (list, tuple)):
+        return listed
+    return [Path(each) if isinstance(each, str) and "://" not in each else each for each in listed]
+
+
+Places = Annotated[tuple[Path | str, ...], BeforeValidator(_places)]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -84,7 +94,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    model_repository: Paths = _models((), "folder of models; repeat it to serve several")
+    model_repository: Places = _models(
+        (), "folder of models, or s3://, gs://, az://, http(s)://...; repeat it to serve several"
+    )
     model_control_mode: Literal["none", "poll", "explicit"] = _models(
         "none",
         "none: load all models once; poll: follow the folders, as `serve REPO` does; explicit: load by call",
@@ -93,6 +105,13 @@ class Settings(BaseModel):
         15, "in mode poll, between two scans; file events come on top", gt=0
     )
     repository_settle_secs: float = _models(1.0, "how long files must lie still before they are loaded", ge=0)
+    model_cache_dir: FilePath = _models(
+        None, "where models from addresses are kept on this node; without it, in the user's cache folder"
+    )
+    model_cache_bytes: int = _models(
+        100 * 2**30, "of all that is kept there, what serves included; the least recently used goes", ge=1
+    )
+    model_fetch_thread_count: int = _models(4, "how many models are fetched at the same time", ge=1, le=64)
     require_manifest: bool = _models(
         False, "refuse a version without manifest.json; `tercet manifest` writes it"
     )

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from server.app.brought import BroughtFiles
+from server.app.mirrors import Mirrors
 from server.domain.errors import ControlRefused, InvalidRequest, LoadUnknown
 from server.domain.offer import ModelOffer, Offers
 from server.lifecycle.manager import Manager
@@ -48,10 +49,18 @@ class Orders:
     """
 
     def __init__(
-        self, scanner: Scanner, manager: Manager, mode: Mode, *, poll_s: float, at_start: Sequence[str] = ()
+        self,
+        scanner: Scanner,
+        manager: Manager,
+        mirrors: Mirrors,
+        mode: Mode,
+        *,
+        poll_s: float,
+        at_start: Sequence[str] = (),
     ) -> None:
         self._scanner = scanner
         self._manager = manager
+        self._mirrors = mirrors
         self._mode = mode
         self._poll_s = poll_s
         self._at_start = at_start
@@ -77,6 +86,7 @@ class Orders:
 
         Raises `UnknownStartupModel`.
         """
+        await self._mirrors.begun.wait()
         offers = await scan_once(self._scanner, SETTLE_PATIENCE_S)
         if self._mode == "explicit" and EVERYTHING not in self._at_start:
             unknown = [model for model in self._at_start if model not in offers]
@@ -103,6 +113,8 @@ class Orders:
             )
         await self.begun.wait()
         async with self._one_call(model):
+            if not files:
+                await self._mirrors.bring(model, self._to_bring(model, version))
             if version is not None:
                 offer = await self._with_version(model, version)
             elif config is None:
@@ -134,6 +146,8 @@ class Orders:
                 files = self._brought.folders(model)
                 self._order(self._offers, self._wanted - {model})
         await self._manager.settle(model)
+        if model not in self._wanted:
+            await self._mirrors.release(model)
         await self._brought.remove(model, files)
 
     def _one_call(self, model: str) -> asyncio.Lock:
@@ -160,6 +174,10 @@ class Orders:
         if model in self._named:
             return self._named[model]
         return frozenset(self._offers[model].versions) | frozenset(self._manager.ready_versions(model))
+
+    def _to_bring(self, model: str, version: int | None) -> frozenset[int] | None:
+        """Which versions of a remote model are to be on this node; None for what its policy chooses."""
+        return None if version is None else self._served(model) | {version}
 
     async def _settled(self, model: str, directory: Path, version: int | None) -> None:
         """Wait for a load, and remove the files that earlier calls brought.

@@ -28,7 +28,7 @@ class Retries:
         self._failures: dict[tuple[str, int], tuple[str, int]] = {}
 
     def again(self, model: str, version: int, identity: str, due: Callable[[], None]) -> float:
-        """Note a failure of this content, and have `due` called when it may be tried again; returns the seconds.
+        """Note a failure of this content; `due` is called when it may be tried again, so many seconds on.
 
         `due` is not called if by then the version has been forgotten, or another content of it failed.
         """

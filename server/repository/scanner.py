@@ -7,8 +7,8 @@ a share that is not mounted for a minute must not unload everything.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,7 +24,11 @@ from server.repository.snapshot import model_names
 
 log = structlog.get_logger()
 
+Remarks = Callable[[], Mapping[str, Mapping[int, str]]]
+"""Model -> version -> why it is not in its folder, in a sentence; version 0 is for all of them."""
+
 NO_NAMED: Mapping[str, frozenset[int]] = MappingProxyType({})
+NO_REMARKS: Mapping[Path, Remarks] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,13 @@ class Scan:
 class _Repository:
     """One repository folder, and what is known of its models between scans."""
 
-    def __init__(self, path: Path, selection: Selection) -> None:
+    def __init__(self, path: Path, selection: Selection, remarks: Remarks) -> None:
         self.path = path
+        self._remarks = remarks
         self._selection = selection
         self.candidates: dict[str, Candidate] = {}
         self.gone_since_s: dict[str, float] = {}
+        self._absent: dict[str, ModelOffer] = {}
         self._identity: tuple[int, int] | None = None
         self._lost = ""
 
@@ -63,6 +69,23 @@ class _Repository:
         self._lost, self._identity = "", identity
         return dict.fromkeys(name for name in names if self._selection.admits(name))
 
+    def remarked(self, looks: Iterable[tuple[str, Look]]) -> Iterator[tuple[str, Look]]:
+        """The looks with what is said of models and versions that are not in the folder.
+
+        Remarks are read first: whoever fills the folder takes them back once what they are about is there.
+        """
+        remarks = dict(self._remarks())
+        settling = {}
+        for name, look in looks:
+            offer = _remarked(look.offer, remarks.pop(name, {}))
+            if offer is None and look.wait_s is not None and name in self._absent:
+                offer = settling[name] = self._absent[name]  # it has come, and not come to rest yet
+            yield name, Look(offer, look.wait_s)
+        absent = {name: _absent(name, self.path / name, why) for name, why in remarks.items()}
+        for name, offer in absent.items():
+            yield name, Look(offer, None)
+        self._absent = absent | settling
+
     def _lose(self, why: str) -> None:
         if why != self._lost:
             log.error(
@@ -79,6 +102,7 @@ class Scanner:
     settle_s       how long files must look the same before they count as written
     selection      the models to look at; all others are as if they were not there
     demand         what every version must bring
+    remarks        what somebody who fills one of the folders has to say of it
     clock          monotonic seconds
     wall_clock     seconds since the epoch, as files are stamped
     """
@@ -91,11 +115,12 @@ class Scanner:
         settle_s: float = 1.0,
         selection: Selection = EVERY_MODEL,
         demand: Demand = NOTHING_DEMANDED,
+        remarks: Mapping[Path, Remarks] = NO_REMARKS,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.repositories = tuple(dict.fromkeys(path.absolute() for path in repositories))
-        self._known = [_Repository(path, selection) for path in self.repositories]
+        self._known = [_Repository(path, selection, remarks.get(path, dict)) for path in self.repositories]
         self.demand = demand
         self._config_name = config_name
         self._settle_s = settle_s
@@ -113,7 +138,7 @@ class Scanner:
             found: dict[str, list[ModelOffer]] = {}
             waits = []
             for repository in self._known:
-                for name, look in self._looks(repository, moment, named):
+                for name, look in repository.remarked(self._looks(repository, moment, named)):
                     if look.offer is not None:
                         found.setdefault(name, []).append(look.offer)
                     if look.wait_s is not None:
@@ -151,6 +176,24 @@ class Scanner:
         except Exception as error:  # our own fault, and still no reason to lose the other models
             log.exception("model_not_scanned", model=name)
             return Look(candidate.refuse(f"could not be looked at: {error!r}"), None)
+
+
+def _remarked(offer: ModelOffer | None, remarks: Mapping[int, str]) -> ModelOffer | None:
+    """The offer with what is said of versions that it does not have."""
+    if offer is None or not remarks or offer.problem:
+        return offer
+    said = {
+        version: why
+        for version, why in remarks.items()
+        if version and version not in offer.versions and version not in offer.unsettled
+    }
+    return replace(offer, broken={**offer.broken, **said}, on_disk=offer.on_disk | said.keys())
+
+
+def _absent(name: str, directory: Path, remarks: Mapping[int, str]) -> ModelOffer:
+    """The offer of a model that has no folder, with the reason."""
+    problem = "; ".join(f"version {at}: {why}" if at else why for at, why in sorted(remarks.items()))
+    return ModelOffer(name=name, directory=directory, config=ModelConfig(name=name), problem=problem)
 
 
 def _only(name: str, offers: list[ModelOffer]) -> ModelOffer:
