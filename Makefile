@@ -31,10 +31,10 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz lint bench models perf-analyzer clean
+.PHONY: help serve test test-all fuzz lint bench bench-lifecycle models perf-analyzer clean
 
 help: ## show these commands
-	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) and 8002 (metrics)
 	@exec $(bin)/tercet serve model_repository $(ARGS)
@@ -56,6 +56,9 @@ lint: $(ready_to_test) ## ruff, mypy and the floors of the house
 
 bench: $(ready_to_test) ## measure requests per second, latency and CPU per request
 	@$(bin)/python -m benchmarks $(ARGS)
+
+bench-lifecycle: $(ready_to_test) ## measure what a repository of many models costs
+	@$(bin)/python -m benchmarks.lifecycle $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

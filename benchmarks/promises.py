@@ -7,6 +7,7 @@ request over HTTP and 57 over gRPC; on another, only servers measured side by si
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from benchmarks.call import Door
 from benchmarks.report import Report
@@ -14,16 +15,19 @@ from benchmarks.report import Report
 SERVER = "tercet"
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Promise(Generic[R]):
     """
-    figure    reads it from a report; None if it was not measured, or with errors
+    figure    reads it from a report of its kind; None if it was not measured, or with errors
     form      how a figure is written, as for `format`
     at_most, at_least   the aim, one of them
     """
 
     name: str
-    figure: Callable[[Report], float | None]
+    figure: Callable[[R], float | None]
     form: str
     at_most: float | None = None
     at_least: float | None = None
