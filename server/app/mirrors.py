@@ -174,7 +174,7 @@ class Mirrors:
 @contextmanager
 def open_mirrors(settings: Settings, manager: Manager) -> Iterator[Mirrors]:
     """Raises `MirrorsRefused`."""
-    addresses = [place for place in settings.model_repository if isinstance(place, str)]
+    addresses = dict.fromkeys(place for place in settings.model_repository if isinstance(place, str))
     with ExitStack() as parts:
         fetchers = ThreadPoolExecutor(settings.model_fetch_thread_count, thread_name_prefix="fetch")
         listers = ThreadPoolExecutor(len(addresses) + 1, thread_name_prefix="list")

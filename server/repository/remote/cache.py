@@ -11,6 +11,7 @@ against its name before its first use in a process, and again when its stamp has
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ import structlog
 log = structlog.get_logger()
 
 _READ_ONLY = 0o444
+_STALE_S = 86_400.0
 
 Stamp = tuple[int, int, int]
 """Size, mtime in ns, inode: what a new link does not change, and a new content does."""
@@ -56,6 +58,7 @@ class ObjectCache:
         for each in (self._objects, self.partial):
             each.mkdir(parents=True, exist_ok=True)
         self._kept = self.bytes()
+        self._sweep()
 
     def has(self, sha256: str) -> bool:
         """Whether this content is here, and is what its name says. One that is not is taken away."""
@@ -116,6 +119,13 @@ class ObjectCache:
 
     def bytes(self) -> int:
         return sum(facts.st_size for _, facts in self._all())
+
+    def _sweep(self) -> None:
+        """Parts that nobody has gone on with for long."""
+        for part in self.partial.iterdir():
+            with suppress(OSError):
+                if time.time() - part.stat().st_mtime > _STALE_S:
+                    part.unlink()
 
     def _make_room(self, size: int) -> None:
         """Least recently used first; a link that is made or taken away changes the ctime, which tells."""

@@ -1,7 +1,9 @@
 """Objects that come into the cache: whole, cut, changed under way, wanted by many, and too many of them."""
 
 import hashlib
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -163,6 +165,15 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_never(tmp_path):
     (tmp_path / "a").unlink()
     ours.bring("e", RemoteFile(30, "t1"))
     assert cache.bytes() <= 35
+
+
+def test_parts_that_nobody_went_on_with_for_a_day_are_cleared_away(cache):
+    for name, age_s in (("old", 2 * 86_400), ("young", 3_600)):
+        (cache.partial / name).write_bytes(b"part")
+        then = time.time() - age_s
+        os.utime(cache.partial / name, (then, then))
+    ObjectCache(cache.folder, cache.max_bytes)
+    assert [part.name for part in cache.partial.iterdir()] == ["young"]
 
 
 def test_what_is_being_fetched_counts_against_the_bound(tmp_path):
