@@ -143,9 +143,10 @@ class Mirrors:
         async def bring(name: str) -> None:
             try:
                 await self._bring(mirror, name)
-                await self._soon(mirror.remember)
             finally:
                 coming.discard(name)
+            if not coming:
+                await self._soon(mirror.remember)
 
         async with asyncio.TaskGroup() as models:
             while True:

@@ -57,7 +57,7 @@ class ObjectCache:
         self._verified: dict[str, Stamp] = {}
         for each in (self._objects, self.partial):
             each.mkdir(parents=True, exist_ok=True)
-        self._kept = self.bytes()
+        self._kept = self.held_bytes()
         self._sweep()
 
     def has(self, sha256: str) -> bool:
@@ -117,7 +117,7 @@ class ObjectCache:
             with self._lock:
                 self._promised -= size
 
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         return sum(facts.st_size for _, facts in self._all())
 
     def _sweep(self) -> None:

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,6 +55,10 @@ class Downloads:
     def learn(self, path: str, tag: str, sha256: str) -> None:
         """What an earlier process found out."""
         self._known[path, tag] = sha256
+
+    def forget_all_but(self, listed: Collection[tuple[str, str]]) -> None:
+        """Of (path, tag) pairs that are listed no more nothing need be known."""
+        self._known = {key: sha256 for key, sha256 in list(self._known.items()) if key in listed}
 
     def bring(self, path: str, file: RemoteFile, likely: str = "") -> str:
         """Have an object in the cache; its SHA-256. `likely` is what a manifest says that it is.

@@ -20,7 +20,7 @@ from server.repository.invalid import ConfigInvalid
 from server.repository.manifest import NAME, ManifestInvalid, misfit, read_manifest
 from server.repository.remote.cache import CacheFull, ObjectCache
 from server.repository.remote.download import Downloads
-from server.repository.remote.listing import Listing, RemoteModel, age_s, models_of, seen_of
+from server.repository.remote.listing import Listing, RemoteFile, RemoteModel, age_s, models_of, seen_of
 from server.repository.remote.memory import Memory, name_of
 from server.repository.remote.shelf import Placed, Shelf, Sums
 from server.repository.remote.store import Store, StoreFault
@@ -37,6 +37,9 @@ WHOLE_MODEL = 0
 NO_VERSION = VersionPolicy(latest=None, specific=frozenset())
 
 _BACK_OFF = BackOff()
+
+Hold = Callable[[str], None]
+"""Keeps the object of this SHA-256 from being evicted, for as long as a model is worked on."""
 
 
 @dataclass(slots=True)
@@ -172,8 +175,12 @@ class Mirror:
                 if remote is None:
                     self._take_away(name, model)
                 else:
-                    self._place(name, remote, model, named)
+                    with self._shelf.holding() as hold:
+                        self._place(name, remote, model, named, hold)
             except (StoreFault, CacheFull, OSError) as error:
+                self._remark(name, model, WHOLE_MODEL, error)
+            except Exception as error:  # our own fault, and still no reason to lose the other models
+                log.exception("model_not_mirrored", repository=self.url, model=name)
                 self._remark(name, model, WHOLE_MODEL, error)
             self._facts.fetch_s += time.monotonic() - began
             model.remarks = model.faults
@@ -231,6 +238,7 @@ class Mirror:
         if listing is not self._listing:
             found = models_of(listing).items()
             self._remote = {name: model for name, model in found if self._selection.admits(name)}
+            self._downloads.forget_all_but({(path, file.tag) for path, file in listing.items()})
             self._listing = listing
 
     def _needs_work(self, name: str, now_s: float) -> bool:
@@ -252,18 +260,20 @@ class Mirror:
         with self._lock:
             return self._models.setdefault(name, _Model())
 
-    def _place(self, name: str, remote: RemoteModel, model: _Model, named: frozenset[int] | None) -> None:
+    def _place(
+        self, name: str, remote: RemoteModel, model: _Model, named: frozenset[int] | None, hold: Hold
+    ) -> None:
         model.made_of = _content(remote)
         waits = self._waits(remote, model)
         if not model.is_here and WHOLE_MODEL in waits:  # its configuration may come last
             model.due_s = self._clock() + waits[WHOLE_MODEL]
             return
-        beside = {path: self._downloads.bring(f"{name}/{path}", file) for path, file in remote.beside.items()}
+        beside = {path: self._have(f"{name}/{path}", file, hold) for path, file in remote.beside.items()}
         policy = self._policy(name, beside, named)
         if policy is None:
             chosen, versions = model.chosen, {}
         else:
-            versions = self._bring_versions(name, remote, model, policy, waits)
+            versions = self._bring_versions(name, remote, model, policy, waits, hold)
             chosen = frozenset(versions)
         if model.is_here:
             self._put(name, model, beside, versions)
@@ -323,12 +333,13 @@ class Mirror:
         model: _Model,
         policy: VersionPolicy,
         waits: Mapping[int, float],
+        hold: Hold,
     ) -> dict[int, Sums]:
         """The versions that are wished and could be had, each with the SHA-256 of its files."""
         sealed = {
             version: sums
             for version in policy.choose(frozenset(remote.versions))
-            if (sums := self._manifest(name, version, remote.versions[version])) is not None
+            if (sums := self._manifest(name, version, remote.versions[version], hold)) is not None
         }
         settled = [version for version in remote.versions if version in sealed or version not in waits]
         brought: dict[int, Sums] = {}
@@ -336,7 +347,7 @@ class Mirror:
             likely = sealed.get(version, {})
             try:
                 brought[version] = {
-                    path: self._downloads.bring(f"{name}/{version}/{path}", file, likely.get(path, ""))
+                    path: self._have(f"{name}/{version}/{path}", file, hold, likely.get(path, ""))
                     for path, file in remote.versions[version].items()
                 }
             except (StoreFault, CacheFull, OSError) as error:
@@ -345,12 +356,22 @@ class Mirror:
         model.due_s = self._clock() + min(pending) if pending else None
         return brought
 
-    def _manifest(self, name: str, version: int, files: Listing) -> Sums | None:
+    def _have(self, path: str, file: RemoteFile, hold: Hold, likely: str = "") -> str:
+        """Have one object here, and keep it from being evicted while the others come; its SHA-256."""
+        sha256 = self._downloads.bring(path, file, likely)
+        try:
+            hold(sha256)
+        except FileNotFoundError:  # evicted between the two, for somebody else
+            sha256 = self._downloads.bring(path, file, likely)
+            hold(sha256)
+        return sha256
+
+    def _manifest(self, name: str, version: int, files: Listing, hold: Hold) -> Sums | None:
         """What the version's manifest says of files that are all listed with their sizes; else None."""
         if NAME not in files:
             return None
         try:
-            sha256 = self._downloads.bring(f"{name}/{version}/{NAME}", files[NAME])
+            sha256 = self._have(f"{name}/{version}/{NAME}", files[NAME], hold)
             manifest = read_manifest(self._cache.content(sha256))
         except (StoreFault, CacheFull, OSError, ManifestInvalid):  # told where the version itself is brought
             return None
@@ -365,7 +386,9 @@ class Mirror:
         model.chosen, model.made_of, model.sightings, model.remarks = frozenset(), None, {}, {}
 
     def _remark(self, name: str, model: _Model, version: int, error: Exception) -> None:
-        why = f"could not be fetched: {error.strerror if isinstance(error, OSError) else error}"
+        told = isinstance(error, (StoreFault, CacheFull))
+        said = error.strerror if isinstance(error, OSError) else str(error) if told else type(error).__name__
+        why = f"could not be fetched: {said}"
         model.faults[version] = why
         self._facts.failures += 1
         log.warning("fetch_failed", repository=self.url, model=name, version=version or None, reason=why)

@@ -7,8 +7,8 @@ not at all. One caller at a time for each model.
 import fcntl
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TextIO
@@ -50,6 +50,21 @@ class Shelf:
     def close(self) -> None:
         """Leave everything where it is, for whoever still reads it; the next process clears it away."""
         self._held.close()
+
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[str], None]]:
+        """What the function is called with is not evicted before the block is left."""
+        folder = self._new()
+
+        def hold(sha256: str) -> None:
+            """Raises `FileNotFoundError` where it has been evicted already."""
+            with suppress(FileExistsError):
+                self._cache.link(sha256, folder / sha256)
+
+        try:
+            yield hold
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def put_model(
         self, model: str, beside: Sums, versions: Mapping[int, Sums]

@@ -69,7 +69,7 @@ def _in_words(what: str) -> Iterator[None]:
         yield
     except httpx.TimeoutException:
         raise StoreFault(f"{what} cannot be read: no answer in time") from None
-    except httpx.HTTPError as error:  # its text may hold the whole URL of a redirect
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # its text may hold the whole URL of a redirect
         raise StoreFault(f"{what} cannot be read: {type(error).__name__}") from None
 
 

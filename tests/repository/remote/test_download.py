@@ -98,20 +98,20 @@ def test_an_object_that_changes_while_it_is_fetched_is_not_kept(cache):
     shelf.tag_now = "t2"
     with pytest.raises(StoreFault, match="a changed while it was fetched"):
         downloads(shelf, cache).bring("a", RemoteFile(len(CONTENT), "t1"))
-    assert (cache.bytes(), list(cache.partial.iterdir())) == (0, [])
+    assert (cache.held_bytes(), list(cache.partial.iterdir())) == (0, [])
 
 
 def test_an_object_that_is_not_what_the_index_says_is_not_kept(cache):
     with pytest.raises(StoreFault, match=r"a has the SHA-256 .* and should have abababababab…"):
         downloads(Shelf(a=CONTENT), cache).bring("a", RemoteFile(len(CONTENT), "ab" * 32, "ab" * 32))
-    assert cache.bytes() == 0
+    assert cache.held_bytes() == 0
 
 
 def test_an_object_that_is_longer_or_shorter_than_listed_is_not_kept(cache):
     for size, why in ((len(CONTENT) - 1, "has more than its"), (len(CONTENT) + 1, "ended after")):
         with pytest.raises(StoreFault, match=why):
             downloads(Shelf(a=CONTENT), cache).bring("a", RemoteFile(size, "t1"))
-    assert cache.bytes() == 0
+    assert cache.held_bytes() == 0
 
 
 def test_ten_who_want_an_object_at_once_fetch_it_once(cache):
@@ -164,7 +164,7 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_never(tmp_path):
         ours.bring("e", RemoteFile(30, "t1"))
     (tmp_path / "a").unlink()
     ours.bring("e", RemoteFile(30, "t1"))
-    assert cache.bytes() <= 35
+    assert cache.held_bytes() <= 35
 
 
 def test_parts_that_nobody_went_on_with_for_a_day_are_cleared_away(cache):

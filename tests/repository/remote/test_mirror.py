@@ -266,6 +266,29 @@ def test_a_version_that_does_not_fit_into_the_cache_is_refused_with_the_arithmet
     mirror.close()
 
 
+def test_the_files_of_a_version_do_not_evict_one_another(web, tmp_path, clock):
+    folder = web.repository.put("m", 1, b"x" * 600)
+    (folder / "weights.bin").write_bytes(b"y" * 600)
+    web.publish()
+    mirror = mirror_of(web, ObjectCache(tmp_path / "cache", 1_000), clock)
+    sync(mirror)
+    assert files(mirror) == []
+    (why,) = mirror.remarks()["m"].values()
+    assert why.startswith("could not be fetched: needs 600 bytes of a model cache of 1000: 600 are in use")
+    mirror.close()
+
+
+def test_a_name_that_no_file_can_have_costs_its_own_model_alone(web, mirror):
+    web.repository.put("m", 1)
+    web.repository.put("n", 1)
+    web.publish()
+    index = web.repository.path / "index.json"
+    index.write_text(index.read_text().replace("m/1/model.onnx", "m/1/\\ud800.onnx"))
+    sync(mirror)
+    assert files(mirror) == ["n/1/model.onnx"]
+    assert set(mirror.remarks()) == {"m"}
+
+
 def test_what_could_not_be_fetched_is_tried_again_after_a_while(web, mirror, clock):
     web.repository.put("m", 1)
     web.publish()
