@@ -1,8 +1,10 @@
 """A remote repository on this node: a real HTTP server, real folders, a clock that the test moves."""
 
+import hashlib
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from server.repository.remote.address import read_address
 from server.repository.remote.cache import ObjectCache
+from server.repository.remote.listing import RemoteFile
 from server.repository.remote.mirror import NOT_HERE, Mirror
 from server.repository.remote.web import WebStore
 from server.repository.scanner import Scanner
@@ -26,6 +29,7 @@ class Web:
     def __init__(self, folder: Path) -> None:
         self.repository = Repository(folder)
         self.asked: list[str] = []
+        self.unchanged = 0
         self.is_down = False
         web = self
 
@@ -34,8 +38,17 @@ class Web:
                 web.asked.append(self.path)
                 if web.is_down:
                     self.send_error(503)
+                elif self.headers["if-none-match"] == web.etag():
+                    web.unchanged += 1
+                    self.send_response(304)
+                    self.end_headers()
                 else:
                     super().do_GET()
+
+            def end_headers(self) -> None:
+                if self.path == "/index.json":
+                    self.send_header("etag", web.etag())
+                super().end_headers()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -46,21 +59,53 @@ class Web:
     def publish(self) -> None:
         write_index(self.repository.path)
 
+    def etag(self) -> str:
+        index = self.repository.path / "index.json"
+        return f'"{hashlib.sha256(index.read_bytes()).hexdigest()}"' if index.exists() else '""'
+
     def fetched(self) -> list[str]:
         """What was asked for since last time, but the index."""
         asked, self.asked = [path for path in self.asked if path != "/index.json"], []
         return sorted(asked)
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[Web]:
-    web = Web(tmp_path / "source")
+class ObjectsInMemory:
+    """A store that tells tags and no sums, as buckets do."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+        self.read_count = 0
+
+    def list(self):
+        return {
+            path: RemoteFile(len(content), f"tag-{len(content)}") for path, content in self._objects.items()
+        }
+
+    def read(self, path, start, size):
+        self.read_count += 1
+        yield 0, self._objects[path]
+
+    def tag(self, path):
+        return f"tag-{len(self._objects[path])}"
+
+
+@contextmanager
+def serving_web(folder: Path) -> Iterator[Web]:
+    web = Web(folder)
     thread = threading.Thread(target=web.server.serve_forever)
     thread.start()
-    yield web
-    web.server.shutdown()
-    thread.join()
-    web.server.server_close()
+    try:
+        yield web
+    finally:
+        web.server.shutdown()
+        thread.join()
+        web.server.server_close()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    with serving_web(tmp_path / "source") as web:
+        yield web
 
 
 @pytest.fixture
@@ -117,7 +162,10 @@ def test_what_has_not_changed_is_neither_listed_nor_fetched_twice(web, mirror):
     assert sync(mirror) == ["m"]
     web.fetched()
     assert sync(mirror) == []
-    assert web.fetched() == []
+    assert (web.fetched(), web.unchanged) == ([], 1)
+    web.repository.put("n", 1)
+    web.publish()
+    assert sync(mirror) == ["n"]
 
 
 def test_only_the_versions_that_the_policy_chooses_are_fetched(web, mirror):
@@ -220,6 +268,38 @@ def test_the_next_process_serves_from_the_cache_while_the_source_is_away(web, ca
     assert files(second) == ["m/1/model.onnx", "m/config.pbtxt"]
     assert web.fetched() == []
     second.close()
+
+
+def test_the_next_process_knows_which_content_each_tag_of_a_bucket_stood_for(cache, clock):
+    shelf = ObjectsInMemory({"m/1/model.onnx": onnx_bytes()})
+    for _ in range(2):
+        mirror = Mirror(
+            "s3://bucket",
+            shelf,
+            ObjectCache(cache.folder, cache.max_bytes),
+            settle_s=0.0,
+            clock=clock.monotonic,
+            wall_clock=clock.wall,
+        )
+        sync(mirror)
+        assert files(mirror) == ["m/1/model.onnx"]
+        mirror.close()
+    assert shelf.read_count == 1
+
+
+def test_what_a_process_that_is_gone_has_left_holds_no_objects(cache, tmp_path, web, clock):
+    web.repository.put("m", 1, b"x" * 900)
+    web.publish()
+    gone = mirror_of(web, ObjectCache(cache.folder, 1_000), clock)
+    sync(gone)
+    gone.close()
+    with serving_web(tmp_path / "other") as other:
+        other.repository.put("n", 1, b"y" * 900)
+        other.publish()
+        mirror = mirror_of(other, ObjectCache(cache.folder, 1_000), clock)
+        sync(mirror)
+        assert files(mirror) == ["n/1/model.onnx"]
+        mirror.close()
 
 
 def test_two_processes_share_a_cache_and_neither_fetches_what_the_other_has(web, cache, clock, mirror):
