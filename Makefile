@@ -31,7 +31,7 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz lint bench bench-scheduling models perf-analyzer clean
+.PHONY: help serve test test-all fuzz lint bench bench-scheduling bench-lifecycle models perf-analyzer clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ bench: $(ready_to_test) ## measure requests per second, latency and CPU per requ
 
 bench-scheduling: $(ready_to_test) ## measure what the scheduler promises, simulated and against a live server
 	@$(bin)/python -m benchmarks.scheduling $(ARGS)
+
+bench-lifecycle: $(ready_to_test) ## measure what a repository of many models costs
+	@$(bin)/python -m benchmarks.lifecycle $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

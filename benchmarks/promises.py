@@ -22,7 +22,7 @@ Measured = TypeVar("Measured")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise(Generic[Measured]):
     """
-    figure    reads it from a report; None if it was not measured, or with errors
+    figure    reads it from a report of its kind; None if it was not measured, or with errors
     form      how a figure is written, as for `format`
     at_most, at_least   the aim, one of them
     """

@@ -29,6 +29,10 @@ def write(path: Path, report: Report, facts: Mapping[str, Any]) -> None:
         "lines": [_line(report, line) for line in report.lines],
         "promises": [" ".join(verdict.split()) for verdict in verdicts(report)],
     }
+    save(path, content)
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -1,5 +1,7 @@
 """Opens a model file with the runtime that it is for."""
 
+import stat
+
 from runtimes import onnx_session, sleeping_session, torchscript_session
 from runtimes.errors import ModelBroken
 from runtimes.session import ModelFile, Session
@@ -25,9 +27,13 @@ def open_session(model: ModelFile) -> Session:
     Blocks while the file is read. Raises a `RuntimeFault` whose sentence is for the model's owner.
     """
     name = model.path.name
-    if not model.path.is_file():
+    try:
+        facts = model.path.stat()
+    except OSError as error:  # a share that is away for a moment, too
+        raise ModelBroken(f"there is no file {name}") from error
+    if not stat.S_ISREG(facts.st_mode):
         raise ModelBroken(f"there is no file {name}")
-    if model.path.stat().st_size == 0:
+    if facts.st_size == 0:
         raise ModelBroken(f"{name} is empty")
     match model.platform or platform_of(name):
         case "onnxruntime_onnx":

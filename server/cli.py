@@ -32,6 +32,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from server.repository.sealing import NothingToSeal, seal, write_index
+from server.repository.signature import KeyUnusable
 from server.settings import SettingsInvalid, nearest, options, read
 
 OVERVIEW = """\
@@ -40,6 +42,7 @@ usage: tercet COMMAND ...
   serve [REPO ...] [--option=value ...]   serve model repositories over HTTP and gRPC
   models                                  show the models of a running server
   infer MODEL                             ask a model of a running server
+  manifest DIR                            write the checksums of versions beside them
 
 `tercet COMMAND --help` has the rest. Options without a command are those of serve.
 """
@@ -113,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = {"serve": serve, "models": models, "infer": infer}
+    commands = {"serve": serve, "models": models, "infer": infer, "manifest": manifest}
     match words:
         case [] | ["-h" | "--help"]:
             print(OVERVIEW, end="")
@@ -126,7 +129,7 @@ def _run(words: list[str]) -> int:
         case [option, *_] if option.startswith("-"):
             return serve(words)
         case _:
-            raise UsageError(f"there is no command {words[0]!r}: serve, models and infer are known")
+            raise UsageError(f"there is no command {words[0]!r}: serve, models, infer and manifest are known")
 
 
 def _version() -> str:
@@ -154,9 +157,9 @@ def serve(words: Sequence[str]) -> int:
         raise UsageError(str(error)) from None
     if not settings.model_repository:
         raise UsageError("there is nothing to serve: name a model repository, as in `tercet serve REPO`")
-    for folder in settings.model_repository:
-        if not folder.is_dir():
-            raise UsageError(f"the model repository {folder} is not a folder")
+    for place in settings.model_repository:
+        if isinstance(place, Path) and not place.is_dir():
+            raise UsageError(f"the model repository {place} is not a folder")
     from server.app.process import serve  # here and not above: it brings torch, onnxruntime, fastapi and grpc
 
     return serve(settings)
@@ -358,6 +361,33 @@ def _bytes(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+
+
+# manifest
+
+
+def manifest(words: Sequence[str]) -> int:
+    """Write the manifests of a version, a model or a repository, or the index of a repository."""
+    parser = argparse.ArgumentParser(
+        prog="tercet manifest",
+        description="Write manifest.json into version folders: the SHA-256 of each file.",
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a version folder, a model or a repository")
+    parser.add_argument("--sign", metavar="KEY", type=Path, help="sign with this Ed25519 private key (PEM)")
+    parser.add_argument(
+        "--index", action="store_true", help="write DIR/index.json too, for a repository served over HTTP"
+    )
+    asked = parser.parse_args(words)
+    try:
+        written = seal(asked.folder, asked.sign)
+        written += [write_index(asked.folder)] if asked.index else []
+    except (NothingToSeal, KeyUnusable) as error:
+        raise CommandFailed(str(error)) from None
+    except OSError as error:
+        raise CommandFailed(f"{error.filename}: {error.strerror}") from None
+    for path in written:
+        print(path)
+    return 0
 
 
 # Asking a server

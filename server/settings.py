@@ -87,7 +87,17 @@ def _pattern(value: str) -> str:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
+
+
+def _places(value: object) -> object:
+    """Addresses stay as they are: a path would make one slash of two."""
+    listed = _listed(value)
+    if not isinstance(listed, (list, tuple)):
+        return listed
+    return [Path(each) if isinstance(each, str) and "://" not in each else each for each in listed]
+
+
+Places = Annotated[tuple[Path | str, ...], BeforeValidator(_places)]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")]
@@ -113,7 +123,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    model_repository: Paths = _models((), "folder of models; repeat it to serve several")
+    model_repository: Places = _models(
+        (), "folder of models, or s3://, gs://, az://, http(s)://...; repeat it to serve several"
+    )
     model_control_mode: Literal["none", "poll", "explicit"] = _models(
         "none",
         "none: load all models once; poll: follow the folders, as `serve REPO` does; explicit: load by call",
@@ -122,7 +134,25 @@ class Settings(BaseModel):
         15, "in mode poll, between two scans; file events come on top", gt=0
     )
     repository_settle_secs: float = _models(1.0, "how long files must lie still before they are loaded", ge=0)
+    model_cache_dir: FilePath = _models(
+        None, "where models from addresses are kept on this node; without it, in the user's cache folder"
+    )
+    model_cache_bytes: int = _models(
+        100 * 2**30, "of all that is kept there, what serves included; the least recently used goes", ge=1
+    )
+    model_fetch_thread_count: int = _models(4, "how many models are fetched at the same time", ge=1, le=64)
+    require_manifest: bool = _models(
+        False, "refuse a version without manifest.json; `tercet manifest` writes it"
+    )
+    manifest_public_key: FilePath = _models(
+        None,
+        "refuse a version whose manifest this Ed25519 key (PEM) did not sign; implies --require-manifest",
+    )
     load_model: Names = _models((), "in mode explicit, a model to load at the start; repeat it, or * for all")
+    include_models: Names = _models(
+        (), "serve only models whose names match this pattern, as in fraud-*; repeat it"
+    )
+    exclude_models: Names = _models((), "leave out models whose names match this pattern; repeat it")
     model_config_name: str = _models("", "read configs/NAME.pbtxt of a model in place of its config.pbtxt")
     disable_auto_complete_config: bool = _models(False, "fill in nothing that a config.pbtxt leaves out")
     model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)

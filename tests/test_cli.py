@@ -268,13 +268,19 @@ def test_the_help_of_serve_names_every_option_with_its_variable_and_default(caps
 
 def test_bare_tercet_shows_what_it_can_do(capsys):
     assert main([]) == 0
-    assert re.findall(r"^  (\w+)", capsys.readouterr().out, re.MULTILINE) == ["serve", "models", "infer"]
+    assert re.findall(r"^  (\w+)", capsys.readouterr().out, re.MULTILINE) == [
+        "serve",
+        "models",
+        "infer",
+        "manifest",
+    ]
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys):
     assert main(["sevre"]) == 2
     assert (
-        capsys.readouterr().err == "tercet: there is no command 'sevre': serve, models and infer are known\n"
+        capsys.readouterr().err
+        == "tercet: there is no command 'sevre': serve, models, infer and manifest are known\n"
     )
 
 
@@ -412,3 +418,25 @@ def test_a_program_ends_with_the_exit_code_and_without_a_traceback():
     )
     assert done.returncode == 2
     assert done.stderr.startswith("tercet: there is no option --htp-port; did you mean --http-port?\n")
+
+
+# manifest, over a real folder
+
+
+def test_manifest_names_what_it_has_written(tmp_path, capsys):
+    (tmp_path / "m/1").mkdir(parents=True)
+    (tmp_path / "m/1/model.onnx").write_bytes(b"weights")
+    assert main(["manifest", str(tmp_path), "--index"]) == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / "m/1/manifest.json"),
+        str(tmp_path / "index.json"),
+    ]
+    assert set(json.loads((tmp_path / "index.json").read_text())["files"]) == {
+        "m/1/manifest.json",
+        "m/1/model.onnx",
+    }
+
+
+def test_manifest_of_what_is_no_version_is_refused_in_a_sentence(tmp_path, capsys):
+    assert main(["manifest", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith("and holds none: one that is named 1, 2 or so on\n")

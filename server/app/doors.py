@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -32,7 +32,15 @@ from server.domain.phase import Station
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import ProcessLog
-from server.observe.metrics import MachineCollector, Measured, ProcessCollector, TallyCollector, registry
+from server.observe.metrics import (
+    MachineCollector,
+    Measured,
+    MirrorCollector,
+    MirrorMeasured,
+    ProcessCollector,
+    TallyCollector,
+    registry,
+)
 from server.settings import Settings
 from server.stages.route import Route
 from server.wire.codes import CODES, TRITON_CODES
@@ -80,6 +88,7 @@ class Doors:
         manager: Manager,
         orders: Orders,
         process_log: ProcessLog,
+        mirrored: Callable[[], Sequence[MirrorMeasured]],
     ) -> None:
         self._settings = settings
         self._station = station
@@ -87,6 +96,7 @@ class Doors:
         self._manager = manager
         self._orders = orders
         self._log = process_log
+        self._mirrored = mirrored
 
     def open(
         self,
@@ -138,6 +148,7 @@ class Doors:
                 (
                     TallyCollector(lambda: _measured(manager)),
                     ProcessCollector(lambda: access.dropped if access else 0),
+                    MirrorCollector(self._mirrored),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from server.app.brought import BroughtFiles
+from server.app.mirrors import Mirrors
 from server.domain.errors import ControlRefused, InvalidRequest, LoadUnknown
 from server.domain.offer import ModelOffer, Offers
 from server.lifecycle.dependencies import members_of, with_members
@@ -49,10 +50,18 @@ class Orders:
     """
 
     def __init__(
-        self, scanner: Scanner, manager: Manager, mode: Mode, *, poll_s: float, at_start: Sequence[str] = ()
+        self,
+        scanner: Scanner,
+        manager: Manager,
+        mirrors: Mirrors,
+        mode: Mode,
+        *,
+        poll_s: float,
+        at_start: Sequence[str] = (),
     ) -> None:
         self._scanner = scanner
         self._manager = manager
+        self._mirrors = mirrors
         self._mode = mode
         self._poll_s = poll_s
         self._at_start = at_start
@@ -79,6 +88,7 @@ class Orders:
 
         Raises `UnknownStartupModel`.
         """
+        await self._mirrors.begun.wait()
         offers = await scan_once(self._scanner, SETTLE_PATIENCE_S)
         if self._mode == "explicit" and EVERYTHING not in self._at_start:
             unknown = [model for model in self._at_start if model not in offers]
@@ -107,6 +117,8 @@ class Orders:
             )
         await self.begun.wait()
         async with self._one_call(model):
+            if not files:
+                await self._mirrors.bring(model, self._to_bring(model, version))
             if version is not None:
                 offer = await self._with_version(model, version)
             elif config is None:
@@ -145,6 +157,8 @@ class Orders:
                 self._order(self._offers, self._wanted - going)
         for each in going:
             await self._manager.settle(each)
+        for each in going - self._wanted:
+            await self._mirrors.release(each)
         await self._brought.remove(model, files)
 
     def _one_call(self, model: str) -> asyncio.Lock:
@@ -189,6 +203,10 @@ class Orders:
         """What was loaded along with an ensemble, and nothing needs once that goes."""
         needed = with_members(self._wanted - self._along - {model}, self._offers)
         return with_members({model}, self._offers) - needed - {model}
+
+    def _to_bring(self, model: str, version: int | None) -> frozenset[int] | None:
+        """Which versions of a remote model are to be on this node; None for what its policy chooses."""
+        return None if version is None else self._served(model) | {version}
 
     async def _settled(self, model: str, directory: Path, version: int | None) -> None:
         """Wait for a load, and remove the files that earlier calls brought.
@@ -276,7 +294,7 @@ class Orders:
     ) -> ModelOffer:
         try:
             return await asyncio.to_thread(
-                override, model, config, files, self._brought.root, directory, named
+                override, model, config, files, self._brought.root, directory, named, self._scanner.demand
             )
         except ConfigInvalid as error:
             raise LoadUnknown(model, str(error)) from None

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -24,6 +25,7 @@ from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
 from server.app.grpc_choice import GrpcFrontRefused
+from server.app.mirrors import Mirrors, MirrorsRefused, open_mirrors
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
@@ -32,6 +34,9 @@ from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
+from server.repository.seal import Demand
+from server.repository.selection import Selection
+from server.repository.signature import KeyUnusable, read_public_key
 from server.scheduling.resources import Limit, Resources
 from server.scheduling.turns import Turns
 from server.settings import Settings
@@ -53,7 +58,7 @@ LEAVE = (signal.SIGTERM, signal.SIGINT)
 LAST_BREATH_S = 1.0
 """How long a thread that has nothing left to do may take to end."""
 
-SENTENCES = (StartRefused, PortTaken, PortRefused, GrpcFrontRefused, UnknownStartupModel)
+SENTENCES = (StartRefused, MirrorsRefused, PortTaken, PortRefused, GrpcFrontRefused, UnknownStartupModel)
 """Ends of the process that are the operator's to mend: told in a sentence, without a traceback."""
 
 
@@ -97,9 +102,9 @@ async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
         raise StartRefused(
             "no model repository is given: name a folder, as in 'tercet serve model_repository'"
         )
-    for folder in settings.model_repository:
-        if not folder.is_dir():
-            raise StartRefused(f"the model repository {folder} is not a folder")
+    for place in settings.model_repository:
+        if isinstance(place, Path) and not place.is_dir():
+            raise StartRefused(f"the model repository {place} is not a folder")
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
     stopping = asyncio.Event()
     _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))
@@ -143,12 +148,16 @@ class Process:
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
             manager = await parts.enter_async_context(self._manager())
-            orders = parts.enter_context(self._orders(manager))
+            mirrors = parts.enter_context(open_mirrors(self._settings, manager))
+            orders = parts.enter_context(self._orders(manager, mirrors))
             pool = Pool(self._settings.stage_threads, self._settings.stage_queue_size)
             parts.callback(pool.close)
             async with asyncio.TaskGroup() as tasks:
+                mirroring = tasks.create_task(mirrors.follow(), name="remote repositories")
                 following = tasks.create_task(orders.follow(), name="repository")
-                doors = Doors(self._settings, self._station, self._closing, manager, orders, self._log)
+                doors = Doors(
+                    self._settings, self._station, self._closing, manager, orders, self._log, mirrors.measured
+                )
                 doors.open(tasks, listeners, Route(manager.table, pool), access)
                 starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
                 await stopping.wait()
@@ -158,6 +167,7 @@ class Process:
                 self._station.move_to(Phase.STOPPING)
                 starting.cancel()
                 following.cancel()
+                mirroring.cancel()
                 self._closing.set()
             log.info("server_drained")
         log.info("server_stopped")
@@ -186,16 +196,20 @@ class Process:
             max_in_flight=settings.max_queue_size,
         )
 
-    def _orders(self, manager: Manager) -> Orders:
+    def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:
         settings = self._settings
         scanner = Scanner(
-            settings.model_repository,
+            [mirrors.folder_of(place) for place in settings.model_repository],
             config_name=settings.model_config_name,
             settle_s=settings.repository_settle_secs,
+            demand=_demand(settings),
+            selection=Selection(include=settings.include_models, exclude=settings.exclude_models),
+            remarks=mirrors.remarks,
         )
         return Orders(
             scanner,
             manager,
+            mirrors,
             settings.model_control_mode,
             poll_s=settings.repository_poll_secs,
             at_start=settings.load_model,
@@ -210,7 +224,8 @@ class Process:
         _spare_the_collector()
         self._station.move_to(Phase.SERVING)
         log.info("server_ready")
-        shown = welcome(manager, addresses, self._settings.model_repository, docs=self._settings.docs)
+        folders = [place for place in self._settings.model_repository if isinstance(place, Path)]
+        shown = welcome(manager, addresses, folders, docs=self._settings.docs)
         print(shown, flush=True)
 
     def _access_log(self, parts: AsyncExitStack) -> AccessLog | None:
@@ -228,6 +243,15 @@ def _resource_limits(settings: Settings) -> list[Limit]:
     if settings.rate_limit == "off":
         return []
     return [Limit(each.name, each.count, each.device) for each in settings.rate_limit_resource]
+
+
+def _demand(settings: Settings) -> Demand:
+    key = settings.manifest_public_key
+    try:
+        verify = read_public_key(key) if key else None
+    except KeyUnusable as error:
+        raise StartRefused(f"--manifest-public-key: {error}") from None
+    return Demand(manifest=settings.require_manifest or key is not None, verify=verify)
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

@@ -24,6 +24,10 @@ MODEL_FILE = "tercet.model_file"
 """The parameter in which a configuration that shows clients' tensors keeps those of the model file itself."""
 
 
+ENABLED = "tercet.enabled"
+"""The parameter whose value "false" keeps a model out of this server, as if its folder were not there."""
+
+
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""
 
@@ -208,3 +212,7 @@ class ModelConfig:
     def label_files(self) -> frozenset[str]:
         """The files of class names, beside the versions."""
         return frozenset(output.label_filename for output in self.outputs) - {""}
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.parameters.get(ENABLED, "true").lower() == "true"

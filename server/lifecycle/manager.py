@@ -3,8 +3,9 @@
 The manager is told the whole wanted set, whoever decides it (a watch, an explicit call, a list in
 a test), and works towards it model by model; models do not wait for each other. Loads are done in
 threads, never more than `load_threads` at once. What cannot be loaded is noted and left alone until
-its content changes; what serves goes on serving until its successor is ready. An ensemble waits for
-its members to be tried, and serves for as long as all of them do.
+its content changes, or tried again after a while where the machine was to blame and not the content; what
+serves goes on serving until its successor is ready. An ensemble waits for its members to be tried, and serves
+for as long as all of them do.
 """
 
 import asyncio
@@ -13,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import time
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import structlog
 
 from runtimes.errors import RuntimeFault
+from server.domain.backoff import BackOff, may_pass
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
@@ -28,6 +30,7 @@ from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.ensemble import Served, open_ensemble
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
+from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -35,6 +38,13 @@ from server.scheduling.resources import ResourceShort
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
+
+
+class _Refusal(NamedTuple):
+    """Why a version did not come up, and whether that may pass although its content stays."""
+
+    why: str
+    may_pass: bool
 
 
 class Manager:
@@ -51,6 +61,7 @@ class Manager:
         retire_within_s: float,
         retries: int = 0,
         max_in_flight: int = 1024,
+        back_off: BackOff | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way."""
         self.table = Table()
@@ -60,6 +71,7 @@ class Manager:
         self._retire_within_s = retire_within_s
         self._retries = retries
         self._max_in_flight = max_in_flight
+        self._back_off = back_off or BackOff()
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Any]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -71,6 +83,7 @@ class Manager:
         self._closing = False
 
     async def __aenter__(self) -> Self:
+        self._again = Retries(asyncio.get_running_loop().call_later, self._back_off)
         await self._tasks.__aenter__()
         return self
 
@@ -265,11 +278,17 @@ class Manager:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
         served = await self._try(offer, version, content)
-        if isinstance(served, str):
-            self._failed[model, number] = content.whole, served
-            self._fail(model, number, served)
+        if isinstance(served, _Refusal):
+            self._failed[model, number] = content.whole, served.why
+            self._fail(model, number, served.why)
+            if served.may_pass:
+                wait_s = self._again.again(
+                    model, number, content.whole, partial(self._try_again, model, number)
+                )
+                log.info("version_waits", model=model, version=number, wait_s=round(wait_s, 1))
             return
         self._failed.pop((model, number), None)
+        self._again.forget(model, number)
         if self._closing:
             self._retire(served)
             return
@@ -291,21 +310,27 @@ class Manager:
             self._retire(replaced)
         self._tell_ensembles(model)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | str:
-        """Load a version, again where that fails and retries are left; else the sentence of what failed."""
+    def _try_again(self, model: str, version: int) -> None:
+        """A version that failed for a reason that may have passed is due, if it is still wanted."""
+        if self._failed.pop((model, version), None) and not self._closing:
+            self._begin(model)
+
+    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | _Refusal:
+        """Load a version, again where that fails and retries are left."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
                 return await self._make(offer, version, content)
             except Exception as error:
+                passing = may_pass(error)
                 if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
                     why = str(error)
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
                     log.exception("version_load_crashed", model=model, version=number)
             if not left or self._closing:
-                return why
+                return _Refusal(f"{why}; it is tried again by itself" if passing else why, passing)
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 

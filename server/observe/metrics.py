@@ -161,6 +161,65 @@ class ProcessCollector(Collector):
         yield dropped
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorMeasured:
+    """One remote repository, as far as metrics care. `polled_s` is 0 before it has answered."""
+
+    repository: str
+    polled_s: float
+    is_reachable: bool
+    fetched_bytes: int
+    fetch_s: float
+    failures: int
+
+
+_MIRROR_GAUGES: tuple[tuple[str, str, Callable[[MirrorMeasured], float]], ...] = (
+    (
+        "tercet_repository_last_poll_timestamp_seconds",
+        "When a remote repository last answered, in seconds since the epoch",
+        lambda m: m.polled_s,
+    ),
+    ("tercet_repository_reachable", "Whether it answered when last asked, 1 or 0", lambda m: m.is_reachable),
+)
+_MIRROR_COUNTERS: tuple[tuple[str, str, Callable[[MirrorMeasured], float]], ...] = (
+    (
+        "tercet_repository_fetched_bytes",
+        "Bytes that came from a remote repository",
+        lambda m: m.fetched_bytes,
+    ),
+    (
+        "tercet_repository_fetch_seconds",
+        "Time spent on bringing models of it, in seconds",
+        lambda m: m.fetch_s,
+    ),
+    (
+        "tercet_repository_fetch_failures",
+        "Models and versions that could not be fetched",
+        lambda m: m.failures,
+    ),
+)
+
+
+class MirrorCollector(Collector):
+    """The remote repositories."""
+
+    def __init__(self, measured: Callable[[], Sequence[MirrorMeasured]]) -> None:
+        self._measured = measured
+
+    def collect(self) -> Iterator[Metric]:
+        mirrors = self._measured()
+        for name, text, read in _MIRROR_GAUGES if mirrors else ():
+            gauge = GaugeMetricFamily(name, text, labels=["repository"])
+            for each in mirrors:
+                gauge.add_metric([each.repository], read(each))
+            yield gauge
+        for name, text, read in _MIRROR_COUNTERS if mirrors else ():
+            counter = Metric(name, text, "counter")
+            for each in mirrors:
+                counter.add_sample(f"{name}_total", {"repository": each.repository}, read(each))
+            yield counter
+
+
 class MachineCollector(Collector):
     """The machine's processors and memory, by Triton's names."""
 

@@ -15,6 +15,7 @@ from server.repository.declaration import Declaration
 from server.repository.fingerprint import ContentMoved, Fingerprints
 from server.repository.invalid import ConfigInvalid
 from server.repository.rules import BACKEND_OF
+from server.repository.seal import NOTHING_DEMANDED, Demand
 from server.repository.settling import Moment
 from server.repository.snapshot import FolderUnreadable, ModelFolder, take_snapshot
 from server.repository.versions import Versions
@@ -24,7 +25,7 @@ from server.repository.versions import Versions
 class Look:
     """What a look at a model's folder gave.
 
-    offer     None while its first files are still being written
+    offer     None while its first files are still being written, and for a model that is not enabled
     wait_s    when to look again although nothing seems to change; None for never
     """
 
@@ -36,7 +37,13 @@ class Candidate:
     """One model's folder, looked at again and again by one caller at a time."""
 
     def __init__(
-        self, name: str, directory: Path, config_name: str, settle_s: float, given: Reading | None = None
+        self,
+        name: str,
+        directory: Path,
+        config_name: str,
+        settle_s: float,
+        given: Reading | None = None,
+        demand: Demand = NOTHING_DEMANDED,
     ) -> None:
         """`given` stands in place of a configuration file."""
         self.offer: ModelOffer | None = None
@@ -45,7 +52,7 @@ class Candidate:
         self._settle_s = settle_s
         self._fingerprints = Fingerprints()
         self._declaration = Declaration(name, directory, config_name, settle_s, given)
-        self._versions = Versions(settle_s, self._fingerprints)
+        self._versions = Versions(settle_s, self._fingerprints, demand)
         self._snapshot: ModelFolder | None = None
         self._named: frozenset[int] | None = None
         self._at_rest = False
@@ -93,6 +100,8 @@ class Candidate:
         fingerprint = _joined(reading.fingerprint, named)
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)
+        if not config.is_enabled:
+            return Look(None, None)
         policy = config.version_policy
         if self._named is not None:
             policy = VersionPolicy(latest=None, specific=self._named)

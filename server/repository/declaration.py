@@ -30,7 +30,7 @@ class Declaration:
         self._given = given
         self._sighting: Sighting | None = None
         self._stamp: tuple[str, Stamp | None] | None = None
-        self._outcome: Reading | ConfigInvalid = given or read_nothing(model)
+        self._outcome: Reading | ConfigInvalid | None = given
         self._at_rest: tuple[object, ...] | None = None
 
     def wait_s(self, beside: Folder, moment: Moment, new: bool) -> float:
@@ -55,7 +55,8 @@ class Declaration:
         if self._stamp != (name, stamp):
             self._outcome = self._read_anew(name, stamp)
             self._stamp = (name, stamp)
-        if isinstance(self._outcome, ConfigInvalid):
+        if not isinstance(self._outcome, Reading):
+            assert self._outcome is not None
             raise self._outcome
         self._at_rest = self._stamps(beside)
         return self._outcome, _files(self._outcome, beside)

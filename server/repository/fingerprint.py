@@ -28,20 +28,21 @@ class Fingerprints:
         whole = hashlib.sha256()
         for name, stamp in sorted(files.items()):
             whole.update(hashlib.sha256(name.encode(errors="surrogateescape")).digest())
-            whole.update(self._digest(root / name, stamp))
+            whole.update(self.digest(root / name, stamp))
         return whole.hexdigest()
 
-    def forget_unused(self) -> None:
-        """Drop what was not asked for since this was last called."""
-        self._digests = {key: digest for key, digest in self._digests.items() if key in self._used}
-        self._used = set()
-
-    def _digest(self, path: Path, stamp: Stamp) -> bytes:
+    def digest(self, path: Path, stamp: Stamp) -> bytes:
+        """The SHA-256 of one file. Raises `ContentMoved`."""
         key = (path, stamp)
         if key not in self._digests:
             self._digests[key] = _read(path, stamp)
         self._used.add(key)
         return self._digests[key]
+
+    def forget_unused(self) -> None:
+        """Drop what was not asked for since this was last called."""
+        self._digests = {key: digest for key, digest in self._digests.items() if key in self._used}
+        self._used = set()
 
 
 def _read(path: Path, stamp: Stamp) -> bytes:

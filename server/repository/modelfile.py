@@ -1,6 +1,7 @@
 """Which file of a version folder the runtime opens, and what kind of model that makes it."""
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from server.domain.configuration import Platform
@@ -22,6 +23,7 @@ class NoModelFile(Exception):
     """A version folder that cannot be served. `str(error)` says what is missing or unclear."""
 
 
+@lru_cache(4096)
 def platform_of_file(name: str) -> Platform | None:
     """The platform that a file's suffix tells; None for a suffix that belongs to none."""
     return _PLATFORM_OF_SUFFIX.get(PurePosixPath(name).suffix)

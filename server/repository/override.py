@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from server.domain.configuration import ENABLED
 from server.domain.offer import ModelOffer
 from server.repository.candidate import Candidate
 from server.repository.configuration import read_json
 from server.repository.rules import is_inside
+from server.repository.seal import NOTHING_DEMANDED, Demand
 from server.repository.settling import Moment
 from server.repository.snapshot import is_ignored, version_of
 
@@ -28,6 +30,7 @@ def override(
     folder: Path,
     directory: Path | None,
     named: frozenset[int] | None = None,
+    demand: Demand = NOTHING_DEMANDED,
 ) -> ModelOffer:
     """Build the offer of `model` from a load request.
 
@@ -37,19 +40,22 @@ def override(
     folder      where a private folder is made for the files
     directory   the model's folder in a repository, read where no files come; None where it has none
     named       the versions to offer, whatever the version policy says; None for those that it chooses
+    demand      what every version must bring, as one in a repository
 
     Reads and writes files, so it belongs in a thread. Raises `ConfigInvalid` and `OverrideInvalid`.
     """
     if not is_inside(model) or "/" in model:
         raise OverrideInvalid(f"'{model}' cannot be the name of a model")
     reading = read_json(config, model)
+    if not reading.config.is_enabled:
+        raise OverrideInvalid(f"the configuration says '{ENABLED}': false, so '{model}' cannot be loaded")
     if files:
         for path in files:
             _check(path)
         directory = _written(model, files, folder)
     if directory is None:
         raise OverrideInvalid(f"'{model}' is in no repository, and the request brings no files of it")
-    candidate = Candidate(model, directory, "", 0.0, reading)
+    candidate = Candidate(model, directory, "", 0.0, reading, demand)
     look = candidate.look(Moment(0.0, 0.0), named)
     if look.offer is None:
         raise OverrideInvalid(f"the files of '{model}' changed while they were read")

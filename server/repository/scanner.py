@@ -7,8 +7,8 @@ a share that is not mounted for a minute must not unload everything.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,12 +17,18 @@ import structlog
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, Offers
 from server.repository.candidate import Candidate, Look
+from server.repository.seal import NOTHING_DEMANDED, Demand
+from server.repository.selection import EVERY_MODEL, Selection
 from server.repository.settling import Moment
-from server.repository.snapshot import model_folders
+from server.repository.snapshot import model_names
 
 log = structlog.get_logger()
 
+Remarks = Callable[[], Mapping[str, Mapping[int, str]]]
+"""Model -> version -> why it is not in its folder, in a sentence; version 0 is for all of them."""
+
 NO_NAMED: Mapping[str, frozenset[int]] = MappingProxyType({})
+NO_REMARKS: Mapping[Path, Remarks] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +42,49 @@ class Scan:
 class _Repository:
     """One repository folder, and what is known of its models between scans."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, selection: Selection, remarks: Remarks) -> None:
         self.path = path
+        self._remarks = remarks
+        self._selection = selection
         self.candidates: dict[str, Candidate] = {}
         self.gone_since_s: dict[str, float] = {}
+        self._absent: dict[str, ModelOffer] = {}
         self._identity: tuple[int, int] | None = None
         self._lost = ""
 
-    def folders(self) -> Mapping[str, Path] | None:
-        """The models' folders; None where the repository is not there just now. Said once in the log."""
+    def models(self) -> Collection[str] | None:
+        """The models to look at; None where the repository is not there just now. Said once in the log."""
         try:
             facts = self.path.stat()
             identity = (facts.st_dev, facts.st_ino)
-            folders = model_folders(self.path)
+            names = model_names(self.path)
         except OSError as error:
             self._lose(str(error.strerror))
             return None
-        if not folders and self.candidates and identity != self._identity:
+        if not names and self.candidates and identity != self._identity:
             self._lose("it is empty, and another folder than before: is it mounted?")
             return None
         if self._lost:
             log.info("repository_back", repository=str(self.path))
         self._lost, self._identity = "", identity
-        return folders
+        return dict.fromkeys(name for name in names if self._selection.admits(name))
+
+    def remarked(self, looks: Iterable[tuple[str, Look]]) -> Iterator[tuple[str, Look]]:
+        """The looks with what is said of models and versions that are not in the folder.
+
+        Remarks are read first: whoever fills the folder takes them back once what they are about is there.
+        """
+        remarks = dict(self._remarks())
+        settling = {}
+        for name, look in looks:
+            offer = _remarked(look.offer, remarks.pop(name, {}))
+            if offer is None and look.wait_s is not None and name in self._absent:
+                offer = settling[name] = self._absent[name]  # it has come, and not come to rest yet
+            yield name, Look(offer, look.wait_s)
+        absent = {name: _absent(name, self.path / name, why) for name, why in remarks.items()}
+        for name, offer in absent.items():
+            yield name, Look(offer, None)
+        self._absent = absent | settling
 
     def _lose(self, why: str) -> None:
         if why != self._lost:
@@ -74,6 +100,9 @@ class Scanner:
     repositories   the folders, in the operator's order
     config_name    where a model has `configs/<config_name>.pbtxt`, that is its configuration
     settle_s       how long files must look the same before they count as written
+    selection      the models to look at; all others are as if they were not there
+    demand         what every version must bring
+    remarks        what somebody who fills one of the folders has to say of it
     clock          monotonic seconds
     wall_clock     seconds since the epoch, as files are stamped
     """
@@ -84,11 +113,15 @@ class Scanner:
         *,
         config_name: str = "",
         settle_s: float = 1.0,
+        selection: Selection = EVERY_MODEL,
+        demand: Demand = NOTHING_DEMANDED,
+        remarks: Mapping[Path, Remarks] = NO_REMARKS,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.repositories = tuple(dict.fromkeys(path.absolute() for path in repositories))
-        self._known = [_Repository(path) for path in self.repositories]
+        self._known = [_Repository(path, selection, remarks.get(path, dict)) for path in self.repositories]
+        self.demand = demand
         self._config_name = config_name
         self._settle_s = settle_s
         self._clock = clock
@@ -102,28 +135,34 @@ class Scanner:
         """
         with self._lock:
             moment = Moment(self._clock(), self._wall_clock())
-            looks: dict[str, list[tuple[Path, Look]]] = {}
+            found: dict[str, list[ModelOffer]] = {}
+            waits = []
             for repository in self._known:
-                for name, look in self._looks(repository, moment, named):
-                    looks.setdefault(name, []).append((repository.path / name, look))
-            offers = {name: offer for name, found in sorted(looks.items()) if (offer := _only(name, found))}
-            waits = [look.wait_s for found in looks.values() for _, look in found if look.wait_s is not None]
+                for name, look in repository.remarked(self._looks(repository, moment, named)):
+                    if look.offer is not None:
+                        found.setdefault(name, []).append(look.offer)
+                    if look.wait_s is not None:
+                        waits.append(look.wait_s)
+            offers = {name: _only(name, offers) for name, offers in sorted(found.items())}
             return Scan(MappingProxyType(offers), min(waits, default=None))
 
     def _looks(
         self, repository: _Repository, moment: Moment, named: Mapping[str, frozenset[int]]
     ) -> Iterator[tuple[str, Look]]:
-        folders = repository.folders()
-        if folders is None:
+        names = repository.models()
+        if names is None:
             for name, candidate in repository.candidates.items():
                 yield name, Look(candidate.offer, None)
             return
-        for name, directory in folders.items():
+        for name in names:
             repository.gone_since_s.pop(name, None)
             if name not in repository.candidates:
-                repository.candidates[name] = Candidate(name, directory, self._config_name, self._settle_s)
+                directory = repository.path / name
+                repository.candidates[name] = Candidate(
+                    name, directory, self._config_name, self._settle_s, demand=self.demand
+                )
             yield name, self._look(name, repository.candidates[name], moment, named.get(name))
-        for name in sorted(repository.candidates.keys() - folders.keys()):
+        for name in sorted(repository.candidates.keys() - names):
             gone_since_s = repository.gone_since_s.setdefault(name, moment.monotonic_s)
             wait_s = gone_since_s + self._settle_s - moment.monotonic_s
             if wait_s > 0:  # perhaps between the two renames that replace it
@@ -139,13 +178,31 @@ class Scanner:
             return Look(candidate.refuse(f"could not be looked at: {error!r}"), None)
 
 
-def _only(name: str, found: list[tuple[Path, Look]]) -> ModelOffer | None:
-    if len(found) == 1:
-        return found[0][1].offer
-    folders = " and ".join(str(directory) for directory, _ in found)
+def _remarked(offer: ModelOffer | None, remarks: Mapping[int, str]) -> ModelOffer | None:
+    """The offer with what is said of versions that it does not have."""
+    if offer is None or not remarks or offer.problem:
+        return offer
+    said = {
+        version: why
+        for version, why in remarks.items()
+        if version and version not in offer.versions and version not in offer.unsettled
+    }
+    return replace(offer, broken={**offer.broken, **said}, on_disk=offer.on_disk | said.keys())
+
+
+def _absent(name: str, directory: Path, remarks: Mapping[int, str]) -> ModelOffer:
+    """The offer of a model that has no folder, with the reason."""
+    problem = "; ".join(f"version {at}: {why}" if at else why for at, why in sorted(remarks.items()))
+    return ModelOffer(name=name, directory=directory, config=ModelConfig(name=name), problem=problem)
+
+
+def _only(name: str, offers: list[ModelOffer]) -> ModelOffer:
+    if len(offers) == 1:
+        return offers[0]
+    folders = " and ".join(str(offer.directory) for offer in offers)
     return ModelOffer(
         name=name,
-        directory=found[0][0],
+        directory=offers[0].directory,
         config=ModelConfig(name=name),
         problem=f"is in more than one repository: {folders}",
     )

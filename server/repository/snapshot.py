@@ -8,7 +8,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 MOST_FILES = 10_000
 """In one version: more than that is a link to somewhere else, not a model."""
@@ -20,8 +22,7 @@ class FolderUnreadable(Exception):
     """A folder that the operator must look after. `str(error)` says which and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What changes when a file's content does. Equal stamps: nobody wrote to it in between."""
 
     size: int
@@ -34,14 +35,19 @@ class Stamp:
 class Folder:
     """A folder with all files beneath it, by their paths relative to it.
 
+    place        where it lies, as text: of ten thousand folders a poll makes these values anew
     changed_ns   the latest ctime of any file or folder beneath it, not counting its own
     """
 
-    path: Path
+    place: str
     mtime_ns: int
     ctime_ns: int
     files: Mapping[str, Stamp]
     changed_ns: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.place)
 
     @property
     def stamps(self) -> tuple[tuple[str, Stamp], ...]:
@@ -62,6 +68,7 @@ class ModelFolder:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
+@lru_cache(4096)
 def is_ignored(name: str) -> bool:
     """Hidden files, what editors and copies leave while they work, and notes for people."""
     return (
@@ -77,53 +84,57 @@ def version_of(name: str) -> int | None:
     return int(name) if name.isascii() and name.isdigit() and name[0] != "0" else None
 
 
-def model_folders(repository: Path) -> dict[str, Path]:
-    """Every model's name and folder. Raises `OSError` where the repository itself cannot be listed."""
+def model_names(repository: Path) -> list[str]:
+    """The folders that may be models. Raises `OSError` where the repository itself cannot be listed."""
     with os.scandir(repository) as entries:
-        return {
-            entry.name: repository / entry.name
-            for entry in entries
-            if not is_ignored(entry.name) and entry.is_dir()
-        }
+        return [entry.name for entry in entries if not is_ignored(entry.name) and entry.is_dir()]
 
 
 def take_snapshot(directory: Path) -> ModelFolder:
-    """List a model's folder. Raises `FolderUnreadable`, or `FileNotFoundError` where it has just gone."""
-    version_paths: dict[int, Path] = {}
-    own = _list(directory)
+    """List a model's folder. Raises `FolderUnreadable`, or `FileNotFoundError` where it has just gone.
+
+    Every folder is listed and every file asked for its stamp, each time. A folder's own mtime would tell that
+    no name in it is new, but not on every mounted object store; and a file is written to without it.
+    """
+    place = str(directory)
+    version_places: dict[int, str] = {}
     others = []
-    for entry in own:
+    for entry in _list(place):
         version = version_of(entry.name)
         if version is not None and entry.is_dir():
-            version_paths[version] = directory / entry.name
+            version_places[version] = entry.path
         else:
             others.append(entry)
     versions, unreadable = {}, {}
-    for version, path in sorted(version_paths.items()):
+    for version, path in sorted(version_places.items()):
         try:
             versions[version] = _folder(path, _list(path))
         except FolderUnreadable as error:
             unreadable[version] = str(error)
-    return ModelFolder(beside=_folder(directory, others), versions=versions, unreadable=unreadable)
+    return ModelFolder(beside=_folder(place, others), versions=versions, unreadable=unreadable)
 
 
-def _folder(path: Path, entries: list[os.DirEntry[str]]) -> Folder:
-    facts = path.stat()
+def _folder(place: str, entries: list[os.DirEntry[str]]) -> Folder:
+    facts = os.stat(place)
     files: dict[str, Stamp] = {}
     changed_ns = 0
-    for name, found in _walk(path, entries, {(facts.st_dev, facts.st_ino)}):
+    for name, found in _walk(place, entries, {(facts.st_dev, facts.st_ino)}):
         changed_ns = max(changed_ns, found.st_ctime_ns)
         if stat.S_ISREG(found.st_mode):
             files[name] = Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
             if len(files) > MOST_FILES:
-                raise FolderUnreadable(f"folder {path.name} holds more than {MOST_FILES} files")
+                raise FolderUnreadable(f"folder {os.path.basename(place)} holds more than {MOST_FILES} files")
     return Folder(
-        path=path, mtime_ns=facts.st_mtime_ns, ctime_ns=facts.st_ctime_ns, files=files, changed_ns=changed_ns
+        place=place,
+        mtime_ns=facts.st_mtime_ns,
+        ctime_ns=facts.st_ctime_ns,
+        files=files,
+        changed_ns=changed_ns,
     )
 
 
 def _walk(
-    root: Path, entries: list[os.DirEntry[str]], been: set[tuple[int, int]]
+    root: str, entries: list[os.DirEntry[str]], been: set[tuple[int, int]]
 ) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [("", entries)]
     while waiting:
@@ -140,14 +151,14 @@ def _walk(
             place = (facts.st_dev, facts.st_ino)
             if stat.S_ISDIR(facts.st_mode) and place not in been:
                 been.add(place)
-                waiting.append((f"{name}/", _list(root / name)))
+                waiting.append((f"{name}/", _list(f"{root}/{name}")))
 
 
-def _list(path: Path) -> list[os.DirEntry[str]]:
+def _list(path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
             return [entry for entry in entries if not is_ignored(entry.name)]
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise FolderUnreadable(f"folder {path.name} cannot be read: {error.strerror}") from error
+        raise FolderUnreadable(f"folder {os.path.basename(path)} cannot be read: {error.strerror}") from error

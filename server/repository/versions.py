@@ -12,7 +12,9 @@ from server.domain.configuration import ModelConfig, Platform, VersionPolicy
 from server.domain.offer import VersionOffer
 from server.repository.container import is_complete
 from server.repository.fingerprint import ContentMoved, Fingerprints
+from server.repository.manifest import NAME, SIGNATURE
 from server.repository.modelfile import NoModelFile, choose_file, platform_of_file
+from server.repository.seal import Demand, Seal, SealBroken
 from server.repository.settling import Moment, Sighting, moved_in, sight, wait_s
 from server.repository.snapshot import Folder, ModelFolder
 
@@ -39,11 +41,16 @@ class _Known:
     """What is remembered of one version folder.
 
     offered        what the last offer held of it, or None
+    seal           its manifest
+    unsealed       its files were read and are not what the manifest says, so they need not be read again
+                   before they are at rest
     differs        its content is known to be other than what was offered, so it need not be read again
                    before it is at rest
     gone_since_s   of the monotonic clock, when its folder was first missed
     """
 
+    seal: Seal
+    unsealed: bool = False
     sighting: Sighting | None = None
     offered: VersionOffer | None = None
     differs: bool = False
@@ -63,8 +70,9 @@ class _Found:
 class Versions:
     """The version folders of one model, looked at by one caller at a time."""
 
-    def __init__(self, settle_s: float, fingerprints: Fingerprints) -> None:
+    def __init__(self, settle_s: float, fingerprints: Fingerprints, demand: Demand) -> None:
         self._settle_s = settle_s
+        self._demand = demand
         self._fingerprints = fingerprints
         self._known: dict[int, _Known] = {}
         self._platform: Platform | None = None
@@ -72,7 +80,9 @@ class Versions:
     def see(self, snapshot: ModelFolder, moment: Moment) -> None:
         """Note what lies there, so that its time of rest begins."""
         for version, folder in snapshot.versions.items():
-            known = self._known.setdefault(version, _Known())
+            if version not in self._known:
+                self._known[version] = _Known(Seal(self._demand, self._fingerprints))
+            known = self._known[version]
             age_s = moment.age_s(max(folder.changed_ns, folder.mtime_ns))
             known.sighting = sight(known.sighting, folder.stamps, moment.monotonic_s, age_s)
             known.gone_since_s = None
@@ -86,6 +96,7 @@ class Versions:
             version: self._find(self._known[version], folder, snapshot.beside, config, moment)
             for version, folder in snapshot.versions.items()
         }
+        self._hold_to_manifests(found, policy, moment)
         platform = config.platform or self._told_platform(found)
         if config.platform is None:
             found = {version: _agreeing(one, platform) for version, one in found.items()}
@@ -130,15 +141,52 @@ class Versions:
             wait = 0.0
         return _Found(folder, file, broken, wait)
 
+    def _hold_to_manifests(self, found: dict[int, _Found], policy: VersionPolicy, moment: Moment) -> None:
+        """Take up at once what is as its manifest says, and refuse what has come to rest and is not.
+
+        Only what would be served is read: of all versions, those that the policy chooses, and where some of
+        these are no good, those that it chooses then.
+        """
+        checked: set[int] = set()
+        while True:
+            good = frozenset(version for version, one in found.items() if not one.broken)
+            due = policy.choose(good) - checked
+            if not due:
+                return
+            for version in due:
+                found[version] = self._held(self._known[version], found[version])
+            checked |= due
+
+    def _held(self, known: _Known, one: _Found) -> _Found:
+        at_rest = one.wait_s <= 0
+        if known.unsealed and not at_rest:
+            return one
+        try:
+            if not known.seal.is_set(one.folder):
+                return one
+            known.seal.check(one.folder)
+        except ContentMoved:
+            return replace(one, wait_s=one.wait_s or self._settle_s)
+        except SealBroken as error:
+            known.unsealed = error.was_read
+            return replace(one, broken=str(error)) if at_rest else one
+        known.unsealed = False
+        return replace(one, wait_s=0.0)
+
     def _still_as_offered(self, known: _Known, folder: Folder) -> bool:
         """Whether files that were only touched hold what they held. Read once; then they are waited for."""
         if known.offered is None or known.differs:
             return False
         try:
-            known.differs = self._fingerprints.of(folder.path, folder.files) != known.offered.fingerprint
+            known.differs = self._fingerprint(folder) != known.offered.fingerprint
         except ContentMoved:
             known.differs = True
         return not known.differs
+
+    def _fingerprint(self, folder: Folder) -> str:
+        """Of the content; a manifest only says what that is. Raises `ContentMoved`."""
+        content = {name: stamp for name, stamp in folder.files.items() if name not in (NAME, SIGNATURE)}
+        return self._fingerprints.of(folder.path, content)
 
     def _told_platform(self, found: Mapping[int, _Found]) -> Platform | None:
         """What the highest version at rest tells, for all; while none is at rest, what was told last."""
@@ -169,7 +217,7 @@ class Versions:
         for version in sorted(chosen):
             folder, file = found[version].folder, found[version].file
             try:
-                fingerprint = self._fingerprints.of(folder.path, folder.files)
+                fingerprint = self._fingerprint(folder)
             except ContentMoved:
                 continue
             offers[version] = VersionOffer(

@@ -17,6 +17,7 @@ from onnx import helper
 
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
+from server.domain.backoff import BackOff
 from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
@@ -114,11 +115,19 @@ class Managed:
 
 @asynccontextmanager
 async def managing(
-    *, load_threads: int = 2, retire_within_s: float = 10.0, retries: int = 0
+    *,
+    load_threads: int = 2,
+    retire_within_s: float = 10.0,
+    retries: int = 0,
+    back_off: BackOff | None = None,
 ) -> AsyncIterator[Managed]:
     loader = RememberingLoader()
     async with Manager(
-        loader, load_threads=load_threads, retire_within_s=retire_within_s, retries=retries
+        loader,
+        load_threads=load_threads,
+        retire_within_s=retire_within_s,
+        retries=retries,
+        back_off=back_off,
     ) as manager:
         yield Managed(manager, loader)
 
@@ -446,6 +455,29 @@ async def test_a_load_that_fails_is_tried_again_as_often_as_the_operator_said(
         await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
         assert diary.read_text() == "x" * began
         assert at.index[1][0] is state
+
+
+async def test_what_failed_for_a_reason_that_may_pass_is_tried_again_by_itself_until_it_serves(
+    shelf, tmp_path
+):
+    diary = tmp_path / "diary"
+    async with managing(back_off=BackOff(first_s=0.2)) as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
+        state, why = at.index[1]
+        assert state is State.UNAVAILABLE
+        assert why.endswith("the share is not mounted yet; it is tried again by itself")
+        await until(lambda: at.index[1][0] is State.READY)
+        assert diary.read_text() == "xxx"
+
+
+async def test_what_is_wanted_no_more_is_not_tried_again(shelf, tmp_path):
+    diary = tmp_path / "diary"
+    async with managing(back_off=BackOff(first_s=0.05, most_s=0.05)) as at:
+        offer = shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary))))
+        await at.apply(offer)
+        await at.apply(offer, wanted=[])
+        await asyncio.sleep(0.2)
+        assert diary.read_text() == "x"
 
 
 async def test_waiting_for_a_broken_version_raises_its_reason(shelf):

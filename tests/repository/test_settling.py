@@ -1,7 +1,5 @@
 """When files count as written: plain arithmetic over what was seen and when."""
 
-from pathlib import Path
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +10,7 @@ TIMES = st.floats(0, 1e6)
 
 
 def folder(mtime_ns: int, ctime_ns: int) -> Folder:
-    return Folder(path=Path("1"), mtime_ns=mtime_ns, ctime_ns=ctime_ns, files={}, changed_ns=0)
+    return Folder(place="1", mtime_ns=mtime_ns, ctime_ns=ctime_ns, files={}, changed_ns=0)
 
 
 def test_files_that_look_the_same_are_quiet_since_they_were_first_seen_so():
