@@ -25,6 +25,7 @@ from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
 from server.app.grpc_choice import GrpcFrontRefused
 from server.app.orders import Orders, UnknownStartupModel
+from server.app.trials import trials
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
@@ -172,6 +173,7 @@ class Process:
             load_threads=settings.model_load_thread_count,
             retries=settings.model_load_retry_count,
             retire_within_s=settings.exit_timeout_secs,
+            trials=trials(settings) if settings.verify_models else None,
         )
 
     def _orders(self, manager: Manager) -> Orders:

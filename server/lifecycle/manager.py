@@ -19,10 +19,11 @@ from runtimes.errors import RuntimeFault
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.offer import ModelOffer, Offers, VersionOffer
-from server.domain.state import UNLOADED, State, Status
+from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
+from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
 
 log = structlog.get_logger(__name__)
@@ -35,12 +36,20 @@ class Manager:
     """
 
     def __init__(
-        self, loader: Loader, *, load_threads: int, retire_within_s: float, retries: int = 0
+        self,
+        loader: Loader,
+        *,
+        load_threads: int,
+        retire_within_s: float,
+        retries: int = 0,
+        trials: Trials | None = None,
     ) -> None:
+        """With `trials`, which leaving closes, a version is tried elsewhere before it is loaded here."""
         self.table = Table()
         self._loader = loader
         self._retire_within_s = retire_within_s
         self._retries = retries
+        self._trials = trials
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Loaded]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -59,6 +68,8 @@ class Manager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        if self._trials is not None:
+            self._trials.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._abandon_loads)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
@@ -234,6 +245,8 @@ class Manager:
         left = self._retries
         while True:
             try:
+                if self._trials is not None:
+                    await self._verify(self._trials, offer, version)
                 return self._loader.assemble(await self._open(offer, version), identity)
             except Exception as error:
                 if isinstance(error, (RuntimeFault, ConfigContradicts, ServingError)):
@@ -245,6 +258,15 @@ class Manager:
                 return why
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
+
+    async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
+        """Raises `CandidateRejected`. Cancelled if the manager leaves."""
+        loading = version.version not in self.table.versions(offer.name)
+        if loading:
+            self._note(offer.name, version.version, State.LOADING, VERIFYING)
+        await trials.check(offer, version)
+        if loading:
+            self._note(offer.name, version.version, State.LOADING)
 
     async def _open(self, offer: ModelOffer, version: VersionOffer) -> Loaded:
         """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""
