@@ -122,4 +122,4 @@ def key(offer: ModelOffer, version: VersionOffer, around: Surroundings) -> str:
 
 def depends_on_its_own_code(version: VersionOffer) -> bool:
     """Whether Python code of the version runs: what that does may hang on anything outside its folder."""
-    return version.pre is not None or version.post is not None
+    return version.pre is not None or version.post is not None or version.model_file.suffix == ".py"
