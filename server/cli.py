@@ -1,4 +1,4 @@
-"""The command `tercet`: serve a model repository, and ask a server that runs.
+"""The command `tercet`: serve a model repository, ask a server that runs, and try or make models without one.
 
 `main` takes the words of a command line and returns the exit code: 0; 1 if the work failed; 2 if the words
 were wrong. What is wrong is said in sentences on stderr. `serve` is the command where none is named, so a
@@ -9,9 +9,10 @@ The options of `serve` are read here, not by typer or argparse: they are the fie
 nothing here. Neither library knows an option whose value may be missing in front of a positional argument.
 The small commands are argparse's.
 
-The server itself is imported where it is run: help and a table must not wait for torch.
+The server and its parts are imported where they are run: help and a table must not wait for torch.
 """
 
+import argparse
 import os
 import sys
 from collections import deque
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
+from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any
 
@@ -32,6 +34,8 @@ usage: tercet COMMAND ...
   serve [REPO ...] [--option=value ...]   serve model repositories over HTTP and gRPC
   models                                  show the models of a running server
   infer MODEL                             ask a model of a running server
+  verify DIR                              try a model's folder or a repository, without a server
+  init FILE                               make a model's folder from an .onnx or .pt file
 
 `tercet COMMAND --help` has the rest. Options without a command are those of serve.
 """
@@ -97,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = {"serve": serve, "models": models, "infer": infer}
+    commands = {"serve": serve, "models": models, "infer": infer, "verify": verify, "init": init}
     match words:
         case [] | ["-h" | "--help"]:
             print(OVERVIEW, end="")
@@ -110,7 +114,9 @@ def _run(words: list[str]) -> int:
         case [option, *_] if option.startswith("-"):
             return serve(words)
         case _:
-            raise UsageError(f"there is no command {words[0]!r}: serve, models and infer are known")
+            raise UsageError(
+                f"there is no command {words[0]!r}: serve, models, infer, verify and init are known"
+            )
 
 
 def _version() -> str:
@@ -242,6 +248,60 @@ def _serve_help() -> str:
     lines.append(TRITON_USAGE)
     lines.append(INDENTED.fill(" ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))))
     return "\n".join(lines)
+
+
+# verify and init
+
+
+def verify(words: Sequence[str]) -> int:
+    """Try what a server would serve, and print what is found."""
+    parser = argparse.ArgumentParser(
+        prog="tercet verify",
+        description="Try a model's folder, or every model of a repository, as a server does before it serves "
+        "one: layout, configuration against the file, golden examples, batches against their rows. The exit "
+        "code is 0 only if all is good.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--json", action="store_true", help="print a JSON list, an object for each version")
+    parser.add_argument(
+        "--timeout", type=float, default=300, metavar="SECS", help="for each version; default: %(default)s"
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="for each version; default: half of what there is",
+    )
+    asked = parser.parse_args(words)
+    from server.app.verifying import limits, verify  # here and not above: it brings numpy and more
+
+    return verify(asked.directory, limits(asked.timeout, asked.memory), as_json=asked.json)
+
+
+def init(words: Sequence[str]) -> int:
+    """Make a model's folder from its file."""
+    parser = argparse.ArgumentParser(
+        prog="tercet init",
+        description="Make a model's folder from an .onnx or .pt file: version 1, a config.pbtxt with what "
+        "was found, and, where made-up input fits, a golden example. Nothing is overwritten.",
+    )
+    parser.add_argument("model_file", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--repository", metavar="DIR", type=Path, default=Path("models"), help="default: models"
+    )
+    parser.add_argument("--name", default="", help="of the model; the file's name if not given")
+    parser.add_argument(
+        "--input",
+        metavar="NAME:TYPE:DIMS",
+        action="append",
+        default=[],
+        help="what a .pt file does not say, such as x:FP32:3,224,224 without the batch dimension; repeat it",
+    )
+    asked = parser.parse_args(words)
+    from server.app.new_model import init
+
+    return init(asked.model_file, asked.repository, asked.name, asked.input)
 
 
 if __name__ == "__main__":

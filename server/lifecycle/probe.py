@@ -57,7 +57,7 @@ def made_up(specs: Sequence[TensorSpec], optional: frozenset[str], rows: int, le
         if datatype.dtype.hasobject or int(np.prod(shape)) * datatype.itemsize > MOST_BYTES:
             return None
         if datatype.name in ("FP16", "FP32", "FP64", "BF16"):
-            inputs[spec.name] = random.standard_normal(shape).astype(datatype.dtype)
+            inputs[spec.name] = random.standard_normal(shape).round(3).astype(datatype.dtype)
         else:
             inputs[spec.name] = random.integers(0, 2, shape).astype(datatype.dtype)
     return inputs

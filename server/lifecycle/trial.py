@@ -6,14 +6,14 @@ what it is at before it begins it. Everything is done on the CPU, whatever the c
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from runtimes.errors import InputRefused, RunFailed, RuntimeFault
-from server.domain.configuration import InstanceGroup, InstanceKind
+from server.domain.configuration import InstanceGroup, InstanceKind, TensorConfig
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.tensors import Array, Tensors, TensorSpec
@@ -25,7 +25,7 @@ from server.lifecycle.instance import Instance
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.memory import peak_bytes, resident_bytes
 from server.lifecycle.verdict import Verdict, depends_on_its_own_code
-from server.wire.golden import GoldenExample
+from server.wire.golden import GoldenExample, example_of
 
 ON_THE_CPU = (InstanceGroup(kind=InstanceKind.CPU, count=1),)
 PATIENCE_S = 2.0
@@ -42,11 +42,15 @@ Run = Callable[[Tensors], dict[str, Array]]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to try, and how the server would load it."""
+    """What to try, and how the server would load it.
+
+    wants_example   where it has no golden example, make up a small one and keep its answer in `described`
+    """
 
     offer: ModelOffer
     version: VersionOffer
     auto_complete: bool
+    wants_example: bool = False
 
 
 class Rejected(Exception):
@@ -70,7 +74,7 @@ class _Trial:
         self._began_bytes = resident_bytes()
         self._loaded_bytes = 0
         self._load_seconds = 0.0
-        self._described: Mapping[str, Any] = {}
+        self._described: dict[str, Any] = {}
 
     def verdict(self) -> Verdict:
         reason, lasting = "", True
@@ -197,6 +201,8 @@ class _Trial:
             except (RuntimeFault, ServingError) as error:
                 said = str(error)
                 continue
+            if self._job.wants_example:
+                self._described["example"] = example_of(inputs, run(inputs))
             return inputs
         self._doubts.append(
             f"it was not run, as it has no golden example and made-up input does not fit: {said}"
@@ -269,10 +275,19 @@ def _described(loaded: Loaded) -> dict[str, Any]:
         "platform": str(loaded.platform),
         "max_batch_size": loaded.predicts.max_batch_size,
         "dynamic_batching": dynamic is not None,
-        "inputs": _listed(loaded.predicts.inputs),
-        "outputs": _listed(loaded.predicts.outputs),
+        "inputs": [_configured(tensor) for tensor in loaded.config.inputs],
+        "outputs": [_configured(tensor) for tensor in loaded.config.outputs],
         "client_inputs": _listed(loaded.sees.inputs),
         "client_outputs": _listed(loaded.sees.outputs),
+    }
+
+
+def _configured(tensor: TensorConfig) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "dims": list(tensor.dims),
+        "reshape": None if tensor.reshape is None else list(tensor.reshape),
     }
 
 

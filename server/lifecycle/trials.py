@@ -50,14 +50,22 @@ class Trials:
 
     limits    of one trial
     at_once   trials under way, at most
+    wants_example   see `Job`
     """
 
     def __init__(
-        self, verdicts: Verdicts, *, limits: Limits, at_once: int, auto_complete: bool = True
+        self,
+        verdicts: Verdicts,
+        *,
+        limits: Limits,
+        at_once: int,
+        auto_complete: bool = True,
+        wants_example: bool = False,
     ) -> None:
         self._verdicts = verdicts
         self._limits = limits
         self._auto_complete = auto_complete
+        self._wants_example = wants_example
         self._around = surroundings(auto_complete)
         self._turns = asyncio.Semaphore(at_once)
         self._nurseries: dict[str, _Nursery] = {}
@@ -101,7 +109,7 @@ class Trials:
 
     async def _tried(self, offer: ModelOffer, version: VersionOffer, platform: str) -> Verdict:
         async with self._turns:
-            job = _pickled(Job(offer, version, self._auto_complete))
+            job = _pickled(Job(offer, version, self._auto_complete, self._wants_example))
             for _ in range(ATTEMPTS):
                 nursery = self._nurseries.setdefault(platform, _Nursery(self._limits, platform))
                 try:

@@ -11,14 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from server.domain.errors import InvalidRequest
 from server.domain.request import Parameters
-from server.domain.tensors import Array
+from server.domain.tensors import Array, Tensors
+from server.domain.tensors import datatype_of as datatype_of_array
 from server.wire import json_text, parameters
 from server.wire.tensor_json import datatype_of, elements_of, name_of, parameters_of, shape_of
 from server.wire.values import kind_of
 
 DEFAULT_TOLERANCE = 1e-4
+LARGE = 10_000
+"""Elements: an example with more of them is nothing to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,24 @@ class GoldenExample:
 
     def tolerance_of(self, output: str) -> float:
         return self.tolerances.get(output, self.tolerance)
+
+
+def example_of(inputs: Tensors, outputs: Tensors) -> dict[str, Any] | None:
+    """The document of an example, from a request and its answer; None where it would be large."""
+    if sum(array.size for array in (*inputs.values(), *outputs.values())) > LARGE:
+        return None
+    return {
+        "request": {"inputs": [_written(name, array) for name, array in inputs.items()]},
+        "response": {"outputs": [_written(name, array) for name, array in outputs.items()]},
+        "tolerance": DEFAULT_TOLERANCE,
+    }
+
+
+def _written(name: str, array: Array) -> dict[str, Any]:
+    datatype = datatype_of_array(array)
+    flat = array.astype(np.float32).ravel() if datatype == "BF16" else array.ravel()
+    data = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in flat.tolist()]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
 
 
 def read(text: bytes, name: str) -> GoldenExample:
