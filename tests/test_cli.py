@@ -264,14 +264,19 @@ def test_the_help_of_serve_names_every_option_with_its_variable_and_default(caps
 
 def test_bare_tercet_shows_what_it_can_do(capsys):
     assert main([]) == 0
-    assert re.findall(r"^  (\w+)", capsys.readouterr().out, re.MULTILINE) == ["serve", "models", "infer"]
+    assert re.findall(r"^  (\w+)", capsys.readouterr().out, re.MULTILINE) == [
+        "serve",
+        "models",
+        "infer",
+        "verify",
+        "init",
+    ]
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys):
     assert main(["sevre"]) == 2
-    assert (
-        capsys.readouterr().err == "tercet: there is no command 'sevre': serve, models and infer are known\n"
-    )
+    known = "serve, models, infer, verify and init are known"
+    assert capsys.readouterr().err == f"tercet: there is no command 'sevre': {known}\n"
 
 
 def test_the_version_is_told(capsys):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from server.app.command import CommandFailed, UsageError
-from server.app.verifying import Report, limits, report_text, reports_of
+from server.app.verifying import Report, limits, report_text, reports_of, trials_of
 from server.app.written_config import config_text
+from server.lifecycle.trials import Trials
 from server.repository.container import Incomplete, external_files
 
 SUFFIXES = (".onnx", ".pt", ".pth")
@@ -42,7 +43,7 @@ def init(model_file: Path, repository: Path, name: str, inputs: Sequence[str]) -
     except FileExistsError:
         raise CommandFailed(f"{aside} is there: is another `tercet init` at it? If not, remove it") from None
     try:
-        report = _make(model_file, aside / name, inputs)
+        report = asyncio.run(_make(model_file, aside / name, inputs))
         if target.exists():
             raise CommandFailed(f"{target} has come up in the meantime, and is left as it is")
         (aside / name).rename(target)
@@ -53,32 +54,34 @@ def init(model_file: Path, repository: Path, name: str, inputs: Sequence[str]) -
     return 0
 
 
-def _make(model_file: Path, folder: Path, inputs: Sequence[str]) -> Report:
+async def _make(model_file: Path, folder: Path, inputs: Sequence[str]) -> Report:
     version = folder / "1"
     version.mkdir(parents=True)
     _copy(model_file, version)
-    found = _found(folder)
+    with trials_of(limits(), wants_example=True) as trials:
+        found = await _found(folder, inputs, trials)
+        described: dict[str, Any] = dict(found.verdict.described)
+        example = described.pop("example", None)
+        (folder / "config.pbtxt").write_text(config_text(described, origin=found.file), encoding="utf-8")
+        if example is not None:
+            (version / "examples").mkdir()
+            text = json.dumps(example, indent=1, ensure_ascii=False)
+            (version / "examples" / EXAMPLE).write_text(text + "\n", encoding="utf-8")
+        (made,) = await reports_of(folder, trials)
+        _check(made)
+        return made
+
+
+async def _found(folder: Path, inputs: Sequence[str], trials: Trials) -> Report:
+    """What the file is; where `inputs` are declared, in rows if it takes them so. Raises `CommandFailed`."""
     declared = f"input [ {', '.join(map(_declared, inputs))} ]\n"
-    for batching in (BATCHING, "") if inputs else ():
-        (folder / "config.pbtxt").write_text(batching + declared, encoding="utf-8")
-        found = _found(folder)
-        if found.good:
+    for config in (BATCHING + declared, declared) if inputs else ("",):
+        if config:
+            (folder / "config.pbtxt").write_text(config, encoding="utf-8")
+        (report,) = await reports_of(folder, trials)
+        if report.good:
             break
-    _check(found)
-    described: dict[str, Any] = dict(found.verdict.described)
-    example = described.pop("example", None)
-    (folder / "config.pbtxt").write_text(config_text(described, origin=found.file), encoding="utf-8")
-    if example is not None:
-        (version / "examples").mkdir()
-        text = json.dumps(example, indent=1, ensure_ascii=False)
-        (version / "examples" / EXAMPLE).write_text(text + "\n", encoding="utf-8")
-    final = _found(folder)
-    _check(final)
-    return final
-
-
-def _found(folder: Path) -> Report:
-    (report,) = asyncio.run(reports_of(folder, limits(), wants_example=True))
+    _check(report)
     return report
 
 

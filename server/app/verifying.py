@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,15 @@ from server.lifecycle.verdict import Verdict
 from server.lifecycle.verdicts import Verdicts
 from server.observe.banner import Question, curl_json
 from server.repository.candidate import Candidate
+from server.repository.configuration import read_text
 from server.repository.container import Incomplete
+from server.repository.invalid import ConfigInvalid
 from server.repository.onnx_header import read_header
 from server.repository.settling import Moment
 from server.repository.snapshot import model_folders, version_of
 
 TIMEOUT_S = 300.0
+CONFIG = "config.pbtxt"
 URL = "http://localhost:8000"
 LONGEST_QUESTION = 64
 """Elements of a request that is shown as a command."""
@@ -66,7 +71,8 @@ def limits(timeout_s: float = TIMEOUT_S, memory_bytes: int = 0) -> Limits:
 
 def verify(directory: Path, each: Limits, *, as_json: bool) -> int:
     """Print what is found; the exit code. Raises `CommandFailed` where there is nothing to verify."""
-    reports = asyncio.run(reports_of(directory, each))
+    with trials_of(each) as trials:
+        reports = asyncio.run(reports_of(directory, trials))
     if not reports:
         raise CommandFailed(f"{directory} holds no model: a folder with version folders 1, 2 or so on")
     if as_json:
@@ -76,18 +82,20 @@ def verify(directory: Path, each: Limits, *, as_json: bool) -> int:
     return 0 if all(report.good for report in reports) else 1
 
 
-async def reports_of(directory: Path, each: Limits, *, wants_example: bool = False) -> list[Report]:
+async def reports_of(directory: Path, trials: Trials) -> list[Report]:
     """On each version that a server would serve, in order."""
-    trials = Trials(
-        Verdicts(),
-        limits=each,
-        at_once=1,  # so that no trial disturbs the times of another
-        wants_example=wants_example,
-    )
-    try:
-        return [report async for report in _reports(directory, trials)]
-    finally:
-        trials.close()
+    return [report async for report in _reports(directory, trials)]
+
+
+@contextmanager
+def trials_of(each: Limits, *, wants_example: bool = False) -> Iterator[Trials]:
+    """Trials that remember nothing from before, one at a time, so that none disturbs the times of another."""
+    trials = Trials(Verdicts(), limits=each, at_once=1, wants_example=wants_example)
+    with only_faults_logged():
+        try:
+            yield trials
+        finally:
+            trials.close()
 
 
 async def _reports(directory: Path, trials: Trials) -> AsyncIterator[Report]:
@@ -102,7 +110,7 @@ async def _reports(directory: Path, trials: Trials) -> AsyncIterator[Report]:
                 yield Report(model=name, version=version, reason=offer.broken[version])
                 continue
             one = offer.versions[version]
-            yield _report(offer, one, await trials.verdict(offer, one), unused)
+            yield replace(_report(offer, one, await trials.verdict(offer, one)), unused_fields=unused)
 
 
 def _folders(directory: Path) -> Mapping[str, Path]:
@@ -111,7 +119,7 @@ def _folders(directory: Path) -> Mapping[str, Path]:
         inside = list(directory.iterdir())
     except OSError as error:
         raise CommandFailed(f"{directory} cannot be read: {error.strerror}") from None
-    if any(path.name == "config.pbtxt" or version_of(path.name) is not None for path in inside):
+    if any(path.name == CONFIG or version_of(path.name) is not None for path in inside):
         whole = directory.resolve()
         return {whole.name: whole}
     return dict(sorted(model_folders(directory).items()))
@@ -119,18 +127,35 @@ def _folders(directory: Path) -> Mapping[str, Path]:
 
 def _offer(name: str, folder: Path) -> tuple[ModelOffer | None, tuple[str, ...]]:
     """What the repository would offer of it, and the fields of its configuration that nothing acts on."""
-    unused: list[str] = []
-
-    def keep(_: object, __: str, event: Any) -> Any:
-        unused.extend(event.get("fields", ()))
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[keep])
     look = Candidate(name, folder, "", 0.0).look(Moment(time.monotonic(), time.time()))
+    try:
+        unused = read_text((folder / CONFIG).read_bytes(), name, CONFIG).unread
+    except (OSError, ConfigInvalid):  # there is none, or the offer says what is wrong with it
+        unused = ()
     return look.offer, tuple(unused)
 
 
-def _report(offer: ModelOffer, version: VersionOffer, verdict: Verdict, unused: tuple[str, ...]) -> Report:
+@contextmanager
+def only_faults_logged() -> Iterator[None]:
+    """What a report says need not be logged, too."""
+
+    def sift(_: object, level: str, event: Any) -> Any:
+        if level not in ("error", "critical"):
+            raise structlog.DropEvent
+        return event
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[sift, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _report(offer: ModelOffer, version: VersionOffer, verdict: Verdict) -> Report:
     return Report(
         model=offer.name,
         version=version.version,
@@ -138,7 +163,6 @@ def _report(offer: ModelOffer, version: VersionOffer, verdict: Verdict, unused: 
         file=_file(version.model_file),
         runtime=_runtime(version.model_file),
         verdict=verdict,
-        unused_fields=unused,
         config=config_text(verdict.described) if verdict.described else "",
         curl=_curl(offer.name, version, verdict),
     )

@@ -255,13 +255,15 @@ def _kill_group(pid: int) -> None:
 
 
 def _kill_leftovers() -> None:
-    """What candidates have started in sessions of its own came to this process when its parent ended."""
+    """What candidates have started in sessions of its own came to this process when their parent ended."""
     own = os.getpid()
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
             _, _, rest = status.read_text().rpartition(")")
             if int(rest.split()[1]) == own:
-                os.kill(int(status.parent.name), signal.SIGKILL)
+                pid = int(status.parent.name)
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -69,7 +69,7 @@ class Trials:
         self._around = surroundings(auto_complete)
         self._turns = asyncio.Semaphore(at_once)
         self._nurseries: dict[str, _Nursery] = {}
-        self._waiting: set[asyncio.Task[Verdict]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     async def check(self, offer: ModelOffer, version: VersionOffer) -> None:
@@ -87,23 +87,22 @@ class Trials:
         known = await asyncio.to_thread(self._verdicts.of, name)
         if known is not None:
             return known
-        trying = asyncio.create_task(self._tried(offer, version, platform), name=f"trial {offer.name}")
-        self._waiting.add(trying)
-        if self._closed:
-            trying.cancel()
+        task = asyncio.current_task()
+        if task is None or self._closed:
+            raise asyncio.CancelledError
+        self._waiting.add(task)
         try:
-            verdict = await trying
+            verdict = await self._tried(offer, version, platform)
         finally:
-            trying.cancel()
-            self._waiting.discard(trying)
+            self._waiting.discard(task)
         await asyncio.to_thread(self._verdicts.put, name, verdict)
         return verdict
 
     def close(self) -> None:
-        """End every trial; who waits for one is cancelled. The processes end by themselves, at once."""
+        """End every trial; the tasks that wait for one are cancelled. Their processes then go."""
         self._closed = True
-        for trying in list(self._waiting):
-            trying.cancel()
+        for task in list(self._waiting):
+            task.cancel()
         for nursery in self._nurseries.values():
             nursery.close()
 

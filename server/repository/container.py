@@ -38,7 +38,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:  # reads the central directory, which is written last
             if not archive.namelist():
                 raise Incomplete("an empty archive")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # names or methods that are none
         raise Incomplete(str(error)) from error
 
 
