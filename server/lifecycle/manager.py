@@ -23,7 +23,7 @@ from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
-from server.lifecycle.trials import Trials
+from server.lifecycle.trials import Trials, content_of
 from server.lifecycle.version import ServedVersion
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,7 @@ class Manager:
         if self._required is None:
             self._required = wanted
         for model in changed:
+            self._abandon_trials(model)
             self._begin(model)
 
     async def settle(self, model: str) -> None:
@@ -203,7 +204,7 @@ class Manager:
     async def _load(self, offer: ModelOffer, version: VersionOffer) -> None:
         """Load one version, unless the same content serves or has failed already."""
         model, number = offer.name, version.version
-        identity = f"{offer.fingerprint}:{version.fingerprint}"
+        identity = content_of(offer, version)
         serving = self.table.versions(model).get(number)
         if serving is not None and serving.fingerprint == identity:
             self._note(model, number, State.READY)
@@ -258,6 +259,13 @@ class Manager:
                 return why
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
+
+    def _abandon_trials(self, model: str) -> None:
+        """Nobody is to wait for the trial of what has been mended since, or is to be unloaded."""
+        offer = self._offers.get(model) if model in self._wanted else None
+        if self._trials is not None:
+            wanted = {content_of(offer, each) for each in offer.versions.values()} if offer else set()
+            self._trials.abandon(model, wanted)
 
     async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
         """Raises `CandidateRejected`. Cancelled if the manager leaves."""

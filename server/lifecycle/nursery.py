@@ -44,11 +44,14 @@ IDLE_S = 60.0
 """Without a candidate for so long, the process goes and gives its memory back."""
 
 NICENESS = 10
-LAST_WORDS_S = 1.0
+LAST_WORDS_S = 5.0
 """For a child over its time to print where it is."""
 
-ASKED_WHERE = b"(most recent call first)"
-"""As `faulthandler` begins to."""
+IT_TELLS = b"(most recent call first)"
+"""As `faulthandler` begins to; it writes a line at a time."""
+
+A_BREATH_S = 0.2
+"""For the rest of its lines."""
 
 SAID_BYTES = 4096
 """Kept of what a child prints: the end of it tells why native code gave up."""
@@ -68,7 +71,7 @@ class _Child:
     resident_bytes: int
     peak_bytes: int = 0
     limit: Literal["", "time", "memory"] = ""
-    asked_s: float = 0.0
+    ends_s: float = 0.0
     said: bytearray = field(default_factory=bytearray)
 
 
@@ -145,6 +148,8 @@ class _Nursery:
         if descriptor == child.output:
             said = os.read(child.output, 65_536)
             child.said = (child.said + said)[-SAID_BYTES:]
+            if child.limit and IT_TELLS in child.said:
+                child.ends_s = min(child.ends_s, monotonic() + A_BREATH_S)
             if not said:
                 self._selector.unregister(child.output)
         else:
@@ -155,8 +160,7 @@ class _Nursery:
         taken = resident_bytes(child.pid) - child.resident_bytes
         child.peak_bytes = max(child.peak_bytes, taken)
         if child.limit:
-            told = child.limit == "memory" or ASKED_WHERE in child.said
-            if told or monotonic() - child.asked_s > LAST_WORDS_S:
+            if monotonic() > child.ends_s:
                 _kill_group(child.pid)
             return
         if taken > self._limits.memory_bytes:
@@ -164,7 +168,7 @@ class _Nursery:
         elif monotonic() - child.began_s > self._limits.timeout_s:
             child.limit = "time"
         if child.limit:
-            child.asked_s = monotonic()
+            child.ends_s = monotonic() + (LAST_WORDS_S if child.limit == "time" else 0)
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGUSR1)
 

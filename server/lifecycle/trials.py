@@ -12,6 +12,8 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Container
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -33,8 +35,25 @@ GRACE_S = 30.0
 
 MOST_LINES = 10_000
 LONGEST_LINE = 2**20
+SHOWN = 1000
+"""Of what a rejected candidate printed, in the log: characters from the end."""
+
 ATTEMPTS = 2
 """A nursery may just be going, idle, when a candidate comes; the next one is new."""
+
+
+def content_of(offer: ModelOffer, version: VersionOffer) -> str:
+    """What tells one content of a version from another."""
+    return f"{offer.fingerprint}:{version.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Somebody waits for a trial of this content, for as long as the timeout says."""
+
+    model: str
+    content: str
+    patience: asyncio.Timeout
 
 
 class CandidateRejected(RuntimeFault):
@@ -69,7 +88,7 @@ class Trials:
         self._around = surroundings(auto_complete)
         self._turns = asyncio.Semaphore(at_once)
         self._nurseries: dict[str, _Nursery] = {}
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[asyncio.Task[Any], _Patience] = {}
         self._closed = False
 
     async def check(self, offer: ModelOffer, version: VersionOffer) -> None:
@@ -90,13 +109,22 @@ class Trials:
         task = asyncio.current_task()
         if task is None or self._closed:
             raise asyncio.CancelledError
-        self._waiting.add(task)
         try:
-            verdict = await self._tried(offer, version, platform)
+            async with asyncio.timeout(None) as patience:
+                self._waiting[task] = _Patience(offer.name, content_of(offer, version), patience)
+                verdict = await self._tried(offer, version, platform)
+        except TimeoutError:
+            raise CandidateRejected("it changed, or was not wanted any more, while it was verified") from None
         finally:
-            self._waiting.discard(task)
+            self._waiting.pop(task, None)
         await asyncio.to_thread(self._verdicts.put, name, verdict)
         return verdict
+
+    def abandon(self, model: str, wanted: Container[str]) -> None:
+        """End the trials of a model's contents that are not `wanted` any more: rejected, for that reason."""
+        for waiting in self._waiting.values():
+            if waiting.model == model and waiting.content not in wanted:
+                waiting.patience.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """End every trial; the tasks that wait for one are cancelled. Their processes then go."""
@@ -253,14 +281,15 @@ class _Hearing:
 def _tell(verdict: Verdict, said: str, facts: dict[str, Any]) -> None:
     """In the log. The reason of a rejection is logged by whoever acts on it."""
     if verdict.reason:
-        log.warning("version_rejected", **facts, stages_passed=verdict.checked, printed=said[-1000:].strip())
+        passed, printed = "; ".join(verdict.checked), said[-SHOWN:].strip()
+        log.info("version_rejected", **facts, passed=passed, printed=printed)
         return
     for doubt in verdict.doubts:
         log.warning("version_doubtful", **facts, reason=doubt)
     log.info(
         "version_verified",
         **facts,
-        checked=list(verdict.checked),
+        checked="; ".join(verdict.checked),
         loaded_bytes=verdict.loaded_bytes,
         peak_bytes=verdict.peak_bytes,
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
-from server.domain.state import VERIFYING, State
+from server.domain.state import UNLOADED, VERIFYING, State
 from server.lifecycle.ending import Limits
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
@@ -66,7 +65,7 @@ def nurseries() -> list[psutil.Process]:
 @pytest.fixture(autouse=True)
 def _nobody_is_left_behind() -> Iterator[None]:
     yield
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), 5)
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), 10)
     assert [process.cmdline() for process in alive] == []
 
 
@@ -150,7 +149,7 @@ async def test_a_nursery_that_dies_in_mid_trial_is_no_fault_of_the_candidate(she
     async with trying() as trials:
         stuck, offer = held(shelf, tmp_path)
         trial = asyncio.create_task(trials.verdict(offer, stuck))
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         (stuck.directory / "pre.py").write_text("def preprocess(inputs): return inputs")
         (nursery,) = nurseries()
         nursery.kill()
@@ -167,7 +166,7 @@ def held(shelf: Shelf, tmp_path: Path) -> tuple[VersionOffer, ModelOffer]:
 async def test_closing_ends_a_trial_under_way_at_once(shelf, tmp_path):
     async with trying() as trials:
         trial = asyncio.create_task(trials.verdict(*reversed(held(shelf, tmp_path))))
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         began = time.monotonic()
         trials.close()
         with pytest.raises(asyncio.CancelledError):
@@ -179,7 +178,7 @@ async def test_closing_ends_a_trial_under_way_at_once(shelf, tmp_path):
 async def test_a_caller_who_leaves_ends_its_trial(shelf, tmp_path):
     async with trying() as trials:
         trial = asyncio.create_task(trials.verdict(*reversed(held(shelf, tmp_path))))
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         (nursery,) = nurseries()
         assert len(nursery.children()) == 1
         trial.cancel()
@@ -191,10 +190,10 @@ async def test_a_caller_who_leaves_ends_its_trial(shelf, tmp_path):
 async def test_a_trial_has_low_priority_and_leaves_no_core(shelf, tmp_path):
     async with trying() as trials:
         trial = asyncio.create_task(trials.verdict(*reversed(held(shelf, tmp_path))))
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         (nursery,) = nurseries()
         (child,) = nursery.children()
-        assert child.nice() == 10
+        assert child.nice() == min(psutil.Process().nice() + 10, 19)
         assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
         assert (Path("/proc") / str(child.pid) / "oom_score_adj").read_text().strip() == "1000"
         trial.cancel()
@@ -224,12 +223,14 @@ def test_trials_go_with_a_server_that_is_killed(shelf, tmp_path):
     )
     command = [sys.executable, "-m", "server.cli", "verify", str(shelf.directory)]
     verifier = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    asyncio.run(until((tmp_path / "began").exists))
-    family = psutil.Process(verifier.pid).children(recursive=True)
-    assert len(family) == 2
-    verifier.send_signal(signal.SIGKILL)
-    verifier.wait()
-    _, alive = psutil.wait_procs(family, 5)
+    try:
+        asyncio.run(until((tmp_path / "began").exists, within_s=60))
+        family = psutil.Process(verifier.pid).children(recursive=True)
+        assert len(family) == 2
+    finally:
+        verifier.kill()
+        verifier.wait()
+    _, alive = psutil.wait_procs(family, 10)
     assert alive == []
 
 
@@ -239,7 +240,7 @@ async def test_the_manager_says_that_it_verifies_and_loads_what_is_good(shelf, t
     async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
         stuck, offer = held(shelf, tmp_path)
         manager.apply({"m": offer}, ["m"])
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         (status,) = manager.index()
         assert (status.state, status.reason) == (State.LOADING, VERIFYING)
         (stuck.directory / "pre.py").write_text("def preprocess(inputs): return inputs")
@@ -266,12 +267,40 @@ async def test_a_new_content_that_is_rejected_leaves_the_old_one_serving(shelf):
         assert manager.table.find("m", "") is served
 
 
+async def test_a_mended_version_does_not_wait_for_the_trial_of_the_one_that_hangs(shelf, tmp_path):
+    loader = Loader(cpu_budget=1, max_queue_size=10)
+    trials = Trials(Verdicts(), limits=Limits(timeout_s=300, memory_bytes=2**30), at_once=2)
+    async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
+        steady = shelf.put(2)
+        stuck, offer = held(shelf, tmp_path)
+        manager.apply({"m": replace(offer, versions={1: stuck, 2: steady})}, ["m"])
+        await until((tmp_path / "began").exists, within_s=30)
+        mended = shelf.put(pre_py="def preprocess(inputs): return inputs")
+        manager.apply({"m": replace(offer, versions={1: mended, 2: steady})}, ["m"])
+        async with asyncio.timeout(20):
+            await manager.settle("m")
+        assert [(line.state, line.reason) for line in manager.index()] == [(State.READY, "")] * 2
+
+
+async def test_what_hangs_can_be_unloaded_at_once(shelf, tmp_path):
+    loader = Loader(cpu_budget=1, max_queue_size=10)
+    trials = Trials(Verdicts(), limits=Limits(timeout_s=300, memory_bytes=2**30), at_once=2)
+    async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
+        _, offer = held(shelf, tmp_path)
+        manager.apply({"m": offer}, ["m"])
+        await until((tmp_path / "began").exists, within_s=30)
+        manager.apply({"m": offer}, [])
+        async with asyncio.timeout(20):
+            await manager.settle("m")
+        assert [(line.state, line.reason) for line in manager.index()] == [(State.UNAVAILABLE, UNLOADED)]
+
+
 async def test_a_manager_that_leaves_does_not_wait_for_a_trial(shelf, tmp_path):
     loader = Loader(cpu_budget=1, max_queue_size=10)
     trials = Trials(Verdicts(), limits=LIMITS, at_once=2)
     began = 0.0
     async with Manager(loader, load_threads=2, retire_within_s=60, trials=trials) as manager:
         manager.apply({"m": held(shelf, tmp_path)[1]}, ["m"])
-        await until((tmp_path / "began").exists)
+        await until((tmp_path / "began").exists, within_s=30)
         began = time.monotonic()
     assert time.monotonic() - began < 5
