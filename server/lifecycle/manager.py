@@ -18,12 +18,12 @@ import structlog
 from runtimes.errors import RuntimeFault
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
-from server.domain.offer import ModelOffer, Offers, VersionOffer
+from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.table import Table
-from server.lifecycle.trials import Trials, content_of
+from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
 
 log = structlog.get_logger(__name__)
@@ -93,7 +93,8 @@ class Manager:
         if self._required is None:
             self._required = wanted
         for model in changed:
-            self._abandon_trials(model)
+            if self._trials is not None:  # of what has been mended since, or is to be unloaded
+                self._trials.abandon(model, self._contents(model))
             self._begin(model)
 
     async def settle(self, model: str) -> None:
@@ -220,7 +221,10 @@ class Manager:
         log.info("version_loading", model=model, version=number)
         served = await self._try(offer, version, identity)
         if isinstance(served, str):
-            self._failed[model, number] = identity, served
+            if identity in self._contents(
+                model
+            ):  # else it may have been given up, and be wanted again one day
+                self._failed[model, number] = identity, served
             self._fail(model, number, served)
             return
         self._failed.pop((model, number), None)
@@ -260,12 +264,12 @@ class Manager:
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 
-    def _abandon_trials(self, model: str) -> None:
-        """Nobody is to wait for the trial of what has been mended since, or is to be unloaded."""
+    def _contents(self, model: str) -> frozenset[str]:
+        """What is wanted of a model by now."""
         offer = self._offers.get(model) if model in self._wanted else None
-        if self._trials is not None:
-            wanted = {content_of(offer, each) for each in offer.versions.values()} if offer else set()
-            self._trials.abandon(model, wanted)
+        return (
+            frozenset(content_of(offer, each) for each in offer.versions.values()) if offer else frozenset()
+        )
 
     async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
         """Raises `CandidateRejected`. Cancelled if the manager leaves."""

@@ -295,6 +295,21 @@ async def test_what_hangs_can_be_unloaded_at_once(shelf, tmp_path):
         assert [(line.state, line.reason) for line in manager.index()] == [(State.UNAVAILABLE, UNLOADED)]
 
 
+async def test_what_was_given_up_for_a_bad_edit_is_tried_again_when_that_is_undone(shelf, tmp_path):
+    loader = Loader(cpu_budget=1, max_queue_size=10)
+    trials = Trials(Verdicts(), limits=LIMITS, at_once=2)
+    async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
+        stuck, offer = held(shelf, tmp_path)
+        manager.apply({"m": offer}, ["m"])
+        await until((tmp_path / "began").exists, within_s=30)
+        (stuck.directory / "pre.py").write_text("def preprocess(inputs): return inputs")
+        manager.apply({"m": shelf.unreadable("config.pbtxt is no configuration")}, ["m"])
+        await manager.settle("m")
+        manager.apply({"m": offer}, ["m"])
+        await manager.settle("m")
+        assert [(line.state, line.reason) for line in manager.index()] == [(State.READY, "")]
+
+
 async def test_a_manager_that_leaves_does_not_wait_for_a_trial(shelf, tmp_path):
     loader = Loader(cpu_budget=1, max_queue_size=10)
     trials = Trials(Verdicts(), limits=LIMITS, at_once=2)
