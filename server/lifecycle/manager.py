@@ -221,9 +221,7 @@ class Manager:
         log.info("version_loading", model=model, version=number)
         served = await self._try(offer, version, identity)
         if isinstance(served, str):
-            if identity in self._contents(
-                model
-            ):  # else it may have been given up, and be wanted again one day
+            if identity in self._contents(model):  # else it was given up, and may be wanted again
                 self._failed[model, number] = identity, served
             self._fail(model, number, served)
             return
@@ -259,7 +257,7 @@ class Manager:
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
                     log.exception("version_load_crashed", model=model, version=number)
-            if not left or self._closing:
+            if not left or self._closing or identity not in self._contents(model):
                 return why
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
@@ -267,9 +265,9 @@ class Manager:
     def _contents(self, model: str) -> frozenset[str]:
         """What is wanted of a model by now."""
         offer = self._offers.get(model) if model in self._wanted else None
-        return (
-            frozenset(content_of(offer, each) for each in offer.versions.values()) if offer else frozenset()
-        )
+        if offer is None:
+            return frozenset()
+        return frozenset(content_of(offer, version) for version in offer.versions.values())
 
     async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
         """Raises `CandidateRejected`. Cancelled if the manager leaves."""

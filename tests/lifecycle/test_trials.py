@@ -285,7 +285,7 @@ async def test_a_mended_version_does_not_wait_for_the_trial_of_the_one_that_hang
 async def test_what_hangs_can_be_unloaded_at_once(shelf, tmp_path):
     loader = Loader(cpu_budget=1, max_queue_size=10)
     trials = Trials(Verdicts(), limits=Limits(timeout_s=300, memory_bytes=2**30), at_once=2)
-    async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
+    async with Manager(loader, load_threads=2, retire_within_s=5, retries=3, trials=trials) as manager:
         _, offer = held(shelf, tmp_path)
         manager.apply({"m": offer}, ["m"])
         await until((tmp_path / "began").exists, within_s=30)
@@ -295,7 +295,7 @@ async def test_what_hangs_can_be_unloaded_at_once(shelf, tmp_path):
         assert [(line.state, line.reason) for line in manager.index()] == [(State.UNAVAILABLE, UNLOADED)]
 
 
-async def test_what_was_given_up_for_a_bad_edit_is_tried_again_when_that_is_undone(shelf, tmp_path):
+async def test_what_was_given_up_as_its_files_moved_is_tried_again_when_they_are_as_before(shelf, tmp_path):
     loader = Loader(cpu_budget=1, max_queue_size=10)
     trials = Trials(Verdicts(), limits=LIMITS, at_once=2)
     async with Manager(loader, load_threads=2, retire_within_s=5, trials=trials) as manager:
@@ -303,7 +303,7 @@ async def test_what_was_given_up_for_a_bad_edit_is_tried_again_when_that_is_undo
         manager.apply({"m": offer}, ["m"])
         await until((tmp_path / "began").exists, within_s=30)
         (stuck.directory / "pre.py").write_text("def preprocess(inputs): return inputs")
-        manager.apply({"m": shelf.unreadable("config.pbtxt is no configuration")}, ["m"])
+        manager.apply({"m": replace(offer, versions={}, unsettled=frozenset({1}))}, ["m"])
         await manager.settle("m")
         manager.apply({"m": offer}, ["m"])
         await manager.settle("m")
