@@ -5,6 +5,7 @@ what it is at before it begins it. Everything is done on the CPU, whatever the c
 """
 
 import asyncio
+import re
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -62,6 +63,16 @@ def judge(job: Job, tell: Tell) -> Verdict:
     return _Trial(job, tell).verdict()
 
 
+_OF_THE_MACHINE = re.compile(
+    r"alloc|out of memory|system error|errno|cannot be read|no space|too many open", re.IGNORECASE
+)
+
+
+def may_pass(reason: str) -> bool:
+    """Whether a sentence tells of the machine at that moment, and not of the content alone."""
+    return bool(_OF_THE_MACHINE.search(reason))
+
+
 class _Trial:
     """One candidate on its way through the checks."""
 
@@ -85,7 +96,7 @@ class _Trial:
             self._run_batches(loaded, run)
         except (RuntimeFault, ServingError, ConfigContradicts, Rejected) as error:
             reason = str(error)
-            lasting = not depends_on_its_own_code(self._job.version)
+            lasting = not depends_on_its_own_code(self._job.version) and not may_pass(reason)
         return Verdict(
             reason=reason,
             lasting=lasting,
