@@ -13,7 +13,7 @@ from tests.server_process import Server, running
 
 KINDS = every_kind()
 OPTIONS = (
-    *("--verify-models=true", "--verify-timeout-secs=8", f"--verify-memory-bytes={200 * 2**20}"),
+    *("--verify-models=true", "--verify-timeout-secs=6", f"--verify-memory-bytes={200 * 2**20}"),
     *("--model-load-thread-count=12", "--repository-settle-secs=0.1", "--access-log=false"),
 )
 
