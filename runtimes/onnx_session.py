@@ -44,7 +44,7 @@ SILENT = 4
 
 def open_onnx(model: ModelFile) -> "OnnxSession":
     """Load an ONNX file on its device."""
-    ort = _onnxruntime()
+    ort = import_onnxruntime()
     providers = _providers(ort, model.device)
     try:
         session = ort.InferenceSession(str(model.path), _options(ort, model), providers=providers)
@@ -103,7 +103,7 @@ class _Bfloat16Session(OnnxSession):
     """A model with BF16, which ONNX Runtime takes as two-byte integers and does not give to NumPy."""
 
     def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
-        ort = _onnxruntime()
+        ort = import_onnxruntime()
         try:
             values = {name: self._value(ort, name, array) for name, array in inputs.items()}
             results = self._session.run_with_ort_values(list(outputs), values)
@@ -145,7 +145,7 @@ def _decoded(name: str, array: Array) -> Array:
         ) from error
 
 
-def _onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
     try:
         import onnxruntime  # here: a process without ONNX models never loads it
     except ModuleNotFoundError as error:

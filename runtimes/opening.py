@@ -1,9 +1,10 @@
 """Opens a model file with the runtime that it is for."""
 
 import stat
+from contextlib import suppress
 
 from runtimes import onnx_session, sleeping_session, torchscript_session
-from runtimes.errors import ModelBroken
+from runtimes.errors import ModelBroken, RuntimeMissing
 from runtimes.session import ModelFile, Session
 
 PLATFORMS = {
@@ -48,3 +49,16 @@ def open_session(model: ModelFile) -> Session:
             raise ModelBroken(f"{name} has no suffix that tells its platform; name it model.onnx or model.pt")
         case unknown:
             raise ModelBroken(f"no runtime here serves the platform '{unknown}' of {name}")
+
+
+def import_runtime(platform: str) -> None:
+    """Import the library of this platform now rather than with its first model.
+
+    Where it is missing, nothing is said: the first model says it.
+    """
+    with suppress(RuntimeMissing):
+        match platform:
+            case "onnxruntime_onnx":
+                onnx_session.import_onnxruntime()
+            case "pytorch_libtorch":
+                torchscript_session.import_torch()

@@ -25,7 +25,7 @@ from runtimes.torchscript_forward import Forward, Layout, listed, output_positio
 
 def open_torchscript(model: ModelFile) -> "TorchScriptSession":
     """Load a TorchScript file on its device, and find out what the declarations leave open."""
-    torch = _torch()
+    torch = import_torch()
     device = _device(torch, model.device)
     module = _load(torch, model, device)
     forward = Forward.of(module, model)
@@ -121,7 +121,7 @@ class _Call:
         return array.copy() if shares else array
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads OpenMP: idle threads sleep
     try:
         import torch  # here: a process without TorchScript models never loads it

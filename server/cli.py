@@ -1,4 +1,4 @@
-"""The command `tercet`: serve a model repository, and ask a server that runs.
+"""The command `tercet`: serve a model repository, ask a server that runs, and try or make models without one.
 
 `main` takes the words of a command line and returns the exit code: 0; 1 if the work failed; 2 if the words
 were wrong. What is wrong is said in sentences on stderr. `serve` is the command where none is named, so a
@@ -9,29 +9,23 @@ The options of `serve` are read here, not by typer or argparse: they are the fie
 nothing here. Neither library knows an option whose value may be missing in front of a positional argument.
 The small commands are argparse's.
 
-The server itself is imported where it is run: help and a table must not wait for torch.
+The server and its parts are imported where they are run: help and a table must not wait for torch.
 """
 
 import argparse
-import json
-import mimetypes
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any
-from urllib.parse import quote
 
-import httpx
-from rich.console import Console
-from rich.table import Table
-
+from server.app.asking import infer, models
+from server.app.command import CommandFailed, UsageError
 from server.repository.sealing import NothingToSeal, seal, write_index
 from server.repository.signature import KeyUnusable
 from server.settings import SettingsInvalid, nearest, options, read
@@ -42,6 +36,8 @@ usage: tercet COMMAND ...
   serve [REPO ...] [--option=value ...]   serve model repositories over HTTP and gRPC
   models                                  show the models of a running server
   infer MODEL                             ask a model of a running server
+  verify DIR                              try a model's folder or a repository, without a server
+  init FILE                               make a model's folder from an .onnx or .pt file
   manifest DIR                            write the checksums of versions beside them
 
 `tercet COMMAND --help` has the rest. Options without a command are those of serve.
@@ -96,14 +92,6 @@ MOST_NAMED = 4
 YES, NO = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 
 
-class UsageError(Exception):
-    """The command line cannot be understood; exit code 2."""
-
-
-class CommandFailed(Exception):
-    """The command was understood and could not be done; exit code 1."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -116,7 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = {"serve": serve, "models": models, "infer": infer, "manifest": manifest}
+    commands = {
+        "serve": serve,
+        "models": models,
+        "infer": infer,
+        "verify": verify,
+        "init": init,
+        "manifest": manifest,
+    }
     match words:
         case [] | ["-h" | "--help"]:
             print(OVERVIEW, end="")
@@ -129,7 +124,8 @@ def _run(words: list[str]) -> int:
         case [option, *_] if option.startswith("-"):
             return serve(words)
         case _:
-            raise UsageError(f"there is no command {words[0]!r}: serve, models, infer and manifest are known")
+            known = "serve, models, infer, verify, init and manifest"
+            raise UsageError(f"there is no command {words[0]!r}: {known} are known")
 
 
 def _version() -> str:
@@ -263,104 +259,58 @@ def _serve_help() -> str:
     return "\n".join(lines)
 
 
-# models
+# verify and init
 
 
-def models(words: Sequence[str]) -> int:
-    """Print a table of a running server's models."""
-    asked = _asking("models", "Show the models of a running server.").parse_args(words)
-    with _server(asked) as server:
-        lines = _ask(server, "POST", "/v2/repository/index")
-        counts = {
-            (each["name"], each["version"]): each["inference_count"]
-            for each in _ask(server, "GET", "/v2/models/stats")["model_stats"]
-        }
-        platforms = {
-            name: _ask(server, "GET", _path(name))["platform"]
-            for name in {line["name"] for line in lines if line.get("state") == "READY"}
-        }
-    table = Table("model", "version", "state", "platform", "inferences", "reason")
-    for line in sorted(lines, key=lambda line: (line["name"], int(line.get("version") or 0))):
-        name, number = line["name"], line.get("version", "")
-        count = str(counts.get((name, number), ""))
-        table.add_row(
-            name, number, line.get("state", ""), platforms.get(name, ""), count, line.get("reason", "")
-        )
-    Console(highlight=False, markup=False).print(table)
-    return 0
-
-
-# infer
-
-
-def infer(words: Sequence[str]) -> int:
-    """Ask a model of a running server, and print its answer as JSON."""
-    parser = _asking("infer", "Ask a model of a running server; the answer is printed as JSON.")
-    parser.add_argument("model", metavar="MODEL")
+def verify(words: Sequence[str]) -> int:
+    """Try what a server would serve, and print what is found."""
+    parser = argparse.ArgumentParser(
+        prog="tercet verify",
+        description="Try a model's folder, or every model of a repository, as a server does before it serves "
+        "one: layout, configuration against the file, golden examples, batches against their rows. The exit "
+        "code is 0 only if all is good.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--json", action="store_true", help="print a JSON list, an object for each version")
     parser.add_argument(
-        "--version", default="", help="a version of it; the newest that is ready if not given"
+        "--timeout", type=float, default=300, metavar="SECS", help="for each version; default: %(default)s"
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--file", help="post this file as it is, such as an image")
-    source.add_argument(
-        "--json", metavar="FILE", help="post this JSON, plain or an OIP request; - reads stdin"
-    )
-    source.add_argument(
-        "--input",
-        metavar="NAME=VALUE",
-        action="append",
-        help="one field of the request: JSON or text, or @FILE with either; repeat it for several",
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="for each version; default: half of what there is",
     )
     asked = parser.parse_args(words)
-    path = _path(asked.model, asked.version)
-    with _server(asked) as server:
-        if asked.file:
-            media_type = mimetypes.guess_type(asked.file)[0] or "application/octet-stream"
-            answer = _ask(server, "POST", f"{path}/predict", _bytes(asked.file), media_type)
-        else:
-            request = _json_of(asked.json) if asked.json else dict(_named_value(each) for each in asked.input)
-            verb = "infer" if _is_oip(request) else "predict"
-            answer = _ask(server, "POST", f"{path}/{verb}", json.dumps(request).encode(), "application/json")
-    print(json.dumps(answer, ensure_ascii=False))
-    return 0
+    from server.app.verifying import limits, verify  # here and not above: it brings numpy and more
+
+    return verify(asked.directory, limits(asked.timeout, asked.memory), as_json=asked.json)
 
 
-def _is_oip(request: object) -> bool:
-    """An Open Inference Protocol request lists its inputs as tensors; all else is a plain object."""
-    inputs = request.get("inputs") if isinstance(request, dict) else None
-    return isinstance(inputs, list) and all(isinstance(each, dict) and "datatype" in each for each in inputs)
+def init(words: Sequence[str]) -> int:
+    """Make a model's folder from its file."""
+    parser = argparse.ArgumentParser(
+        prog="tercet init",
+        description="Make a model's folder from an .onnx or .pt file: version 1, a config.pbtxt with what "
+        "was found, and, where made-up input fits, a golden example. Nothing is overwritten.",
+    )
+    parser.add_argument("model_file", metavar="FILE", type=Path)
+    parser.add_argument(
+        "--repository", metavar="DIR", type=Path, default=Path("models"), help="default: models"
+    )
+    parser.add_argument("--name", default="", help="of the model; the file's name if not given")
+    parser.add_argument(
+        "--input",
+        metavar="NAME:TYPE:DIMS",
+        action="append",
+        default=[],
+        help="what a .pt file does not say, such as x:FP32:3,224,224 without the batch dimension; repeat it",
+    )
+    asked = parser.parse_args(words)
+    from server.app.new_model import init
 
-
-def _named_value(written: str) -> tuple[str, object]:
-    name, equals, value = written.partition("=")
-    if not (name and equals):
-        raise UsageError(f"--input {written}: must be NAME=VALUE or NAME=@FILE")
-    text = _text(value[1:]) if value.startswith("@") else value
-    try:
-        return name, json.loads(text)
-    except ValueError:
-        return name, text
-
-
-def _json_of(file: str) -> object:
-    try:
-        return json.loads(sys.stdin.read() if file == "-" else _text(file))
-    except ValueError as error:
-        raise CommandFailed(f"{file} is not JSON: {error}") from None
-
-
-def _text(file: str) -> str:
-    try:
-        return _bytes(file).decode()
-    except UnicodeDecodeError:
-        raise CommandFailed(f"{file} is not text; `--file {file}` posts it as it is") from None
-
-
-def _bytes(file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+    return init(asked.model_file, asked.repository, asked.name, asked.input)
 
 
 # manifest
@@ -388,48 +338,6 @@ def manifest(words: Sequence[str]) -> int:
     for path in written:
         print(path)
     return 0
-
-
-# Asking a server
-
-
-def _asking(command: str, purpose: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"tercet {command}", description=purpose)
-    parser.add_argument("--url", default="http://localhost:8000", help="the server; default: %(default)s")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECS", help="default: %(default)s")
-    return parser
-
-
-def _path(model: str, number: str = "") -> str:
-    return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(number, safe='')}" if number else "")
-
-
-@contextmanager
-def _server(asked: argparse.Namespace) -> Iterator[httpx.Client]:
-    url = asked.url if "://" in asked.url else f"http://{asked.url}"
-    try:
-        with httpx.Client(base_url=url, timeout=asked.timeout) as server:
-            yield server
-    except httpx.ConnectError as error:
-        raise CommandFailed(f"no server answers at {url} ({error}); `tercet serve REPO` starts one") from None
-    except httpx.TimeoutException:
-        raise CommandFailed(f"{url} did not answer within {asked.timeout:g} seconds") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CommandFailed(f"asking {url} failed: {error}") from None
-
-
-def _ask(server: httpx.Client, verb: str, path: str, body: bytes = b"", media_type: str = "") -> Any:
-    """The answer's JSON. Raises `CommandFailed` with the server's own sentence if it refuses."""
-    headers = {"content-type": media_type} if media_type else {}
-    response = server.request(verb, path, content=body, headers=headers)
-    try:
-        answer = response.json()
-    except ValueError:
-        raise CommandFailed(f"{response.url} answered {response.status_code}, and not in JSON") from None
-    if response.is_error:
-        sentence = answer.get("error") if isinstance(answer, dict) else None
-        raise CommandFailed(sentence or f"{response.url} answered {response.status_code}: {answer}")
-    return answer
 
 
 if __name__ == "__main__":

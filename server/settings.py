@@ -158,6 +158,18 @@ class Settings(BaseModel):
     model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)
     model_load_retry_count: int = _models(0, "how often a load that fails is tried again", ge=0, le=100)
 
+    verify_models: bool = _models(
+        True,
+        "before a new version is loaded, try it in a process of its own: its files, examples, batches",
+    )
+    verify_timeout_secs: float = _models(300, "how long that may take", gt=0)
+    verify_memory_bytes: int = _models(
+        0, "how much memory that may take; 0: half of what the machine or the cgroup has", ge=0
+    )
+    state_dir: FilePath = _models(
+        None, "folder for what outlives a restart, such as verdicts on versions; without it, nothing does"
+    )
+
     id: str = _process("tercet", "the server's name in its metadata")
     strict_readiness: bool = _process(True, "ready only while every model is; false: once the server answers")
     exit_on_error: bool = _process(False, "go if a model fails at the start (Triton's default is true)")

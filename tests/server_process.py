@@ -111,8 +111,11 @@ def running(
 ) -> Iterator[Server]:
     """Serve these repositories until the block is left; with `wait`, from when it is ready.
 
-    `program` is what Python runs: the server, or one that a test has made to fail.
+    `program` is what Python runs: the server, or one that a test has made to fail. Its versions are
+    loaded without a trial before, which costs a new process most of a second, unless `options` say so.
     """
+    if not any(option.startswith("--verify-models") for option in options):
+        options = (*options, "--verify-models=false")
     ports = free_ports(3)
     command = [
         *(sys.executable, *program, "serve"),

@@ -272,16 +272,16 @@ def test_bare_tercet_shows_what_it_can_do(capsys):
         "serve",
         "models",
         "infer",
+        "verify",
+        "init",
         "manifest",
     ]
 
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys):
     assert main(["sevre"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "tercet: there is no command 'sevre': serve, models, infer and manifest are known\n"
-    )
+    known = "serve, models, infer, verify, init and manifest are known"
+    assert capsys.readouterr().err == f"tercet: there is no command 'sevre': {known}\n"
 
 
 def test_the_version_is_told(capsys):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -108,11 +107,18 @@ def test_the_banner_ends_in_commands_that_work_as_they_stand(served):
 
 
 def test_ones_own_folder_is_served_by_the_command_shown(served, tmp_path):
-    (command,) = [line for line in COMMANDS if "tercet serve models" in line]
-    shutil.copytree(SAMPLES / "iris", tmp_path / "models/iris")
-    command = command.replace(".venv/bin/tercet", shlex.quote(str(ROOT / ".venv/bin/tercet")))
-    with serving(command, tmp_path / "log", tmp_path) as address:
-        assert httpx.get(f"http://{address}/v2/models/iris").json()["versions"] == ["1"]
+    init, verify, serve = (
+        command.replace(".venv/bin/tercet", shlex.quote(str(ROOT / ".venv/bin/tercet")))
+        for command in COMMANDS
+        if re.search(r"tercet (init|verify|serve) ", command)
+    )
+    (tmp_path / "model_repository").symlink_to(SAMPLES)
+    for command in (init, verify):
+        done = subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert "flowers version 1: good" in done.stdout
+    with serving(serve, tmp_path / "log", tmp_path) as address:
+        assert httpx.get(f"http://{address}/v2/models/flowers").json()["versions"] == ["1"]
 
 
 def test_every_file_that_the_readme_names_is_there():

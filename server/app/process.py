@@ -27,6 +27,7 @@ from server.app.doors import Doors, listen
 from server.app.grpc_choice import GrpcFrontRefused
 from server.app.mirrors import Mirrors, MirrorsRefused, open_mirrors
 from server.app.orders import Orders, UnknownStartupModel
+from server.app.trials import trials
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
@@ -194,6 +195,7 @@ class Process:
             retries=settings.model_load_retry_count,
             retire_within_s=settings.exit_timeout_secs,
             max_in_flight=settings.max_queue_size,
+            trials=trials(settings) if settings.verify_models else None,
         )
 
     def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:

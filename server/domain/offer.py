@@ -64,3 +64,8 @@ class ModelOffer:
 
 
 Offers = Mapping[str, ModelOffer]
+
+
+def content_of(model: ModelOffer, version: VersionOffer) -> str:
+    """What tells one content of a version from another."""
+    return f"{model.fingerprint}:{version.fingerprint}"

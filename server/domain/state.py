@@ -17,15 +17,15 @@ class State(StrEnum):
 
 LEGAL: Mapping[State, frozenset[State]] = {
     State.UNKNOWN: frozenset({State.LOADING, State.UNAVAILABLE}),
-    State.LOADING: frozenset({State.READY, State.UNAVAILABLE}),
+    State.LOADING: frozenset({State.LOADING, State.READY, State.UNAVAILABLE}),
     State.READY: frozenset({State.UNLOADING, State.READY}),
     State.UNLOADING: frozenset({State.UNAVAILABLE, State.LOADING}),
     State.UNAVAILABLE: frozenset({State.LOADING, State.UNAVAILABLE}),
 }
 """From each state, where a version may go; UNKNOWN is one that the index does not have.
 
-READY to READY is a swap to new content of one version, UNLOADING to LOADING one that is wanted again
-before its last requests are answered.
+LOADING to LOADING is the end of its verification, READY to READY a swap to new content of one version,
+UNLOADING to LOADING one that is wanted again before its last requests are answered.
 """
 
 
@@ -36,13 +36,16 @@ class IllegalMove(Exception):
 UNLOADED = "unloaded"
 """The reason of a version that is unavailable because somebody wanted it so."""
 
+VERIFYING = "verifying"
+"""The reason of a version that is being loaded, while it is tried in a process of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """One line of the repository index.
 
     version   None for a model that was never tried
-    reason    empty when READY; `UNLOADED`, or the sentence of what failed
+    reason    empty when READY; `UNLOADED`, `VERIFYING`, or the sentence of what failed
     since     seconds since the epoch, when this state began
     """
 

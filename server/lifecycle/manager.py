@@ -22,9 +22,9 @@ from runtimes.errors import RuntimeFault
 from server.domain.backoff import BackOff, may_pass
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
-from server.domain.offer import ModelOffer, Offers, VersionOffer
+from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
-from server.domain.state import UNLOADED, State, Status
+from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.ensemble import Served, open_ensemble
@@ -33,6 +33,7 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
+from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
 from server.scheduling.resources import ResourceShort
 
@@ -62,8 +63,11 @@ class Manager:
         retries: int = 0,
         max_in_flight: int = 1024,
         back_off: BackOff | None = None,
+        trials: Trials | None = None,
     ) -> None:
-        """`max_in_flight` requests of each ensemble may be under way."""
+        """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
+        a version is tried elsewhere before it is loaded here.
+        """
         self.table = Table()
         self.schedules = Schedules(self.table, self._configured)
         self._dependencies = Dependencies(self.table)
@@ -72,6 +76,7 @@ class Manager:
         self._retries = retries
         self._max_in_flight = max_in_flight
         self._back_off = back_off or BackOff()
+        self._trials = trials
         self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Any]] = set()
         self._tasks = asyncio.TaskGroup()
@@ -91,6 +96,8 @@ class Manager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        if self._trials is not None:
+            self._trials.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._abandon_loads)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
@@ -114,6 +121,9 @@ class Manager:
         self._dependencies.learn(offers)
         if self._required is None:
             self._required = wanted
+        if self._trials is not None:
+            for model in changed:  # a trial of what has been mended since, or is to be unloaded
+                self._trials.abandon(model, self._contents(model))
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -279,12 +289,12 @@ class Manager:
         log.info("version_loading", model=model, version=number)
         served = await self._try(offer, version, content)
         if isinstance(served, _Refusal):
-            self._failed[model, number] = content.whole, served.why
+            if content.whole in self._contents(model):  # else it was given up, and may be wanted again
+                self._failed[model, number] = content.whole, served.why
             self._fail(model, number, served.why)
             if served.may_pass:
-                wait_s = self._again.again(
-                    model, number, content.whole, partial(self._try_again, model, number)
-                )
+                again = partial(self._try_again, model, number)
+                wait_s = self._again.again(model, number, content.whole, again)
                 log.info("version_waits", model=model, version=number, wait_s=round(wait_s, 1))
             return
         self._failed.pop((model, number), None)
@@ -329,7 +339,7 @@ class Manager:
                 else:
                     why = f"internal error while loading ({type(error).__name__})"
                     log.exception("version_load_crashed", model=model, version=number)
-            if not left or self._closing:
+            if not left or self._closing or content.whole not in self._contents(model):
                 return _Refusal(f"{why}; it is tried again by itself" if passing else why, passing)
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
@@ -338,12 +348,30 @@ class Manager:
         if offer.config is not None and offer.config.ensemble is not None:
             find, bound = self.table.find, self._max_in_flight
             return await self._open(partial(open_ensemble, offer, version, content, find, bound))
+        if self._trials is not None:
+            await self._verify(self._trials, offer, version)
         loaded = await self._open(partial(self._loader.load, offer, version, self._sharers))
         try:
             return self._loader.assemble(loaded, content)
         except BaseException:
             await self._open(loaded.close)
             raise
+
+    def _contents(self, model: str) -> frozenset[str]:
+        """What is wanted of a model by now."""
+        offer = self._offers.get(model) if model in self._wanted else None
+        if offer is None:
+            return frozenset()
+        return frozenset(content_of(offer, version) for version in offer.versions.values())
+
+    async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
+        """Raises `CandidateRejected`. Cancelled if the manager leaves."""
+        loading = version.version not in self.table.versions(offer.name)
+        if loading:
+            self._note(offer.name, version.version, State.LOADING, VERIFYING)
+        await trials.check(offer, version)
+        if loading:
+            self._note(offer.name, version.version, State.LOADING)
 
     @property
     def _sharers(self) -> int:
@@ -451,6 +479,6 @@ def _content(offer: ModelOffer, version: VersionOffer) -> Content:
     """Files that lie elsewhere are another content: code of their own may know where it lies."""
     rest = offer.fingerprint_but_instances
     return Content(
-        whole=f"{offer.fingerprint}:{version.fingerprint}",
+        whole=content_of(offer, version),
         but_instances=f"{rest}:{version.fingerprint}:{version.directory}" if rest else "",
     )

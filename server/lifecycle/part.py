@@ -34,15 +34,21 @@ class Part:
         """No run is in progress, and none follows."""
         self._code.close()
 
+    def attempt(
+        self, tensors: Tensors, request_id: str, parameters: Parameters = NO_PARAMETERS, priority: int = 0
+    ) -> dict[str, Array]:
+        """Raises `InputRefused`, or `RunFailed` with what the code raised as its cause."""
+        request = NO_REQUEST
+        if self._code.takes_request:
+            request = Request(id=request_id, parameters=MappingProxyType(parameters), priority=priority)
+        return self._code.run(tensors, request)
+
     def run(
         self, tensors: Tensors, request_id: str, parameters: Parameters = NO_PARAMETERS, priority: int = 0
     ) -> dict[str, Array]:
         """Raises `InvalidRequest` in the code's own words, or `StageFailed`, whose cause goes to the log."""
-        request = NO_REQUEST
-        if self._code.takes_request:
-            request = Request(id=request_id, parameters=MappingProxyType(parameters), priority=priority)
         try:
-            return self._code.run(tensors, request)
+            return self.attempt(tensors, request_id, parameters, priority)
         except InputRefused as refusal:
             raise InvalidRequest(str(refusal)) from None
         except RunFailed as failure:

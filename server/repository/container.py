@@ -38,7 +38,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:  # reads the central directory, which is written last
             if not archive.namelist():
                 raise Incomplete("an empty archive")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # names or methods that are none
         raise Incomplete(str(error)) from error
 
 
@@ -47,10 +47,10 @@ def _check_onnx(path: Path) -> None:
     with path.open("rb") as file:
         found = set()
         external: list[_External] = []
-        for field in _fields(file, file.seek(0, 2), start=0):
+        for field in fields(file, file.seek(0, 2), start=0):
             found.add(field.number)
             if field.number == _MODEL_GRAPH:
-                for part in _fields(file, field.end, field.start):
+                for part in fields(file, field.end, field.start):
                     if part.number == _GRAPH_INITIALIZER:
                         external += _external_data(file, part)
         if not found >= {_MODEL_GRAPH, _MODEL_OPSET}:
@@ -63,8 +63,21 @@ def _check_onnx(path: Path) -> None:
             raise Incomplete(f"{location} is shorter than {size} bytes")
 
 
+def external_files(path: Path) -> set[str]:
+    """The files beside an ONNX file that hold tensors of it, as it names them. Raises `Incomplete`."""
+    with path.open("rb") as file:
+        return {
+            data.location
+            for field in fields(file, file.seek(0, 2), start=0)
+            if field.number == _MODEL_GRAPH
+            for part in fields(file, field.end, field.start)
+            if part.number == _GRAPH_INITIALIZER
+            for data in _external_data(file, part)
+        }
+
+
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """One field of a protobuf message: its bytes lie from `start` to `end`."""
 
     number: int
@@ -81,11 +94,11 @@ class _External:
     end: int
 
 
-def _external_data(file: BinaryIO, tensor: _Field) -> list[_External]:
+def _external_data(file: BinaryIO, tensor: Field) -> list[_External]:
     facts = {}
-    for field in _fields(file, tensor.end, tensor.start):
+    for field in fields(file, tensor.end, tensor.start):
         if field.number == _TENSOR_EXTERNAL_DATA:
-            pair = {part.number: _text(file, part) for part in _fields(file, field.end, field.start)}
+            pair = {part.number: text(file, part) for part in fields(file, field.end, field.start)}
             facts[pair.get(_ENTRY_KEY, "")] = pair.get(_ENTRY_VALUE, "")
     if "location" not in facts:
         return []
@@ -95,26 +108,27 @@ def _external_data(file: BinaryIO, tensor: _Field) -> list[_External]:
         raise Incomplete("offset or length of external data is not a number") from error
 
 
-def _text(file: BinaryIO, field: _Field) -> str:
+def text(file: BinaryIO, field: Field) -> str:
     file.seek(field.start)
     return file.read(field.end - field.start).decode(errors="replace")
 
 
-def _fields(file: BinaryIO, end: int, start: int) -> Iterator[_Field]:
+def fields(file: BinaryIO, end: int, start: int) -> Iterator[Field]:
+    """The fields of the message that lies there, in order. Raises `Incomplete`."""
     at = start
     while at < end:
         file.seek(at)
-        key = _varint(file)
+        key = varint(file)
         number, wire_type = key >> 3, key & 7
         if wire_type == _BYTES:
-            length = _varint(file)
-            field = _Field(number, wire_type, file.tell(), file.tell() + length)
+            length = varint(file)
+            field = Field(number, wire_type, file.tell(), file.tell() + length)
         elif wire_type == _VARINT:
             value_at = file.tell()
-            _varint(file)
-            field = _Field(number, wire_type, value_at, file.tell())
+            varint(file)
+            field = Field(number, wire_type, value_at, file.tell())
         elif wire_type in (_FIXED64, _FIXED32):
-            field = _Field(number, wire_type, file.tell(), file.tell() + (8 if wire_type == _FIXED64 else 4))
+            field = Field(number, wire_type, file.tell(), file.tell() + (8 if wire_type == _FIXED64 else 4))
         else:
             raise Incomplete(f"byte {at} begins no field")
         if number == 0 or field.end > end:
@@ -123,7 +137,7 @@ def _fields(file: BinaryIO, end: int, start: int) -> Iterator[_Field]:
         at = field.end
 
 
-def _varint(file: BinaryIO) -> int:
+def varint(file: BinaryIO) -> int:
     value = shift = 0
     while True:
         byte = file.read(1)

@@ -52,3 +52,13 @@ def test_external_data_must_be_there_and_long_enough(tmp_path: Path):
 def test_files_of_other_kinds_have_no_container_to_look_at(tmp_path: Path):
     (tmp_path / "model.py").write_text("")
     assert is_complete(tmp_path / "model.py")
+
+
+def test_an_archive_with_a_spoilt_table_of_contents_is_not_complete(tmp_path):
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("café/data.pkl", b"x")
+    content = path.read_bytes()
+    at = content.rindex("café".encode())
+    path.write_bytes(content[:at] + b"\xff" * 5 + content[at + 5 :])
+    assert not is_complete(path)

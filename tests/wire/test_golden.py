@@ -43,8 +43,32 @@ def test_half_floats_may_be_written_as_numbers():
         ({**GOOD, "response": {"outputs": [{**OUTPUT, "data": [5]}]}}, "output 'Y' is BYTES"),
         ({**GOOD, "tolerance": "tight"}, "'tolerance' must be a number"),
         ({**GOOD, "tolerance": -1}, "'tolerance' must be a number"),
+        ({**GOOD, "tolerance": {"z": 1}}, "'tolerance' names the output 'z', which the response has not"),
+        ({**GOOD, "tolerance": {OUTPUT["name"]: "tight"}}, "must be a number from 0 on"),
     ],
 )
 def test_a_wrong_example_is_named(document: Any, says: str):
     with pytest.raises(InvalidRequest, match=f"golden example 'one': .*{says}"):
         golden.read(orjson.dumps(document), "one")
+
+
+def test_an_output_may_have_a_tolerance_of_its_own():
+    name = OUTPUT["name"]
+    example = golden.read(orjson.dumps({**GOOD, "tolerance": {name: 0.5}}), "e")
+    assert (example.tolerance_of(name), example.tolerance_of("another")) == (0.5, golden.DEFAULT_TOLERANCE)
+    assert golden.read(orjson.dumps(GOOD), "e").tolerance_of(name) == 0.01
+
+
+def test_an_example_that_is_made_is_one_that_can_be_read():
+    inputs = {"x": np.array([[1.5, 2]], np.float32), "t": np.array([[b"a"]], object)}
+    outputs = {"y": np.array([[True, False]]), "z": np.array([[7]])}
+    example = golden.read(orjson.dumps(golden.example_of(inputs, outputs)), "made")
+    for given, found in ((inputs, example.inputs), (outputs, example.outputs)):
+        assert given.keys() == found.keys()
+        for name in given:
+            assert found[name].dtype == given[name].dtype
+            np.testing.assert_array_equal(found[name], given[name])
+
+
+def test_a_large_example_is_not_made():
+    assert golden.example_of({"x": np.zeros(9_999)}, {"y": np.zeros(2)}) is None

@@ -1,0 +1,137 @@
+"""Has candidates tried before they serve: knows what was tried before, and asks a nursery for the rest.
+
+The event loop only waits. So many trials at once as the manager loads; each has a deadline, in the
+nursery and, should that hang, here. Closing ends all of them.
+"""
+
+import asyncio
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from runtimes.errors import RuntimeFault
+from server.domain.configuration import Platform
+from server.domain.offer import ModelOffer, VersionOffer, content_of
+from server.lifecycle.ending import Limits
+from server.lifecycle.hearing import Hearing, NurseryLost
+from server.lifecycle.nursery_handle import NurseryHandle
+from server.lifecycle.trial import Job
+from server.lifecycle.verdict import Verdict, key, surroundings
+from server.lifecycle.verdicts import Verdicts
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 30.0
+"""Beyond the time of a trial, until a silent nursery counts as lost: it may have to import torch first."""
+
+ATTEMPTS = 2
+"""A nursery may just be going, idle, when a candidate comes; the next one is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Somebody waits for a trial of this content, for as long as the timeout says."""
+
+    model: str
+    content: str
+    patience: asyncio.Timeout
+
+
+class CandidateRejected(RuntimeFault):
+    """A version is not to serve: the sentence says what its trial found."""
+
+
+class Trials:
+    """Verdicts on candidates, from memory or by trial.
+
+    limits    of one trial
+    at_once   trials under way, at most
+    wants_example   see `Job`
+    """
+
+    def __init__(
+        self,
+        verdicts: Verdicts,
+        *,
+        limits: Limits,
+        at_once: int,
+        auto_complete: bool = True,
+        wants_example: bool = False,
+    ) -> None:
+        self._verdicts = verdicts
+        self._limits = limits
+        self._auto_complete = auto_complete
+        self._wants_example = wants_example
+        self._around = surroundings(auto_complete)
+        self._turns = asyncio.Semaphore(at_once)
+        self._nurseries: dict[str, NurseryHandle] = {}
+        self._waiting: dict[asyncio.Task[Any], _Patience] = {}
+        self._closed = False
+
+    async def check(self, offer: ModelOffer, version: VersionOffer) -> None:
+        """Return if the version may serve; raises `CandidateRejected`. Closing the trials cancels it."""
+        verdict = await self.verdict(offer, version)
+        if verdict.reason:
+            raise CandidateRejected(verdict.reason)
+
+    async def verdict(self, offer: ModelOffer, version: VersionOffer) -> Verdict:
+        """What is known of this content, else what a trial finds. An ensemble has no file to try."""
+        platform = _platform(offer, version)
+        if platform == Platform.ENSEMBLE:
+            return Verdict(lasting=False)
+        name = key(offer, version, self._around)
+        known = await asyncio.to_thread(self._verdicts.of, name)
+        if known is not None:
+            return known
+        task = asyncio.current_task()
+        if task is None or self._closed:
+            raise asyncio.CancelledError
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._waiting[task] = _Patience(offer.name, content_of(offer, version), patience)
+                verdict = await self._tried(offer, version, platform)
+        except TimeoutError:
+            raise CandidateRejected("it changed, or was not wanted any more, while it was verified") from None
+        finally:
+            self._waiting.pop(task, None)
+        await asyncio.to_thread(self._verdicts.put, name, verdict)
+        return verdict
+
+    def abandon(self, model: str, wanted: Container[str]) -> None:
+        """End the trials of a model's contents that are not `wanted` any more: rejected, for that reason."""
+        for waiting in self._waiting.values():
+            if waiting.model == model and waiting.content not in wanted:
+                waiting.patience.reschedule(asyncio.get_running_loop().time())
+
+    def close(self) -> None:
+        """End every trial; the tasks that wait for one are cancelled. Their processes then go."""
+        self._closed = True
+        for task in list(self._waiting):
+            task.cancel()
+        for nursery in self._nurseries.values():
+            nursery.close()
+
+    async def _tried(self, offer: ModelOffer, version: VersionOffer, platform: str) -> Verdict:
+        async with self._turns:
+            job = Job(offer, version, self._auto_complete, self._wants_example)
+            for _ in range(ATTEMPTS):
+                nursery = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
+                try:
+                    async with asyncio.timeout(self._limits.timeout_s + GRACE_S):
+                        found = await Hearing(offer, version, self._limits).of(await nursery.begin(job))
+                except (NurseryLost, TimeoutError, OSError) as error:
+                    log.warning("nursery_lost", model=offer.name, version=version.version, reason=repr(error))
+                    await asyncio.to_thread(nursery.end)
+                    continue
+                return found
+        return Verdict(
+            reason="it could not be tried: the process that tries candidates went away; the log says more",
+            lasting=False,
+        )
+
+
+def _platform(offer: ModelOffer, version: VersionOffer) -> str:
+    assert offer.config is not None
+    return str(offer.config.platform or Platform.ONNX)
