@@ -9,25 +9,23 @@ for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import partial
 from time import time
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Self
 
 import structlog
 
-from runtimes.errors import RuntimeFault
-from server.domain.backoff import BackOff, may_pass
+from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
-from server.domain.errors import LoadFailed, LoadUnknown, ServingError
+from server.domain.errors import LoadFailed, LoadUnknown
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
-from server.lifecycle.completion import ConfigContradicts
+from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.dependencies import Dependencies
-from server.lifecycle.ensemble import Served, open_ensemble
+from server.lifecycle.ensemble import Served
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
@@ -35,17 +33,8 @@ from server.lifecycle.schedules import Schedules
 from server.lifecycle.table import Table
 from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
-from server.scheduling.resources import ResourceShort
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-
-class _Refusal(NamedTuple):
-    """Why a version did not come up, and whether that may pass although its content stays."""
-
-    why: str
-    may_pass: bool
 
 
 class Manager:
@@ -73,12 +62,15 @@ class Manager:
         self._dependencies = Dependencies(self.table)
         self._loader = loader
         self._retire_within_s = retire_within_s
-        self._retries = retries
-        self._max_in_flight = max_in_flight
         self._back_off = back_off or BackOff()
-        self._trials = trials
-        self._threads = ThreadPoolExecutor(load_threads, thread_name_prefix="load")
-        self._loading: set[asyncio.Future[Any]] = set()
+        self._attempts = Attempts(
+            loader,
+            self.table.find,
+            threads=load_threads,
+            retries=retries,
+            max_in_flight=max_in_flight,
+            trials=trials,
+        )
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
@@ -96,10 +88,8 @@ class Manager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
-        if self._trials is not None:
-            self._trials.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._abandon_loads)
+        self._attempts.close()
+        patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
             for model in self.table.models:
                 self._unload(model, self.table.versions(model))
@@ -121,9 +111,8 @@ class Manager:
         self._dependencies.learn(offers)
         if self._required is None:
             self._required = wanted
-        if self._trials is not None:
-            for model in changed:  # a trial of what has been mended since, or is to be unloaded
-                self._trials.abandon(model, self._contents(model))
+        for model in changed:  # a trial of what has been mended since, or is to be unloaded, is over
+            self._attempts.abandon(model, self._contents(model))
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -287,8 +276,15 @@ class Manager:
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        served = await self._try(offer, version, content)
-        if isinstance(served, _Refusal):
+        served = await self._attempts.bring_up(
+            offer,
+            version,
+            content,
+            sharers=self._sharers,
+            is_wanted=lambda: not self._closing and content.whole in self._contents(model),
+            note_trial=partial(self._note_trial, model, number),
+        )
+        if isinstance(served, Refusal):
             if content.whole in self._contents(model):  # else it was given up, and may be wanted again
                 self._failed[model, number] = content.whole, served.why
             self._fail(model, number, served.why)
@@ -325,38 +321,6 @@ class Manager:
         if self._failed.pop((model, version), None) and not self._closing:
             self._begin(model)
 
-    async def _try(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | _Refusal:
-        """Load a version, again where that fails and retries are left."""
-        model, number = offer.name, version.version
-        left = self._retries
-        while True:
-            try:
-                return await self._make(offer, version, content)
-            except Exception as error:
-                passing = may_pass(error)
-                if isinstance(error, (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)):
-                    why = str(error)
-                else:
-                    why = f"internal error while loading ({type(error).__name__})"
-                    log.exception("version_load_crashed", model=model, version=number)
-            if not left or self._closing or content.whole not in self._contents(model):
-                return _Refusal(f"{why}; it is tried again by itself" if passing else why, passing)
-            left -= 1
-            log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
-
-    async def _make(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served:
-        if offer.config is not None and offer.config.ensemble is not None:
-            find, bound = self.table.find, self._max_in_flight
-            return await self._open(partial(open_ensemble, offer, version, content, find, bound))
-        if self._trials is not None:
-            await self._verify(self._trials, offer, version)
-        loaded = await self._open(partial(self._loader.load, offer, version, self._sharers))
-        try:
-            return self._loader.assemble(loaded, content)
-        except BaseException:
-            await self._open(loaded.close)
-            raise
-
     def _contents(self, model: str) -> frozenset[str]:
         """What is wanted of a model by now."""
         offer = self._offers.get(model) if model in self._wanted else None
@@ -364,33 +328,15 @@ class Manager:
             return frozenset()
         return frozenset(content_of(offer, version) for version in offer.versions.values())
 
-    async def _verify(self, trials: Trials, offer: ModelOffer, version: VersionOffer) -> None:
-        """Raises `CandidateRejected`. Cancelled if the manager leaves."""
-        loading = version.version not in self.table.versions(offer.name)
-        if loading:
-            self._note(offer.name, version.version, State.LOADING, VERIFYING)
-        await trials.check(offer, version)
-        if loading:
-            self._note(offer.name, version.version, State.LOADING)
+    def _note_trial(self, model: str, version: int, begins: bool) -> None:
+        """The index tells of a trial, unless the version serves with its old content."""
+        if version not in self.table.versions(model):
+            self._note(model, version, State.LOADING, VERIFYING if begins else "")
 
     @property
     def _sharers(self) -> int:
         """How many models share the processors; ensembles run nothing themselves."""
         return len(self._wanted - set(self._dependencies.ensembles))
-
-    async def _open(self, work: Callable[[], T]) -> T:
-        """On a loader thread. Cancelled if the manager leaves before it begins, or loses its patience."""
-        loading = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        self._loading.add(loading)
-        try:
-            return await loading
-        finally:
-            self._loading.discard(loading)
-
-    def _abandon_loads(self) -> None:
-        """A thread cannot be stopped: its load goes on, and nobody waits for it."""
-        for loading in list(self._loading):
-            loading.cancel()
 
     def _retire_leftovers(self, offer: ModelOffer) -> None:
         """Versions that are not wanted go once those that are wanted serve, or when their folder is gone.
