@@ -13,7 +13,7 @@ Source for the shares: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic_ns
 
 from server.scheduling.resources import NO_NEEDS, Needs, Resources
@@ -34,16 +34,16 @@ class Seat:
     wanted_ns  how long the run would take for which it asked last
     wants      whether it has asked in vain since it was called
     used       ns of the device, over its weight; what it did not want while it was idle is not kept for it
-    ends       monotonic ns: when its runs under way are expected to end
+    under_way  monotonic ns: when each of its runs began, and when it is expected to end
     needs      of the rate limiter's resources, for the run for which it asked last
     """
 
     __slots__ = (
         "_device",
         "begins_by",
-        "ends",
         "look",
         "needs",
+        "under_way",
         "used",
         "wanted_ns",
         "wants",
@@ -60,7 +60,7 @@ class Seat:
         self.wanted_ns = 0.0
         self.wants = False
         self.used = 0.0
-        self.ends: list[float] = []
+        self.under_way: list[tuple[float, float]] = []
         self.needs: Needs = NO_NEEDS
 
     def take(self, expected_ns: float, needs: Needs = NO_NEEDS) -> bool:
@@ -134,22 +134,23 @@ class Device:
         self._waiting.remove(seat)
         if seat.needs:
             self._resources.take(seat.needs)
-        seat.ends.append(self._clock() + seat.wanted_ns)
+        now = self._clock()
+        seat.under_way.append((now, now + seat.wanted_ns))
         self._busy += 1
         return True
 
     def wait_ns(self, seat: Seat) -> float:
         if self._has_place_for(seat):
             return 0.0
-        ends = sorted(end for other in self._seats for end in other.ends)
-        return max(0.0, ends[max(0, self._busy - self._places)] - self._clock()) if ends else 0.0
+        left = sorted(self._left())
+        return left[max(0, self._busy - self._places)] if left else 0.0
 
     def is_busy_beside(self, seat: Seat) -> bool:
-        return self._busy > len(seat.ends) or any(other is not seat for other in self._waiting)
+        return self._busy > len(seat.under_way) or any(other is not seat for other in self._waiting)
 
     def take_back(self, seat: Seat, took_ns: float, needs: Needs) -> None:
         self._busy -= 1
-        del seat.ends[0]
+        del seat.under_way[0]
         seat.used += took_ns / seat.weight
         if needs:
             self._resources.give_back(needs)
@@ -180,8 +181,14 @@ class Device:
 
     def _goes_beside(self, seat: Seat) -> bool:
         """Whether runs that go on for much longer than its own hold all places."""
-        soon = self._clock() + seat.wanted_ns / MUCH_SHORTER
-        return sum(end > soon for other in self._seats for end in other.ends) >= self._places
+        return sum(left * MUCH_SHORTER > seat.wanted_ns for left in self._left()) >= self._places
+
+    def _left(self) -> Iterator[float]:
+        """How long each run goes on, in ns: one that is overdue as long again as it has taken so far."""
+        now = self._clock()
+        for seat in self._seats:
+            for began, end in seat.under_way:
+                yield end - now if end > now else now - began
 
     def hand_on_soon(self) -> None:
         if self._waiting and not self._handing_on:

@@ -49,8 +49,10 @@ async def share_of(first: Model, second: Model, clock: Clock, ns: float) -> floa
     for model in used:
         model.look()
     while sum(used.values()) < ns:
-        running = min((model for model in used if model.under_way), key=lambda model: model.seat.ends[0])
-        clock.now = int(running.seat.ends[0])
+        running = min(
+            (model for model in used if model.under_way), key=lambda model: model.seat.under_way[0][1]
+        )
+        clock.now = int(running.seat.under_way[0][1])
         used[running] += running.ns
         running.finish()
         await asyncio.sleep(0)
@@ -142,6 +144,19 @@ async def test_a_run_that_is_not_much_shorter_waits_for_its_turn(clock):
     assert short.under_way == 0, "the long one is nearly over"
 
 
+async def test_a_run_that_takes_longer_than_expected_is_expected_to_take_as_long_again(clock):
+    device = Device(1, clock)
+    unknown, short = Model(device, 0, runs=1), Model(device, 2, runs=1)
+    unknown.look()
+    clock.now = 3
+    short.look()
+    assert short.under_way == 0
+    assert short.seat.wait_ns() == 3
+    clock.now = 5
+    short.look()
+    assert short.under_way == 1
+
+
 async def test_a_model_that_leaves_lets_the_others_on(clock):
     device = Device(1, clock)
     gone, one, two = (Model(device, 10, runs=1) for _ in range(3))
@@ -176,9 +191,9 @@ def test_the_cpu_has_as_many_places_as_processors_and_another_device_two(clock):
         model.look()
         return model.under_way
 
-    assert asyncio.run(under_way(Turns(processors=4), "cpu")) == 4
-    assert asyncio.run(under_way(Turns(processors=4), "cuda:0")) == 2
-    assert asyncio.run(under_way(Turns(processors=4, concurrency=3), "cuda:0")) == 3
+    assert asyncio.run(under_way(Turns(processors=4, clock=clock), "cpu")) == 4
+    assert asyncio.run(under_way(Turns(processors=4, clock=clock), "cuda:0")) == 2
+    assert asyncio.run(under_way(Turns(processors=4, concurrency=3, clock=clock), "cuda:0")) == 3
 
 
 async def test_a_run_waits_for_its_resources_also_when_the_place_is_free(clock):
