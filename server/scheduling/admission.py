@@ -5,7 +5,7 @@ target, if there is one. Reads the queue, the slots and the runs under way, and 
 giving a place. Lives on the event loop.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from server.domain.errors import QueueFull, TooLate
 from server.observe.tally import Tally
@@ -37,6 +37,7 @@ class Admission:
         slots: Slots,
         running: Collection[Run],
         profile: Profile,
+        curve_of: Callable[[Ticket], Curve],
         tally: Tally,
     ) -> None:
         self._model = model
@@ -45,6 +46,7 @@ class Admission:
         self._slots = slots
         self._running = running
         self._profile = profile
+        self._curve_of = curve_of
         self._tally = tally
         self._alone = plan.rule is None
         self._open_rows = 0
@@ -60,7 +62,7 @@ class Admission:
             limit, slots = self._plan.max_rows, len(self._slots)
             self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
 
-    def hold_against_target(self, ticket: Ticket, target: LatencyTarget, curve: Curve, now: int) -> None:
+    def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
         """Say when a request is due. Raises `TooLate` for one that could not be answered by then.
 
         Most are let in by one comparison: with the rows up to which the door is open until the next run.
@@ -74,6 +76,7 @@ class Admission:
         target.arrives(rows)
         if ahead + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
             return
+        curve = self._curve_of(ticket)
         wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
         turn = self._slots.turn_ns if self._slots.are_shared else 0.0
         target.note_time(now)
@@ -90,21 +93,19 @@ class Admission:
         self._count("late", ticket, now)
         raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
 
-    def give_place(self, ticket: Ticket, now: int) -> Ticket | None:
-        """Let a request into the queue. Raises `QueueFull`.
+    def make_room(self, ticket: Ticket, full: Full, now: int) -> Ticket:
+        """Let a request into a full queue in place of one of who has more than its share. Raises `QueueFull`.
 
-        Whose place it got comes back, if somebody had more than its share of a full queue: it is to be told.
+        Whose place it got comes back: it is to be told.
         """
-        full = self._queue.join(ticket)
-        if full is None:
-            return None
         self._tally.pressure.note(1.0, 1, now)
         other = self._queue.give_way(ticket) if self._plan.fair_clients else None
         if other is not None:
             self._tally.refused["share"] += 1
-            full = self._queue.join(ticket)
-            if full is None:
+            still = self._queue.join(ticket)
+            if still is None:
                 return other
+            full = still
         self._count(full.value, ticket, now)
         raise self.is_full(full)
 
@@ -117,9 +118,10 @@ class Admission:
         longest = max(self._profile.longest(device) for device in self._slots.devices)
         return QueueFull(self._model, queue.size, runs * longest / 1e9 / len(self._slots), why)
 
-    def turned_away(self, ticket: Ticket, curve: Curve, now: int) -> TooLate:
+    def turned_away(self, ticket: Ticket, now: int) -> TooLate:
         """The refusal of one that waits and cannot be in time any more."""
         assert self.target is not None
+        curve = self._curve_of(ticket)
         self._tally.refused["late"] += 1
         self.target.note_answer(late_ns=self.target.ns)
         late_s = (now - ticket.due + curve.expect(ticket.rows)) / 1e9

@@ -83,7 +83,9 @@ class Batcher:
         self._weight = plan.weight
         self.profile = Profile()
         self._slots = Slots(turns or Turns(clock=clock), self._look, self._begins_by)
-        self._admission = Admission(model, plan, self._queue, self._slots, self._running, self.profile, tally)
+        self._admission = Admission(
+            model, plan, self._queue, self._slots, self._running, self.profile, self._curve, tally
+        )
         self.resize(slots)
         self.latency_target_s = plan.latency_target_s
 
@@ -115,6 +117,8 @@ class Batcher:
     def resize(self, slots: Sequence[Slot]) -> None:
         """Run on these slots from now on, at least one; what is under way on another one ends there."""
         self._slots.resize(slots, [run.slot for run in self._running], self._weight)
+        self._device = slots[0].device
+        self._plain_curve = self.profile.curve(self._device)
         self.latency_target_s = self.latency_target_s
         if self._queue.size and not self._looking:
             self._look_soon()
@@ -129,12 +133,12 @@ class Batcher:
         ticket.queued = now = self._clock()
         admission = self._admission
         if admission.target is not None:
-            admission.hold_against_target(ticket, admission.target, self._curve(ticket), now)
-        other = admission.give_place(ticket, now)
-        self._tally.pending += 1
-        if other is not None:
+            admission.hold_against_target(ticket, admission.target, now)
+        full = self._queue.join(ticket)
+        if full is not None:
+            self._fail(admission.make_room(ticket, full, now), admission.is_full())
             self._tally.pending -= 1
-            self._fail(other, admission.is_full())
+        self._tally.pending += 1
         if self._ordering is not None:
             self._ordering.join(ticket)
         if ticket.deadline != NEVER:
@@ -213,7 +217,7 @@ class Batcher:
             rows = [1] if self._alone else [ticket.rows for lane in candidate for ticket in lane]
             answer = target.decide(rows, slack, self._curve(first))
             if answer is None:
-                self.leave(first, self._admission.turned_away(first, self._curve(first), now))
+                self.leave(first, self._admission.turned_away(first, now))
                 return None
             return Leave(1, first.rows, Why.IDLE) if self._alone else answer
         if self._alone:
@@ -237,19 +241,30 @@ class Batcher:
 
     def _start(self, candidate: Candidate, answer: Leave, now: int) -> bool:
         """Run a batch. False if it has to wait for its turn, or was run in place: the loop deserves one."""
-        first = candidate[0][0]
-        rows = answer.rows
-        in_place = (
-            self._in_place
-            and not self._slots.are_limited
-            and self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
-        )
-        if in_place:
-            slot: Slot | None = self._slots.idle.popleft()
-        else:
-            slot = self._slots.take(lambda device: self._curve(first, device).expect(rows), now)
+        first, rows = candidate[0][0], answer.rows
+        if self._is_short(first, rows):
+            run = self._form(self._slots.idle.popleft(), candidate, answer)
+            run.in_place = True
+            run.work()
+            self._finish(run)
+            return False
+        slot = self._slots.take(lambda device: self._curve(first, device).expect(rows), now)
         if slot is None:
             return False
+        run = self._form(slot, candidate, answer)
+        run.left, run.expected = now, self._slots.expected_ns(slot)
+        slot.start(run.work, lambda: self._finish(run))
+        return True
+
+    def _is_short(self, first: Ticket, rows: int) -> bool:
+        """Whether a run with so many rows, each like those of the first ticket, may be done in place."""
+        if not self._in_place or self._slots.are_limited:
+            return False
+        return self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
+
+    def _form(self, slot: Slot, candidate: Candidate, answer: Leave) -> Run:
+        """A run of those who leave, who wait no more."""
+        rows, target = answer.rows, self._admission.target
         tickets = self._queue.take(candidate, answer.requests, rows)
         self._tally.pending -= answer.requests
         if rows < self._rule.max_batch_size:
@@ -260,22 +275,16 @@ class Batcher:
         if self._queue.timed:
             for ticket in tickets:
                 ticket.expires = 0  # it is for the queue alone
-        if first.lane is not None:
+        if tickets[0].lane is not None:
             run.elements = sum([elements(ticket) for ticket in tickets])
+        run.is_measured = self._in_place
         self._running.add(run)
-        self._admission.note_start()
-        if answer.why is Why.DEADLINE and self._admission.target is not None:
-            waiting, curve = rows + self._queue.rows, self._curve(first, slot.device)
-            run.short_ns = self._admission.target.short_ns(rows, waiting, curve)
-        if in_place:
-            run.in_place = True
-            run.work()
-            self._finish(run)
-            return False
-        run.left = now
-        run.expected = self._curve(first, slot.device).expect(rows)
-        slot.start(run.work, lambda: self._finish(run))
-        return True
+        if target is not None:
+            self._admission.note_start()
+            if answer.why is Why.DEADLINE:
+                curve = self._curve(tickets[0], slot.device)
+                run.short_ns = target.short_ns(rows, rows + self._queue.rows, curve)
+        return run
 
     def _why_small(self, candidate: Candidate, answer: Leave) -> str:
         if self._alone:
@@ -310,7 +319,8 @@ class Batcher:
 
     def _learn(self, run: Run, now: int) -> None:
         """What this run says of those to come."""
-        self._pace.note(run.elements or run.rows, run.computed)
+        if run.is_measured:
+            self._pace.note(run.elements or run.rows, run.computed)
         target = self._admission.target
         if run.in_place and target is None:
             return
@@ -323,9 +333,11 @@ class Batcher:
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)
 
     def _curve(self, ticket: Ticket, device: str = "") -> Curve:
-        """Of runs with inputs like this ticket's."""
+        """Of runs with inputs like this ticket's, on the first device unless another is named."""
+        if ticket.lane is None and device in ("", self._device):
+            return self._plain_curve
         shape = 0 if ticket.lane is None else shape_key(elements(ticket) // max(1, ticket.rows))
-        return self.profile.curve(device or self._slots.device, shape)
+        return self.profile.curve(device or self._device, shape)
 
     # Who is told.
 

@@ -35,11 +35,6 @@ class Slots:
     def devices(self) -> Iterable[str]:
         return self._seats
 
-    @property
-    def device(self) -> str:
-        """The first."""
-        return self._all[0].device
-
     def resize(self, slots: Sequence[Slot], busy: Iterable[Slot], weight: float) -> None:
         """Have these slots from now on. A run that is on another one ends there.
 
@@ -85,6 +80,10 @@ class Slots:
         if len(self.idle) == len(self._all):  # else it waits for runs of its own, perhaps
             self._asked = self._asked or now
         return None
+
+    def expected_ns(self, slot: Slot) -> float:
+        """What was expected of the run for which this slot was taken last."""
+        return self._seats[slot.device].wanted_ns
 
     def wait_ns(self) -> float:
         """Until a run could begin on one of the idle slots, of which there is one at least."""
