@@ -5,6 +5,7 @@ is loaded once, and weights that lie beside it are found by the runtime.
 """
 
 import ctypes
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -146,6 +147,11 @@ def _decoded(name: str, array: Array) -> Array:
 
 
 def import_onnxruntime() -> Any:
+    """The package, with its telemetry off: it would keep a database in the home folder, and send it home.
+
+    An operator who wants it sets ORT_DISABLE_TELEMETRY=0.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime  # here: a process without ONNX models never loads it
     except ModuleNotFoundError as error:

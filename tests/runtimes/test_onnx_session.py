@@ -1,5 +1,9 @@
 """What is particular to ONNX files."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -66,3 +70,18 @@ def test_a_thread_count_that_is_no_number_is_refused(tmp_path):
     model = ModelFile(path=onnx_mlp(tmp_path).path, parameters={"intra_op_thread_count": "many"})
     with pytest.raises(ModelBroken, match="intra_op_thread_count is 'many'"):
         open_session(model)
+
+
+def test_the_runtime_tells_nobody_and_writes_nothing_into_the_home_folder(tmp_path):
+    model, home = onnx_mlp(tmp_path), tmp_path / "home"
+    home.mkdir()
+    script = (
+        "import os, sys, time; from pathlib import Path; from runtimes.opening import open_session; "
+        "from runtimes.session import ModelFile; open_session(ModelFile(path=Path(sys.argv[1]))); "
+        "time.sleep(0.3)"  # its own thread would have begun to write by then
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run(
+        [sys.executable, "-c", script, str(model.path)], env=environment | {"HOME": str(home)}, check=True
+    )
+    assert list(home.rglob("*")) == []
