@@ -43,6 +43,7 @@ def plan_of(
         row_bytes=sum(row_bytes(spec, batches=rows > 0) for spec in predicts.inputs)
         if not predicts.shapes_vary and all(DATATYPES[spec.datatype].itemsize for spec in predicts.inputs)
         else 0,
+        request_rows=max(1, rows),
         fair_clients=fair_clients,
         preserve_ordering=dynamic is not None and dynamic.preserve_ordering,
     )

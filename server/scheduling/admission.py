@@ -59,7 +59,8 @@ class Admission:
         self.target = None
         self._open_rows = 0
         if seconds is not None:
-            limit, slots = self._plan.max_rows, len(self._slots)
+            limit = self._plan.request_rows if self._alone else self._plan.max_rows
+            slots = len(self._slots)
             self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
 
     def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
@@ -72,18 +73,23 @@ class Admission:
         if ticket.deadline != NEVER:
             ticket.due = due = min(due, int(ticket.deadline * 1e9))
         ticket.order = due
-        rows, ahead = (1, self._queue.size) if self._alone else (ticket.rows, self._queue.rows)
+        queue, rows = self._queue, ticket.rows
         target.arrives(rows)
-        if ahead + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
+        if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
             return
+        ahead = queue.rows_ahead(ticket)
+        each = 0
+        if self._alone:
+            each = max(1, queue.rows // queue.size) if queue.size else rows
         curve = self._curve_of(ticket)
         wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
         turn = self._slots.turn_ns if self._slots.are_shared else 0.0
         target.note_time(now)
-        if ticket.lane is None:
+        if ticket.lane is None and not self._alone and queue.is_plain:
             self._open_rows = target.open_rows(wait, turn, curve)
         busy = bool(self._running or ahead)
-        answered = target.expected(rows, ahead, wait, turn, curve) + (target.margin_ns if busy else 0.0)
+        answered = target.expected(rows, ahead, wait, turn, curve, each)
+        answered += target.margin_ns if busy else 0.0
         if now + answered <= due or not curve.sizes:
             return
         if not busy and now - self._ran > PROBE_NS:
@@ -93,6 +99,13 @@ class Admission:
         self._count("late", ticket, now)
         raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
 
+    def leave_room_for(self, kept: int, ticket: Ticket, now: int) -> None:
+        """Raises `QueueFull` where so many answers, which wait for others, take the places that are left."""
+        if kept and kept + self._queue.size >= self._plan.levels[0].max_size:
+            self._tally.pressure.note(1.0, 1, now)
+            self._count(Full.REQUESTS.value, ticket, now)
+            raise self.is_full(Full.REQUESTS)
+
     def make_room(self, ticket: Ticket, full: Full, now: int) -> Ticket:
         """Let a request into a full queue in place of one of who has more than its share. Raises `QueueFull`.
 
@@ -100,12 +113,10 @@ class Admission:
         """
         self._tally.pressure.note(1.0, 1, now)
         other = self._queue.give_way(ticket) if self._plan.fair_clients else None
-        if other is not None:
+        if other is not None and self._queue.join(ticket) is None:
             self._tally.refused["share"] += 1
-            still = self._queue.join(ticket)
-            if still is None:
-                return other
-            full = still
+            return other
+        assert other is None  # it gives way to one that fits
         self._count(full.value, ticket, now)
         raise self.is_full(full)
 

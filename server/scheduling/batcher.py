@@ -10,7 +10,7 @@ their turn on the slot's device.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic_ns
 
 from server.domain.errors import DeadlineExceeded, ServerStopping, ServingError
@@ -29,6 +29,9 @@ from server.scheduling.slot import Slot
 from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
 from server.scheduling.turns import Turns
+
+SWEEP_NS = 1_000_000
+"""Between two looks for those whose time is over: so late may one hear of it."""
 
 RUNS_OF_PATIENCE = 10
 """Where no target says how long requests may wait, it is for so many runs."""
@@ -77,6 +80,7 @@ class Batcher:
         self._looking = False
         self._hold = Alarm(self._look, clock)
         self._sweep = Alarm(self._expire, clock)
+        self._over_at = NEVER
         self._ordering = Ordering() if plan.preserve_ordering else None
         self._closed = False
         self._quiet = asyncio.Event()
@@ -98,6 +102,8 @@ class Batcher:
     @latency_target_s.setter
     def latency_target_s(self, seconds: float | None) -> None:
         self._admission.promise(seconds)
+        if seconds is None:
+            self._queue.by_arrival()  # when they were due says nothing any more
 
     @property
     def under_way(self) -> int:
@@ -120,8 +126,7 @@ class Batcher:
         self._device = slots[0].device
         self._plain_curve = self.profile.curve(self._device)
         self.latency_target_s = self.latency_target_s
-        if self._queue.size and not self._looking:
-            self._look_soon()
+        self._look_soon_if_idle()
 
     def submit(self, ticket: Ticket) -> None:
         """Put a ticket in the queue; it will be settled.
@@ -130,10 +135,12 @@ class Batcher:
         """
         if self._closed:
             raise ServerStopping()
-        ticket.queued = now = self._clock()
+        ticket.queued = ticket.order = now = self._clock()
         admission = self._admission
         if admission.target is not None:
             admission.hold_against_target(ticket, admission.target, now)
+        if self._ordering is not None:
+            admission.leave_room_for(len(self._ordering.kept), ticket, now)
         full = self._queue.join(ticket)
         if full is not None:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
@@ -141,9 +148,7 @@ class Batcher:
         self._tally.pending += 1
         if self._ordering is not None:
             self._ordering.join(ticket)
-        if ticket.deadline != NEVER:
-            self._sweep.set_by(ticket.deadline * 1e9)
-        if self._queue.timed:
+        if ticket.deadline != NEVER or self._queue.timed:
             self._limit(ticket, now)
         if not self._looking and self._slots.idle:
             self._look_soon()
@@ -170,10 +175,14 @@ class Batcher:
             self._sweep.clear()
 
     def _limit(self, ticket: Ticket, now: int) -> None:
+        """Note when a ticket's time is over: its own, or that of its level in the queue."""
         level = self._queue.level_of(ticket)
         if level.timeout_ns:
             ticket.expires = now + level.timeout_ns
-            self._sweep.set_by(ticket.expires)
+        over = _over(ticket)
+        if over < self._over_at:
+            self._over_at = over
+            self._sweep.set_by(over)
 
     # Who leaves.
 
@@ -181,15 +190,21 @@ class Batcher:
         self._looking = True
         self._loop.call_soon(self._look)
 
+    def _look_soon_if_idle(self) -> None:
+        if self._queue.size and self._slots.idle and not self._looking:
+            self._look_soon()
+
     def _look(self) -> None:
         """Start every run that can start now."""
         self._looking = False
         if self._hold.at != NEVER:
             self._hold.clear()
         queue = self._queue
+        if not queue.size:
+            self._slots.want_nothing()
         while self._slots.idle and queue.size:
             now = self._clock()
-            if now >= self._sweep.at:
+            if now >= self._over_at:
                 self._expire()
                 continue
             soonest = -1
@@ -214,8 +229,7 @@ class Batcher:
         target = self._admission.target
         if target is not None:
             slack = first.due - now - self._admission.overhead_ns if first.due else NEVER
-            rows = [1] if self._alone else [ticket.rows for lane in candidate for ticket in lane]
-            answer = target.decide(rows, slack, self._curve(first))
+            answer = target.decide(*self._rows(candidate, only), slack, self._curve(first))
             if answer is None:
                 self.leave(first, self._admission.turned_away(first, now))
                 return None
@@ -225,15 +239,24 @@ class Batcher:
         if self._eager and only and self._queue.rows < self._rule.max_batch_size:
             return Leave(self._queue.size, self._queue.rows, Why.IDLE)
         oldest = first.queued if len(candidate) == 1 else min([lane[0].queued for lane in candidate])
-        return self._rule.decide(
-            [ticket.rows for lane in candidate for ticket in lane], (now - oldest) // 1000
-        )
+        rows = (ticket.rows for lane in candidate for ticket in lane)
+        return self._rule.decide(rows, (now - oldest) // 1000)
+
+    def _rows(self, candidate: Candidate, only: bool) -> tuple[Iterable[int], int]:
+        """Of each who could go, and of all of them."""
+        if self._alone:
+            rows = candidate[0][0].rows
+            return (rows,), rows
+        if only:
+            return (ticket.rows for lane in candidate for ticket in lane), self._queue.rows
+        each = [ticket.rows for lane in candidate for ticket in lane]
+        return each, sum(each)
 
     def _begins_by(self) -> float:
         """Monotonic ns by which the next run must begin to be in time."""
         if not self._queue.size:
             return NEVER
-        first = self._queue.candidates()[0][0][0]
+        first = self._queue.soonest()
         due = first.due or first.deadline * 1e9
         return due - self._curve(first).expect(min(self._queue.rows, self._plan.max_rows))
 
@@ -253,7 +276,11 @@ class Batcher:
             return False
         run = self._form(slot, candidate, answer)
         run.left, run.expected = now, self._slots.expected_ns(slot)
-        slot.start(run.work, lambda: self._finish(run))
+        try:
+            slot.start(run.work, lambda: self._finish(run))
+        except Exception as error:  # no thread can be had: its callers hear of it, the loop goes on
+            run.cannot_start(error)
+            self._loop.call_soon(self._finish, run)
         return True
 
     def _is_short(self, first: Ticket, rows: int) -> bool:
@@ -267,7 +294,7 @@ class Batcher:
         rows, target = answer.rows, self._admission.target
         tickets = self._queue.take(candidate, answer.requests, rows)
         self._tally.pending -= answer.requests
-        if rows < self._rule.max_batch_size:
+        if self._alone or rows < self._rule.max_batch_size:
             self._tally.small[self._why_small(candidate, answer)] += 1
         run = Run(
             self._model, self._version, self._plan.batches, slot, tickets, rows, answer.why, self._clock
@@ -312,20 +339,20 @@ class Batcher:
                 self._ordering.answer(ticket, answer, run)
         run.tickets, run.answers = [], []  # its tickets know it: both ways, only the collector frees them
         if self._queue.size:
-            if not self._looking:
-                self._look_soon()
+            self._look_soon_if_idle()
         else:
             self._note_quiet()
 
     def _learn(self, run: Run, now: int) -> None:
         """What this run says of those to come."""
-        if run.is_measured:
+        if run.is_measured and not run.failed:
             self._pace.note(run.elements or run.rows, run.computed)
         target = self._admission.target
         if run.in_place and target is None:
             return
         curve = self._curve(run.tickets[0], run.slot.device)
-        curve.note(run.rows, run.ended - run.began)
+        if not run.failed:
+            curve.note(run.rows, run.ended - run.began)
         self._admission.note_end(run, curve, now)
         patience = RUNS_OF_PATIENCE * curve.expect(run.rows) if target is None else target.ns
         requests = len(run.tickets)
@@ -347,10 +374,12 @@ class Batcher:
             self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
         ticket.fail(error)
         if self._ordering is not None:
-            self._ordering.advance()
+            self._ordering.leave(ticket)
+            self._look_soon_if_idle()
 
     def _expire(self) -> None:
         """Tell everyone whose time is over, waiting or running, and note who is next."""
+        self._sweep.clear()
         now = self._clock()
         for ticket in list(self._queue):
             level = self._queue.level_of(ticket)
@@ -359,15 +388,17 @@ class Batcher:
             elif _over(ticket) <= now:
                 self._tally.refused["expired"] += 1
                 self.leave(ticket, DeadlineExceeded(self._model))
-        for run in self._running:
-            for ticket in run.tickets:
-                if not ticket.settled and ticket.deadline * 1e9 <= now:
-                    self._fail(ticket, DeadlineExceeded(self._model))
-        self._sweep.set_by(min([_over(ticket) for ticket in self._pending()], default=NEVER))
+        for ticket in list(self._pending()):
+            if ticket.deadline * 1e9 <= now:
+                self._fail(ticket, DeadlineExceeded(self._model))
+        self._over_at = min([_over(ticket) for ticket in self._pending()], default=NEVER)
+        self._sweep.set_by(max(self._over_at, now + SWEEP_NS))  # it looks at all: not for each one anew
 
     def _pending(self) -> Iterator[Ticket]:
-        """Those that wait or run, and have no answer yet."""
+        """Those that wait or run, or whose answer waits, and who have not heard yet."""
         yield from self._queue
+        if self._ordering is not None:
+            yield from self._ordering.kept
         for run in self._running:
             yield from [ticket for ticket in run.tickets if not ticket.settled]
 

@@ -5,7 +5,8 @@ instance is idle, in a batch as large as its oldest can bear. Waiting for compan
 batch runs the next one forms, and the fuller the server, the larger it gets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import exp
 
 from server.scheduling.profile import Curve
@@ -25,6 +26,14 @@ LOOK_AGAIN = 32
 """Runs after which the largest batch is computed anew; in the beginning it is after each."""
 
 
+@dataclass(slots=True)
+class _Batch:
+    """The most rows of a run of one shape on one device, and how many there have been."""
+
+    most: int
+    runs: int = 0
+
+
 class LatencyTarget:
     """Times are monotonic nanoseconds. `limit` is the most rows of a run."""
 
@@ -33,9 +42,8 @@ class LatencyTarget:
         self._limit = limit
         self._slots = slots
         self._margin = Margin(target_ns)
-        self._most = limit
+        self._batches: dict[Curve, _Batch] = {}
         self._parallel = float(slots)
-        self._runs = 0
         self._arrived = 0
         self._rate = 0.0
         self._rate_at = 0
@@ -45,54 +53,60 @@ class LatencyTarget:
     def margin_ns(self) -> float:
         return self._margin.ns
 
-    def decide(self, rows: Sequence[int], slack_ns: float, curve: Curve) -> Leave | None:
-        """Who leaves, the oldest first, of whom the first has `slack_ns` left.
+    def decide(self, rows: Iterable[int], waiting: int, slack_ns: float, curve: Curve) -> Leave | None:
+        """Who leaves, in their order: with these rows, `waiting` in all, and `slack_ns` left for the first.
 
         None if the first is to be turned away: it is late already, or so nearly that for its sake the batch
         would be less than half of what it could be, and all who come after it would be late, too.
         """
+        best = self._most(curve)
         within = rows_within(curve.expect, slack_ns, self._limit)
-        if within < self._most:
-            waiting = sum(rows)
-            if within < rows[0] or within < WORTH * min(waiting, self._most):
-                return None
-        most = min(self._most, within)
+        if within < WORTH * min(waiting, best):
+            return None
+        most = min(best, within)
         going = total = 0
         for count in rows:
             if going and total + count > most:
-                full = total + count > self._most
-                return Leave(going, total, Why.FULL if full else Why.DEADLINE)
+                return Leave(going, total, Why.FULL if total + count > best else Why.DEADLINE)
+            if not going and count > within:
+                return None
             going, total = going + 1, total + count
-        return Leave(going, total, Why.FULL if total >= self._most else Why.IDLE)
+        return Leave(going, total, Why.FULL if total >= best else Why.IDLE)
 
     def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
-        return curve.expect(min(waiting, self._most)) - curve.expect(going)
+        return curve.expect(min(waiting, self._most(curve))) - curve.expect(going)
 
     def arrives(self, rows: int) -> None:
         """Somebody has asked."""
         self._arrived += rows
 
-    def expected(self, rows: int, ahead: int, wait_ns: float, turn_ns: float, curve: Curve) -> float:
-        """In how many nanoseconds a request that joins now is answered, beside the margin."""
+    def expected(
+        self, rows: int, ahead: int, wait_ns: float, turn_ns: float, curve: Curve, most: int = 0
+    ) -> float:
+        """In how many nanoseconds a request that joins now is answered, beside the margin.
+
+        `most` is of the rows of a batch, where it is not this that decides them.
+        """
         return answered_in(
             curve.expect,
             rows=rows,
             ahead=ahead,
             wait_ns=wait_ns,
-            arriving=self._rate * wait_ns,
-            most=self._most,
+            arriving=0.0 if most else self._rate * wait_ns,
+            most=most or self._most(curve),
             slots=self._parallel,
             turn_ns=turn_ns,
         )
 
     def open_rows(self, wait_ns: float, turn_ns: float, curve: Curve) -> int:
         """With fewer rows ahead a request that has just been asked is in time, whoever else comes."""
-        full = curve.expect(self._most)
+        most = self._most(curve)
+        full = curve.expect(most)
         if not full:
             return 0
         left = FRESH * self.ns - self._margin.ns - wait_ns - full
-        return max(0, self._most * (1 + int(left // (full / self._parallel + turn_ns))))
+        return max(0, most * (1 + int(left // (full / self._parallel + turn_ns))))
 
     def note_time(self, now: int) -> None:
         """How many rows come in a nanosecond, as far as those tell that have come lately."""
@@ -106,10 +120,18 @@ class LatencyTarget:
         self._parallel += (under_way - self._parallel) / 8
 
     def note_run(self, curve: Curve) -> None:
-        self._runs += 1
-        if self._runs < LOOK_AGAIN or not self._runs % LOOK_AGAIN:
+        """A run is over, and its curve knows of it."""
+        batch = self._batches.get(curve)
+        if batch is None:
+            batch = self._batches[curve] = _Batch(self._limit)
+        batch.runs += 1
+        if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
             most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
-            self._most = enough_rows(curve.expect, most)
+            batch.most = enough_rows(curve.expect, most)
+
+    def _most(self, curve: Curve) -> int:
+        batch = self._batches.get(curve)
+        return self._limit if batch is None else batch.most
 
     def note_answer(self, late_ns: float) -> None:
         """The oldest of a run is answered, or turned away, so long after it was due; below 0, before."""

@@ -5,19 +5,25 @@ here until all before them have been given. A refusal, a failure or a caller who
 """
 
 from collections import deque
+from collections.abc import Collection
 
 from server.domain.tensors import Array
 from server.scheduling.ticket import RunFacts, Ticket
 
 
 class Ordering:
-    """Lives on the event loop. Bounded by the queue and the runs of its batcher."""
+    """Lives on the event loop. Its batcher bounds it: answers that are kept take places of the queue."""
 
     __slots__ = ("_kept", "_line")
 
     def __init__(self) -> None:
         self._line: deque[Ticket] = deque()
-        self._kept: dict[int, tuple[dict[str, Array], RunFacts]] = {}
+        self._kept: dict[Ticket, tuple[dict[str, Array], RunFacts]] = {}
+
+    @property
+    def kept(self) -> Collection[Ticket]:
+        """Those whose answer waits here."""
+        return self._kept.keys()
 
     def join(self, ticket: Ticket) -> None:
         self._line.append(ticket)
@@ -25,16 +31,20 @@ class Ordering:
     def answer(self, ticket: Ticket, outputs: dict[str, Array], run: RunFacts) -> None:
         """Give the answer, now or once those before it have theirs."""
         if not ticket.settled:
-            self._kept[id(ticket)] = outputs, run
+            self._kept[ticket] = outputs, run
+        self.advance()
+
+    def leave(self, ticket: Ticket) -> None:
+        """One that was settled otherwise holds nobody up, and nothing of it is kept."""
+        self._kept.pop(ticket, None)
+        if ticket in self._line:
+            self._line.remove(ticket)
         self.advance()
 
     def advance(self) -> None:
         """Give every answer that nobody stands before any more."""
-        while self._line:
-            first = self._line[0]
-            kept = self._kept.pop(id(first), None)
-            if kept is None and not first.settled:
-                return
-            self._line.popleft()
+        while self._line and (self._line[0] in self._kept or self._line[0].settled):
+            first = self._line.popleft()
+            kept = self._kept.pop(first, None)
             if kept is not None:
                 first.answer(*kept)

@@ -17,6 +17,7 @@ class Plan:
     max_queue_bytes    of inputs that may wait, unless it is one request alone
     row_bytes          of the inputs of one row; 0 where that varies
     preserve_ordering  whether answers are given in the order in which the requests came
+    request_rows       the most rows of one request
     latency_target_s   within which requests are to be answered; None for no target
     fair_clients       whether the clients that the doors tell apart share the queue, whoever asks most
     weight             its share of a device, beside the weights of the other models there
@@ -29,6 +30,7 @@ class Plan:
     max_queue_bytes: int = 2**28
     row_bytes: int = 0
     preserve_ordering: bool = False
+    request_rows: int = 1
     latency_target_s: float | None = None
     fair_clients: bool = False
     weight: float = 1.0

@@ -80,13 +80,6 @@ class Curve:
             return self._known[sizes[0]].mean  # a guess, and a bold one: so that larger runs come to be seen
         return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
 
-    def spread(self, rows: int) -> float:
-        """How far runs of about so many rows lie from what is expected, in nanoseconds."""
-        if not self._sizes:
-            return 0.0
-        at = min(bisect_left(self._sizes, _shared(rows)), len(self._sizes) - 1)
-        return self._known[self._sizes[at]].deviation
-
     def _line(self, fewer: int, more: int, rows: int) -> float:
         low, high = self._known[fewer].mean, self._known[more].mean
         return low + (high - low) * (rows - fewer) / (more - fewer)

@@ -117,7 +117,7 @@ class Queue:
         line = self._one if self._plain else self._line_of(ticket)
         if line.size >= line.level.max_size:
             return Full.REQUESTS
-        size = ticket.rows * self._row_bytes or _bytes(ticket)
+        size = ticket.rows * self._row_bytes or _bytes(ticket)  # as `_size_of` does, in place
         if self.bytes + size > self._max_bytes and self.size:
             return Full.BYTES
         ticket.size = size
@@ -130,8 +130,33 @@ class Queue:
         _stand(line.fresh, ticket)
         return None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether whoever joins goes behind all others of its lane."""
+        return self._plain
+
+    def rows_ahead(self, ticket: Ticket) -> int:
+        """Of those who would go before a ticket that joins now, or with it."""
+        if self._plain:
+            return self.rows
+        own = self._line_of(ticket)
+        total = 0
+        for line in self._lines:
+            lanes = [*line.fresh.values(), *(line.late.values() if line is not own else ())]
+            if line is own and line.shares is not None:
+                start = line.shares.start(ticket.client)
+                total += sum([each.rows for lane in lanes for each in lane if each.order <= start])
+            else:
+                total += sum([each.rows for lane in lanes for each in lane])
+            if line is own:
+                break
+        return total
+
     def give_way(self, newcomer: Ticket) -> Ticket | None:
-        """Take out the newest ticket of who has most in a full level, if the newcomer has less there."""
+        """Take out the newest ticket of who has most in a full level, if the newcomer has less there.
+
+        Nobody goes if the newcomer would not fit all the same.
+        """
         line = self._line_of(newcomer)
         holder = line.shares.gives_way(newcomer.client) if line.shares is not None else None
         if holder is None:
@@ -144,6 +169,8 @@ class Queue:
             if each.client == holder
         ]
         newest = max(theirs, key=_order)
+        if self.bytes - newest.size + self._size_of(newcomer) > self._max_bytes and self.size > 1:
+            return None
         self.leave(newest)
         return newest
 
@@ -189,6 +216,15 @@ class Queue:
                 return True
         return False
 
+    def by_arrival(self) -> None:
+        """Have all who wait go in the order in which they came; with shares, as it is."""
+        for line in self._lines:
+            for group in (line.fresh, line.late) if line.shares is None else ():
+                for key, lane in group.items():
+                    for ticket in lane:
+                        ticket.order = ticket.queued
+                    group[key] = deque(sorted(lane, key=_order))
+
     def fall_behind(self, ticket: Ticket) -> None:
         """A waiting ticket whose time in the queue is over goes behind those of its level whose is not."""
         line = self._line_of(ticket)
@@ -198,6 +234,14 @@ class Queue:
                 del line.fresh[ticket.lane]
             ticket.expires = 0
             _stand(line.late, ticket)
+
+    def soonest(self) -> Ticket:
+        """Of the first in each lane of the highest level that has one, the one who came or is due first."""
+        group = next(group for group in self._groups if group)
+        return min([lane[0] for lane in group.values()], key=_first_of)
+
+    def _size_of(self, ticket: Ticket) -> int:
+        return ticket.rows * self._row_bytes or _bytes(ticket)
 
     def _line_of(self, ticket: Ticket) -> _Line:
         priority = ticket.priority
@@ -227,8 +271,12 @@ def _remove(lane: deque[Ticket], ticket: Ticket) -> bool:
     return True
 
 
+def _first_of(ticket: Ticket) -> tuple[float, int]:
+    return ticket.order, ticket.queued
+
+
 def _first(lane: deque[Ticket]) -> tuple[float, int]:
-    return lane[0].order, lane[0].queued
+    return _first_of(lane[0])
 
 
 def _bytes(ticket: Ticket) -> int:

@@ -99,6 +99,12 @@ class Run:
         if not self.inferred:
             self.inferred = self.began
 
+    def cannot_start(self, error: Exception) -> None:
+        """Its slot did not take it."""
+        self.began = self.inferred = self.ended = self._clock()
+        self.failed = True
+        self.answers = [self._failure(error) for _ in self.tickets]
+
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
         inputs = stack([ticket.inputs for ticket in tickets])
         self.inferred = self._clock()

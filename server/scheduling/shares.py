@@ -36,12 +36,16 @@ class Shares:
         """How many tickets of a client wait."""
         return self._waiting.get(client, 0)
 
+    def start(self, client: str) -> float:
+        """The tag that a ticket of this client would get now."""
+        return max(self._now, self._finish.get(client, 0.0))
+
     def tag(self, client: str, cost: float) -> float:
         """A ticket joins; lower tags go first, and equal ones in the order of joining.
 
         `cost` is what the ticket takes of what is shared: its rows, or its expected time; above 0.
         """
-        start = max(self._now, self._finish.get(client, 0.0))
+        start = self.start(client)
         self._finish[client] = start + cost
         self._waiting[client] = self._waiting.get(client, 0) + 1
         return start

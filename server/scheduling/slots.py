@@ -3,17 +3,20 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from server.scheduling.resources import NO_NEEDS, Needs
+from server.scheduling.resources import NO_NEEDS, Pool, ResourceShort
 from server.scheduling.slot import Slot
 from server.scheduling.turns import Seat, Turns
+
+Place = tuple[str, tuple[tuple[Pool, int], ...], int]
+"""What slots of one seat have in common: their device, what their runs need, and their priority."""
 
 
 class Slots:
     """Lives on the event loop. `look` is called when it may be the version's turn; `begins_by` is a seat's.
 
-    idle      the slots that no run is on
+    idle          the slots that no run is on
     are_limited   whether runs take resources of the rate limiter
-    turn_ns   how long a batch has waited lately, on average, for runs of other versions
+    turn_ns       how long a batch has waited lately, on average, for runs of other versions
     """
 
     def __init__(self, turns: Turns, look: Callable[[], None], begins_by: Callable[[], float]) -> None:
@@ -22,7 +25,7 @@ class Slots:
         self._look = look
         self._begins_by = begins_by
         self._all: Sequence[Slot] = ()
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[Place, Seat] = {}
         self._asked = 0
         self.idle: deque[Slot] = deque()
         self.turn_ns = 0.0
@@ -33,61 +36,62 @@ class Slots:
 
     @property
     def devices(self) -> Iterable[str]:
-        return self._seats
+        return {slot.device for slot in self._all}
 
     def resize(self, slots: Sequence[Slot], busy: Iterable[Slot], weight: float) -> None:
         """Have these slots from now on. A run that is on another one ends there.
 
         Raises `ResourceShort` if one of them could never run, and then nothing has changed.
         """
+        self._claim(slots)
         taken = {id(slot) for slot in busy}
-        if self._resources is not None:
-            for slot in slots:
-                self._resources.join(slot.needs)
-            for slot in self._all:
-                self._resources.leave(slot.needs)
         self._all = slots
-        self.are_limited = any(self._needs(slot) for slot in slots)
+        self.are_limited = self._resources is not None and any(slot.needs for slot in slots)
         self.idle = deque(slot for slot in slots if id(slot) not in taken)
         for slot in slots:
-            if slot.device not in self._seats:
-                device = self._turns.device(slot.device)
-                self._seats[slot.device] = device.seat(self._look, self._begins_by)
+            place = self._place(slot)
+            if place not in self._seats:
+                device, needs = self._turns.device(slot.device), dict(place[1]) or NO_NEEDS
+                self._seats[place] = device.seat(self._look, self._begins_by, needs=needs)
         self.share(weight)
 
     def share(self, weight: float) -> None:
         """What part of its devices is the version's, beside the weights of the others."""
-        for slot in self._all:
-            limited = self._resources is not None and slot.priority
-            self._seats[slot.device].weight = weight / (slot.priority if limited else 1)
+        for (_, _, priority), seat in self._seats.items():
+            seat.weight = weight / (priority or 1)
 
     def take(self, expect: Callable[[str], float], now: int) -> Slot | None:
         """An idle slot on whose device it is the version's turn, for a run that takes `expect(device)` ns.
 
         None if there is none yet: `look` is called when there may be one.
         """
-        tried: set[str] = set()
+        tried: set[Place] = set()
         for slot in self.idle:
-            if slot.device in tried and not self._needs(slot):
+            place = self._place(slot)
+            if place in tried:
                 continue
-            if self._seats[slot.device].take(expect(slot.device), self._needs(slot)):
+            if self._seats[place].take(expect(slot.device)):
                 self.idle.remove(slot)
                 waited = now - self._asked if self._asked else 0
                 self.turn_ns += (waited - self.turn_ns) / 8
                 self._asked = 0
                 return slot
-            tried.add(slot.device)
+            tried.add(place)
         if len(self.idle) == len(self._all):  # else it waits for runs of its own, perhaps
             self._asked = self._asked or now
         return None
 
+    def want_nothing(self) -> None:
+        """Whoever waited for a turn has left."""
+        self._asked = 0
+
     def expected_ns(self, slot: Slot) -> float:
         """What was expected of the run for which this slot was taken last."""
-        return self._seats[slot.device].wanted_ns
+        return self._seats[self._place(slot)].wanted_ns
 
     def wait_ns(self) -> float:
         """Until a run could begin on one of the idle slots, of which there is one at least."""
-        return min(self._seats[device].wait_ns() for device in {slot.device for slot in self.idle})
+        return min(self._seats[place].wait_ns() for place in {self._place(slot) for slot in self.idle})
 
     @property
     def are_shared(self) -> bool:
@@ -99,17 +103,35 @@ class Slots:
         if slot in self._all:
             self.idle.append(slot)
         if took_ns is not None:
-            self._seats[slot.device].give_back(took_ns, self._needs(slot))
+            self._seats[self._place(slot)].give_back(took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
         for seat in self._seats.values():
             seat.leave()
         self._seats.clear()
-        if self._resources is not None:
-            for slot in self._all:
-                self._resources.leave(slot.needs)
+        self._claim(())
         self._all = ()
 
-    def _needs(self, slot: Slot) -> Needs:
-        return NO_NEEDS if self._resources is None else slot.needs
+    def _place(self, slot: Slot) -> Place:
+        if self._resources is None:
+            return slot.device, (), 0
+        return slot.device, tuple(sorted(slot.needs.items())), slot.priority
+
+    def _claim(self, slots: Sequence[Slot]) -> None:
+        """Tell the rate limiter of these slots in place of those there were."""
+        if self._resources is None:
+            return
+        for slot in self._all:
+            self._resources.leave(slot.needs)
+        joined: list[Slot] = []
+        try:
+            for slot in slots:
+                self._resources.join(slot.needs)
+                joined.append(slot)
+        except ResourceShort:
+            for slot in joined:
+                self._resources.leave(slot.needs)
+            for slot in self._all:
+                self._resources.join(slot.needs)
+            raise

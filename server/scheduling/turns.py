@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from time import monotonic_ns
 
-from server.scheduling.resources import NO_NEEDS, Needs, Resources
+from server.scheduling.resources import NO_NEEDS, Needs, Pool, Resources
 
 EXPRESS = 2
 """Places of a device beyond its own, for short runs that would wait for long ones."""
@@ -35,7 +35,7 @@ class Seat:
     wants      whether it has asked in vain since it was called
     used       ns of the device, over its weight; what it did not want while it was idle is not kept for it
     under_way  monotonic ns: when each of its runs began, and when it is expected to end
-    needs      of the rate limiter's resources, for the run for which it asked last
+    needs      of the rate limiter's resources, for each of its runs
     """
 
     __slots__ = (
@@ -51,7 +51,12 @@ class Seat:
     )
 
     def __init__(
-        self, device: "Device", look: Callable[[], None], begins_by: Callable[[], float], weight: float
+        self,
+        device: "Device",
+        look: Callable[[], None],
+        begins_by: Callable[[], float],
+        weight: float,
+        needs: Needs,
     ) -> None:
         self._device = device
         self.look = look
@@ -61,15 +66,14 @@ class Seat:
         self.wants = False
         self.used = 0.0
         self.under_way: list[tuple[float, float]] = []
-        self.needs: Needs = NO_NEEDS
+        self.needs = needs
 
-    def take(self, expected_ns: float, needs: Needs = NO_NEEDS) -> bool:
+    def take(self, expected_ns: float) -> bool:
         """Take a place for a run that is expected to take so long; False if it is not its turn yet.
 
         What it needs of the rate limiter's resources is taken with it: all of it, or nothing.
         """
         self.wanted_ns = expected_ns
-        self.needs = needs
         return self._device.give(self)
 
     def wait_ns(self) -> float:
@@ -81,9 +85,9 @@ class Seat:
         """Whether others run there, or wait for their turn."""
         return self._device.is_busy_beside(self)
 
-    def give_back(self, took_ns: float, needs: Needs = NO_NEEDS) -> None:
-        """The run is over; it took so long, and had taken this."""
-        self._device.take_back(self, took_ns, needs)
+    def give_back(self, took_ns: float) -> None:
+        """The run is over; it took so long."""
+        self._device.take_back(self, took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
@@ -110,9 +114,16 @@ class Device:
         self._virtual = 0.0
         self._handing_on = False
 
-    def seat(self, look: Callable[[], None], begins_by: Callable[[], float], *, weight: float = 1.0) -> Seat:
-        """One more model version."""
-        seat = Seat(self, look, begins_by, weight)
+    def seat(
+        self,
+        look: Callable[[], None],
+        begins_by: Callable[[], float],
+        *,
+        weight: float = 1.0,
+        needs: Needs = NO_NEEDS,
+    ) -> Seat:
+        """One more model version, or instances of it that need something else than its others."""
+        seat = Seat(self, look, begins_by, weight, needs)
         self._seats.append(seat)
         return seat
 
@@ -148,23 +159,37 @@ class Device:
     def is_busy_beside(self, seat: Seat) -> bool:
         return self._busy > len(seat.under_way) or any(other is not seat for other in self._waiting)
 
-    def take_back(self, seat: Seat, took_ns: float, needs: Needs) -> None:
+    def take_back(self, seat: Seat, took_ns: float) -> None:
         self._busy -= 1
-        del seat.under_way[0]
+        began = self._clock() - took_ns
+        seat.under_way.remove(min(seat.under_way, key=lambda run: abs(run[0] - began)))
         seat.used += took_ns / seat.weight
-        if needs:
-            self._resources.give_back(needs)
+        if seat.needs:
+            self._resources.give_back(seat.needs)
             self._freed()
         else:
             self.hand_on_soon()
 
     def _is_next(self, seat: Seat) -> bool:
-        if not self._has_place_for(seat):
-            return False
-        first = self._in_order([other for other in self._waiting if self._has_place_for(other)])[0]
-        if first is not seat:
+        first = next(self._ready(), None)
+        if first is not None and first is not seat:
             self.hand_on_soon()  # a place is free, so nobody who gives one back would call the first
         return first is seat
+
+    def _ready(self) -> Iterator[Seat]:
+        """Those who wait and could run, in the order of their turns.
+
+        Whoever lacks resources keeps those behind from the ones it needs: else small needs would take again
+        and again what a large one waits for.
+        """
+        claimed: set[Pool] = set()
+        for seat in self._in_order(self._waiting):
+            if not self._has_place_for(seat):
+                continue
+            if claimed.isdisjoint(seat.needs) and self._resources.can(seat.needs):
+                yield seat
+            else:
+                claimed.update(seat.needs)
 
     @staticmethod
     def _in_order(seats: list[Seat]) -> list[Seat]:
@@ -173,8 +198,6 @@ class Device:
         return sorted(seats, key=lambda seat: (seat.used > share, seat.begins_by(), seat.used))
 
     def _has_place_for(self, seat: Seat) -> bool:
-        if seat.needs and not self._resources.can(seat.needs):
-            return False
         if len(self._seats) == 1 or self._busy < self._places:
             return True
         return self._busy < self._places + EXPRESS and self._goes_beside(seat)
@@ -198,12 +221,13 @@ class Device:
     def _hand_on(self) -> None:
         """Call those who wait, in the order of their turns, as long as there are places."""
         self._handing_on = False
-        for seat in self._in_order(self._waiting):
-            if seat in self._waiting and self._has_place_for(seat):
-                seat.wants = False
-                seat.look()
-                if not seat.wants and seat in self._waiting:
-                    self._waiting.remove(seat)  # whom it had a batch for has left
+        called: set[Seat] = set()
+        while (seat := next((each for each in self._ready() if each not in called), None)) is not None:
+            called.add(seat)
+            seat.wants = False
+            seat.look()
+            if not seat.wants and seat in self._waiting:
+                self._waiting.remove(seat)  # whom it had a batch for has left
 
 
 class Turns:

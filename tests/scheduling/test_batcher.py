@@ -29,6 +29,7 @@ from server.scheduling.queue import Level
 from server.scheduling.resources import NO_NEEDS
 from server.scheduling.rule import BatchRule
 from server.scheduling.ticket import Ticket
+from server.scheduling.turns import Turns
 
 
 class DoublingSlot:
@@ -98,6 +99,7 @@ def make_batcher(
     max_queue_size=100,
     in_place=True,
     tally=None,
+    turns=None,
     **facts,
 ):
     facts = {"levels": (Level(max_size=max_queue_size),), **facts}
@@ -108,6 +110,7 @@ def make_batcher(
         slots=slots if isinstance(slots, list) else [slot, *(copy(slot) for _ in range(slots - 1))],
         in_place=in_place,
         tally=tally or Tally(),
+        turns=turns,
     )
 
 
@@ -343,6 +346,16 @@ async def blocked(batcher: Batcher) -> Caller:
     return caller
 
 
+def fill(batcher: Batcher, refusal: type[Exception], **facts) -> int:
+    """Ask until somebody is refused so; how many were not."""
+    for number in range(10):
+        try:
+            Caller(batcher, [2], **facts)
+        except refusal:
+            return number
+    raise AssertionError("nobody was refused")
+
+
 TWO_LEVELS = (Level(max_size=100), Level(max_size=100))
 
 
@@ -476,6 +489,132 @@ async def test_why_batches_left_and_why_they_were_small_is_counted():
         await caller.answer()
     assert {why: count for why, count in tally.left.items() if count} == {"idle": 2, "full": 1}
     assert {why: count for why, count in tally.small.items() if count} == {"alone": 2}
+
+
+async def test_a_deadline_that_has_passed_before_the_batcher_could_look_holds_nobody_up():
+    slot = DoublingSlot()
+    batcher = make_batcher(slot)
+    doomed = Caller(batcher, [1], deadline=time.monotonic() + 0.01)
+    patient = Caller(batcher, [2], deadline=time.monotonic() + 60)
+    time.sleep(0.05)  # noqa: ASYNC251  # something else has the loop meanwhile
+    with pytest.raises(DeadlineExceeded):
+        await doomed.answer()
+    assert await patient.answer() == [4]
+    assert slot.batches == [[2]]
+
+
+async def test_nobody_gives_way_to_one_that_would_not_fit_all_the_same():
+    slot, tally = DoublingSlot(hold=True), Tally()
+    batcher = make_batcher(slot, max_queue_bytes=12, fair_clients=True, tally=tally)
+    first = await blocked(batcher)
+    greedy = [Caller(batcher, [value], client="greedy") for value in (1, 2, 3)]
+    with pytest.raises(QueueFull):
+        Caller(batcher, [4, 5, 6], client="modest")
+    slot.gate.set()
+    assert [await caller.answer() for caller in (first, *greedy)] == [[0], [2], [4], [6]]
+    assert (tally.refused["share"], tally.pending) == (0, 0)
+
+
+async def test_who_waits_as_a_target_is_taken_away_goes_before_those_who_come_later():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, rule=None, in_place=False)
+    batcher.latency_target_s = 60
+    first = await blocked(batcher)
+    old = Caller(batcher, [1])
+    batcher.latency_target_s = None
+    new = Caller(batcher, [2])
+    slot.gate.set()
+    for caller in (first, old, new):
+        await caller.answer()
+    assert slot.batches == [[0], [1], [2]]
+
+
+async def test_a_higher_priority_is_not_refused_for_those_whom_it_overtakes():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, rule=None, in_place=False, levels=TWO_LEVELS, default_level=2)
+    batcher.profile.note(1, 30_000_000, "cpu")
+    batcher.latency_target_s = 0.1
+    first = await blocked(batcher)
+    assert fill(batcher, TooLate) == 2
+    high = Caller(batcher, [3], priority=1)
+    slot.gate.set()
+    assert await high.answer() == [6]
+    await first.answer()
+
+
+async def test_a_quiet_client_is_not_refused_for_the_flood_of_another():
+    slot = DoublingSlot(hold=True)
+    batcher = make_batcher(slot, rule=None, in_place=False, fair_clients=True)
+    batcher.profile.note(1, 30_000_000, "cpu")
+    batcher.latency_target_s = 0.1
+    first = Caller(batcher, [0], client="flood")
+    await asyncio.sleep(0.01)
+    assert fill(batcher, TooLate, client="flood") == 2
+    quiet = Caller(batcher, [3], client="quiet")
+    slot.gate.set()
+    assert [await first.answer(), await quiet.answer()] == [[0], [6]]
+
+
+async def test_a_run_that_failed_teaches_nothing():
+    batcher = make_batcher(DoublingSlot(), in_place=False)
+    with pytest.raises(InferenceFailed):
+        await Caller(batcher, [-1]).answer()
+    assert batcher.profile.learned("cpu") == {}
+
+
+async def test_a_request_of_many_rows_to_a_model_that_does_not_batch_is_reckoned_with_all_of_them():
+    batcher = make_batcher(DoublingSlot(), rule=None, in_place=False, request_rows=64)
+    batcher.profile.note(1, 10_000_000, "cpu")
+    batcher.profile.note(60, 600_000_000, "cpu")
+    batcher.latency_target_s = 0.1
+    assert await Caller(batcher, [1]).answer() == [2]
+    with pytest.raises(TooLate, match=r"would answer in (29|30)\d ms"):
+        Caller(batcher, [1] * 30)
+
+
+async def test_answers_that_wait_for_another_take_places_and_keep_their_deadlines():
+    slow, fast = DoublingSlot(hold=True), DoublingSlot()
+    batcher = make_batcher(slow, slots=[slow, fast], rule=None, preserve_ordering=True, max_queue_size=3)
+    first = Caller(batcher, [1])
+    soon = Caller(batcher, [2], deadline=time.monotonic() + 0.1)
+    with pytest.raises(DeadlineExceeded):
+        await soon.answer()
+    kept = []
+    for value in range(3):
+        kept.append(Caller(batcher, [value]))
+        await asyncio.sleep(0.02)
+    assert fill(batcher, QueueFull) == 0
+    slow.gate.set()
+    assert await first.answer() == [2]
+    assert [await caller.answer() for caller in kept] == [[0], [2], [4]]
+
+
+async def test_a_slot_that_cannot_start_fails_its_callers_and_nobody_else():
+    class Threadless(DoublingSlot):
+        def start(self, work, done):
+            if not self.batches:
+                self.batches.append([])
+                raise RuntimeError("can't start new thread")
+            super().start(work, done)
+
+    batcher = make_batcher(Threadless(), in_place=False)
+    with pytest.raises(InferenceFailed, match="can't start new thread"):
+        await Caller(batcher, [1]).answer()
+    assert await Caller(batcher, [2]).answer() == [4]
+
+
+async def test_a_turn_that_nobody_wants_any_more_is_not_reckoned_with():
+    turns = Turns()
+    other = turns.device("cpu").seat(lambda: None, lambda: float("inf"))
+    batcher = make_batcher(DoublingSlot(), rule=None, in_place=False, turns=turns)
+    assert other.take(0)
+    gone = Caller(batcher, [1])
+    await asyncio.sleep(0.01)
+    gone.leave()
+    other.give_back(0)
+    await asyncio.sleep(0.2)
+    assert await Caller(batcher, [2]).answer() == [4]
+    assert batcher._slots.turn_ns < 20_000_000
 
 
 actions = st.lists(

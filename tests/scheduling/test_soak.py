@@ -199,8 +199,10 @@ class Soak:
             self.batchers[name].submit(ticket)
         except (QueueFull, TooLate) as refusal:
             if isinstance(refusal, QueueFull):
-                assert self.places[name, level] == setting.max_queue_size or (
-                    self.bytes[name] + inputs[INPUT].nbytes > setting.max_queue_bytes
+                assert (
+                    setting.in_order
+                    or self.places[name, level] == setting.max_queue_size
+                    or (self.bytes[name] + inputs[INPUT].nbytes > setting.max_queue_bytes)
                 )
             else:
                 assert setting.target_s

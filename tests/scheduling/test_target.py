@@ -70,35 +70,38 @@ def test_a_request_is_answered_after_those_ahead_and_with_its_own_batch():
 
 def target(ns: int = 50_000, limit: int = 32) -> LatencyTarget:
     made = LatencyTarget(ns, limit=limit, slots=1)
-    made.note_run(curve(2, 0.5))
+    made.note_run(SEEN)
     return made
 
 
+SEEN = curve(2, 0.5)
+
+
 def test_everybody_who_can_be_on_time_leaves_at_once():
-    assert target().decide([1, 2, 3], 50_000, curve(2, 0.5)) == Leave(3, 6, Why.IDLE)
+    assert target().decide([1, 2, 3], 6, 50_000, SEEN) == Leave(3, 6, Why.IDLE)
 
 
 def test_the_slack_of_the_oldest_bounds_the_batch():
-    assert target().decide([1] * 30, 12_000, curve(2, 0.5)) == Leave(20, 20, Why.DEADLINE)
+    assert target().decide([1] * 30, 30, 12_000, SEEN) == Leave(20, 20, Why.DEADLINE)
 
 
 def test_one_for_whom_the_batch_would_be_less_than_half_is_turned_away():
-    assert target().decide([1] * 30, 8_000, curve(2, 0.5)) is None
-    assert target().decide([1] * 12, 8_000, curve(2, 0.5)) == Leave(12, 12, Why.IDLE)
+    assert target().decide([1] * 30, 30, 8_000, SEEN) is None
+    assert target().decide([1] * 12, 12, 8_000, SEEN) == Leave(12, 12, Why.IDLE)
 
 
 def test_one_that_is_late_already_is_turned_away():
-    assert target().decide([1], 1_000, curve(2, 0.5)) is None
-    assert target().decide([4, 1], 3_500, curve(2, 0.5)) is None
+    assert target().decide([1], 1, 1_000, SEEN) is None
+    assert target().decide([4, 1], 5, 3_500, SEEN) is None
 
 
 def test_a_full_batch_is_full_whatever_the_slack():
-    leaving = target(limit=8).decide([1] * 30, 50_000, curve(2, 0.5))
+    leaving = target(limit=8).decide([1] * 30, 30, 50_000, SEEN)
     assert leaving == Leave(8, 8, Why.FULL)
 
 
 def test_the_door_is_open_as_far_as_the_slower_reckoning_would_let_in():
-    seen = curve(2, 0.5)
+    seen = SEEN
     for wait in (0.0, 5_000.0, 12_000.0, 30_000.0):
         one = target()
         open_rows = one.open_rows(wait, 0.0, seen)
@@ -130,3 +133,12 @@ def test_the_margin_keeps_within_a_third_of_the_target():
     for _ in range(100_000):
         margin.note(late=False)
     assert margin.ns == 0
+
+
+def test_each_shape_has_a_batch_of_its_own():
+    one, short, long = LatencyTarget(50_000, limit=64, slots=1), curve(1, 0.1, 64), curve(5, 10, 64)
+    for seen in (short, long):
+        one.note_run(seen)
+    assert one.decide([1] * 64, 64, 50_000, short) == Leave(64, 64, Why.FULL)
+    waiting = one.decide([1] * 2, 2, 50_000, long)
+    assert waiting == Leave(1, 1, Why.FULL) or waiting.requests <= 2

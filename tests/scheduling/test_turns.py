@@ -5,19 +5,27 @@ import asyncio
 import pytest
 
 from server.scheduling.alarm import NEVER
-from server.scheduling.resources import Limit, Resources
+from server.scheduling.resources import NO_NEEDS, Limit, Needs, Resources
 from server.scheduling.turns import EXPRESS, Device, Seat, Turns
 
 
 class Model:
     """Has so many runs to do, each of so many ns, and does one whenever it is its turn."""
 
-    def __init__(self, device: Device, ns: float, runs: int, weight: float = 1.0, due: float = NEVER) -> None:
+    def __init__(
+        self,
+        device: Device,
+        ns: float,
+        runs: int,
+        weight: float = 1.0,
+        due: float = NEVER,
+        needs: Needs = NO_NEEDS,
+    ) -> None:
         self.ns = ns
         self.left = runs
         self.due = due
         self.under_way = 0
-        self.seat: Seat = device.seat(self.look, lambda: self.due, weight=weight)
+        self.seat: Seat = device.seat(self.look, lambda: self.due, weight=weight, needs=needs)
 
     def look(self) -> None:
         while self.left and self.seat.take(self.ns):
@@ -196,19 +204,38 @@ def test_the_cpu_has_as_many_places_as_processors_and_another_device_two(clock):
     assert asyncio.run(under_way(Turns(processors=4, concurrency=3, clock=clock), "cuda:0")) == 3
 
 
+POOL = ("R", "")
+
+
 async def test_a_run_waits_for_its_resources_also_when_the_place_is_free(clock):
     resources = Resources([Limit("R", 2)])
     turns = Turns(processors=4, resources=resources, clock=clock)
-    pool = ("R", "")
-    for needs in ({pool: 2}, {pool: 1}):
+    for needs in ({POOL: 2}, {POOL: 1}):
         resources.join(needs)
-    large, small = (turns.device(name).seat(lambda: None, lambda: NEVER) for name in ("cpu", "cuda:0"))
-    assert large.take(10, {pool: 2})
-    assert not small.take(10, {pool: 1}), "another device, but a global resource"
     called = []
-    small.look = lambda: called.append(1)
-    large.give_back(10, {pool: 2})
+    large = turns.device("cpu").seat(lambda: None, lambda: NEVER, needs={POOL: 2})
+    small = turns.device("cuda:0").seat(lambda: called.append(1), lambda: NEVER, needs={POOL: 1})
+    assert large.take(10)
+    assert not small.take(10), "another device, but a global resource"
+    large.give_back(10)
     await asyncio.sleep(0)
     assert called
-    assert small.take(10, {pool: 1})
-    assert not large.take(10, {pool: 2})
+    assert small.take(10)
+    assert not large.take(10)
+
+
+async def test_small_needs_do_not_take_again_and_again_what_a_large_one_waits_for(clock):
+    resources = Resources([Limit("R", 2)])
+    device = Turns(processors=8, resources=resources, clock=clock).device("cpu")
+    resources.join({POOL: 2})
+    small = [Model(device, 10, runs=100, needs={POOL: 1}) for _ in range(2)]
+    large = Model(device, 10, runs=1, needs={POOL: 2})
+    for model in (*small, large):
+        model.look()
+    for turn in range(6):
+        one = small[turn % 2]
+        if one.under_way:
+            clock.now += 10
+            one.finish()
+            await asyncio.sleep(0)
+    assert large.under_way == 1
