@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from server.domain.errors import QueueFull, TooLate
 from server.observe.tally import Tally
 from server.scheduling.alarm import NEVER
-from server.scheduling.latency_target import FRESH, LatencyTarget
+from server.scheduling.latency_target import LatencyTarget
 from server.scheduling.plan import Plan
 from server.scheduling.profile import Curve, Profile
 from server.scheduling.queue import Full, Queue
@@ -74,8 +74,8 @@ class Admission:
             ticket.due = due = min(due, int(ticket.deadline * 1e9))
         ticket.order = due
         queue, rows = self._queue, ticket.rows
-        target.arrives(rows)
-        if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > FRESH * target.ns:
+        target.arrived += rows
+        if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
         ahead = queue.rows_ahead(ticket)
         each = 0

@@ -35,16 +35,21 @@ class _Batch:
 
 
 class LatencyTarget:
-    """Times are monotonic nanoseconds. `limit` is the most rows of a run."""
+    """Times are monotonic nanoseconds. `limit` is the most rows of a run.
+
+    arrived    rows that have asked since `note_time`; who lets them in counts them
+    fresh_ns   that are left of the target to a request that has just been asked
+    """
 
     def __init__(self, target_ns: int, *, limit: int, slots: int) -> None:
         self.ns = target_ns
+        self.fresh_ns = FRESH * target_ns
         self._limit = limit
         self._slots = slots
         self._margin = Margin(target_ns)
         self._batches: dict[Curve, _Batch] = {}
         self._parallel = float(slots)
-        self._arrived = 0
+        self.arrived = 0
         self._rate = 0.0
         self._rate_at = 0
         self._rate_memory_ns = max(4.0 * target_ns, 2e8)
@@ -77,10 +82,6 @@ class LatencyTarget:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
         return curve.expect(min(waiting, self._most(curve))) - curve.expect(going)
 
-    def arrives(self, rows: int) -> None:
-        """Somebody has asked."""
-        self._arrived += rows
-
     def expected(
         self, rows: int, ahead: int, wait_ns: float, turn_ns: float, curve: Curve, most: int = 0
     ) -> float:
@@ -105,15 +106,15 @@ class LatencyTarget:
         full = curve.expect(most)
         if not full:
             return 0
-        left = FRESH * self.ns - self._margin.ns - wait_ns - full
+        left = self.fresh_ns - self._margin.ns - wait_ns - full
         return max(0, most * (1 + int(left // (full / self._parallel + turn_ns))))
 
     def note_time(self, now: int) -> None:
         """How many rows come in a nanosecond, as far as those tell that have come lately."""
         fade = exp((self._rate_at - now) / self._rate_memory_ns) if self._rate_at else 0.0
-        self._rate = self._rate * fade + self._arrived / self._rate_memory_ns
+        self._rate = self._rate * fade + self.arrived / self._rate_memory_ns
         self._rate_at = now
-        self._arrived = 0
+        self.arrived = 0
 
     def note_start(self, under_way: int) -> None:
         """A batch was started while others waited; now so many are under way."""
