@@ -235,7 +235,7 @@ class Orders:
             left = until - monotonic()
             if offer is not None:
                 restless = offer.unsettled if version is None else offer.unsettled & {version}
-                if not restless or left <= 0:
+                if not (restless or model in scan.settling) or left <= 0:
                     return offer
             if scan.wait_s is None or left <= 0:
                 raise LoadUnknown(model)

@@ -100,6 +100,7 @@ def test_a_start_while_the_bucket_is_away_serves_what_the_last_process_fetched(t
 
 
 def test_a_load_fetches_what_it_asks_for_and_an_unload_lets_it_go(tmp_path, line, bucket):
+    bucket.put("m/config.pbtxt", b"max_batch_size: 8")
     for version in (1, 2):
         bucket.put_version("m", version)
     bucket.put_version("big", 1, bytes(50_000))
