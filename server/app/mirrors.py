@@ -128,7 +128,7 @@ class Mirrors:
         until = monotonic() + SETTLE_PATIENCE_S
         while True:  # what has not come to rest yet is waited for, as in a folder
             wait_s = await self._bring_all(mirror, names)
-            if self._poll_s is None and self._at_start is None:  # nobody looks again: failures count, too
+            if self._poll_s is None:  # nobody looks again: failures count, too
                 wait_s = mirror.wait_s()
             if wait_s is None or monotonic() + wait_s > until:
                 return
