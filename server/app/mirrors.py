@@ -6,12 +6,13 @@ again and again, in mode none once, in mode explicit when a load asks for a mode
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from weakref import WeakValueDictionary
 
 from server.domain.backoff import BackOff
 from server.lifecycle.manager import Manager
@@ -67,6 +68,8 @@ class Mirrors:
         self._listers = listers
         self._poll_s = poll_s
         self._at_start = at_start
+        self._held: list[str] = []
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def folder_of(self, place: Path | str) -> Path:
         """Where the scanner finds a repository."""
@@ -100,8 +103,37 @@ class Mirrors:
                 for mirror in self._mirrors.values():
                     ever.create_task(self._ever(mirror, self._poll_s))
 
-    async def bring(self, model: str, named: frozenset[int] | None) -> None:
-        """For a load: see what there is of a model by now, and have it here. A failure becomes a remark."""
+    async def bring_at_start(self, models: Collection[str]) -> None:
+        """What those that are named at the start are made of. A failure that lasts becomes a remark."""
+        await asyncio.gather(*(self._rested(mirror, models, models) for mirror in self._mirrors.values()))
+
+    @asynccontextmanager
+    async def having(self, model: str, named: frozenset[int] | None) -> AsyncIterator[None]:
+        """For a load: see what there is of a model by now, and have it here. A failure becomes a remark.
+
+        Until the block is left, nobody's `release` takes it away.
+        """
+        self._held.append(model)
+        try:
+            async with self._change(model):
+                await self._bring_for_load(model, named)
+            yield
+        finally:
+            self._held.remove(model)
+
+    async def release(self, model: str) -> None:
+        """After an unload: let a model go, unless a call is having it."""
+        if model in self._held:
+            return
+        async with self._change(model):
+            for mirror in self._mirrors.values():
+                await self._soon(mirror.release, model)
+
+    def _change(self, model: str) -> asyncio.Lock:
+        """Held while what a call has on this node of a model comes or goes."""
+        return self._changing.setdefault(model, asyncio.Lock())
+
+    async def _bring_for_load(self, model: str, named: frozenset[int] | None) -> None:
         until = monotonic() + SETTLE_PATIENCE_S
         for mirror in self._mirrors.values():
             wait_s: float | None = 0.0
@@ -111,11 +143,6 @@ class Mirrors:
                 wait_s = await self._bring(mirror, model, named)
             await self._soon(mirror.remember)
 
-    async def release(self, model: str) -> None:
-        """After an unload."""
-        for mirror in self._mirrors.values():
-            await self._soon(mirror.release, model)
-
     async def _first(self, mirror: Mirror) -> None:
         failures = 0
         while True:
@@ -124,17 +151,20 @@ class Mirrors:
                 break
             failures += 1
             await asyncio.sleep(_UNTIL_FIRST.wait_s(failures, chance=0.5))
-        names = names if self._at_start is None else self._at_start
+        await self._rested(mirror, names if self._at_start is None else self._at_start, self._at_start)
+
+    async def _rested(self, mirror: Mirror, names: Collection[str], only: Collection[str] | None) -> None:
+        """Bring these, and go on, with `only` them or whatever needs work, until they have come to rest."""
         until = monotonic() + SETTLE_PATIENCE_S
-        while True:  # what has not come to rest yet is waited for, as in a folder
+        while True:
             wait_s = await self._bring_all(mirror, names)
-            if self._poll_s is None and self._at_start is None:  # nobody looks again: failures count, too
-                wait_s = mirror.wait_s()
+            if self._poll_s is None:  # nobody looks again: failures count, too
+                wait_s = mirror.wait_s(only)
             if wait_s is None or monotonic() + wait_s > until:
                 return
             await asyncio.sleep(wait_s)
             listed = await self._soon(mirror.poll)
-            names = listed if self._at_start is None else self._at_start
+            names = listed if only is None else only
 
     async def _ever(self, mirror: Mirror, poll_s: float) -> None:
         """A model that takes long to come does not keep others from being seen."""

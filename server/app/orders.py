@@ -10,7 +10,7 @@ those that are served by then or without it; what is named so holds until the ne
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -97,6 +97,7 @@ class Orders:
                     f"--load-model={unknown[0]}: there is no such model in "
                     + ", ".join(str(path) for path in self._scanner.repositories)
                 )
+            offers = await self._with_members_here(offers)
             wanted = with_members(self._at_start, offers)
             self._along = wanted - set(self._at_start)
             self._order(offers, wanted)
@@ -107,6 +108,22 @@ class Orders:
             async for offers in watch(self._scanner, self._poll_s):
                 self._order(offers, frozenset(offers))
 
+    async def _with_members_here(self, offers: Offers) -> Offers:
+        """The offers, once what is named at the start has all that it is made of on this node.
+
+        An ensemble over ensembles shows only then what these are made of.
+        """
+        brought: set[str] = set()
+        while missing := {
+            member
+            for member in with_members(self._at_start, offers) - {*self._at_start, *brought}
+            if offers[member].problem
+        }:
+            await self._mirrors.bring_at_start(missing)
+            brought |= missing
+            offers = await scan_once(self._scanner, SETTLE_PATIENCE_S)
+        return offers
+
     async def load(
         self, model: str, config: str | None, files: Mapping[str, bytes], version: int | None = None
     ) -> None:
@@ -116,9 +133,9 @@ class Orders:
                 f"load of '{model}' brings files, so it must bring the parameter 'config' too"
             )
         await self.begun.wait()
-        async with self._one_call(model):
+        async with self._one_call(model), AsyncExitStack() as held:
             if not files:
-                await self._mirrors.bring(model, self._to_bring(model, version))
+                await held.enter_async_context(self._mirrors.having(model, self._to_bring(model, version)))
             if version is not None:
                 offer = await self._with_version(model, version)
             elif config is None:
@@ -128,9 +145,9 @@ class Orders:
                 offer = await self._overridden(model, config, files)
                 self._forget(model)
                 self._configs[model] = config
-            members = await self._members(offer)
-            members = {name: each for name, each in members.items() if name not in self._wanted}
-            self._along = (self._along | members.keys()) - {model}
+            members = await self._members(offer, held)
+            members = {name: each for name, each in members.items() if not self._is_had(name)}
+            self._along = (self._along | (members.keys() - self._wanted)) - {model}
             self._order({**self._offers, **members, model: offer}, self._wanted | {model} | members.keys())
         await self._settled(model, offer.directory, version)
 
@@ -157,8 +174,9 @@ class Orders:
                 self._order(self._offers, self._wanted - going)
         for each in going:
             await self._manager.settle(each)
-        for each in going - self._wanted:
-            await self._mirrors.release(each)
+        for each in going:
+            if each not in self._wanted:  # looked at for each: letting one go takes a while
+                await self._mirrors.release(each)
         await self._brought.remove(model, files)
 
     def _one_call(self, model: str) -> asyncio.Lock:
@@ -186,17 +204,26 @@ class Orders:
             return self._named[model]
         return frozenset(self._offers[model].versions) | frozenset(self._manager.ready_versions(model))
 
-    async def _members(self, offer: ModelOffer) -> dict[str, ModelOffer]:
-        """The offers of what an ensemble is made of, and is not wanted yet: they are to be loaded along."""
+    def _is_had(self, model: str) -> bool:
+        """Whether a model is wanted, with no problem that the repository may have mended by now."""
+        return model in self._wanted and (not self._offers[model].problem or model in self._configs)
+
+    async def _members(self, offer: ModelOffer, held: AsyncExitStack) -> dict[str, ModelOffer]:
+        """The offers of what an ensemble is made of, and is not had yet: they are to be loaded along.
+
+        They stay on this node until `held` is left.
+        """
         found: dict[str, ModelOffer] = {}
-        waiting = sorted(members_of(offer.config))
-        while waiting:
-            member = waiting.pop()
-            if member in found or member in self._wanted or member == offer.name:
-                continue
-            with suppress(LoadUnknown):  # the ensemble itself says what it lacks
-                found[member] = await self._offered(member)
-                waiting.extend(members_of(found[member].config))
+        needed = members_of(offer.config)
+        while needed := frozenset(each for each in needed - {offer.name} if not self._is_had(each)):
+            coming = sorted(needed - found.keys())
+            for member in coming:  # all before the first is looked at, as they come to rest side by side
+                await held.enter_async_context(self._mirrors.having(member, self._named.get(member)))
+            needed = frozenset()
+            for member in coming:
+                with suppress(LoadUnknown):  # the ensemble itself says what it lacks
+                    found[member] = await self._offered(member, self._named.get(member))
+                    needed |= members_of(found[member].config)
         return found
 
     def _left_over(self, model: str) -> frozenset[str]:
@@ -235,7 +262,7 @@ class Orders:
             left = until - monotonic()
             if offer is not None:
                 restless = offer.unsettled if version is None else offer.unsettled & {version}
-                if not restless or left <= 0:
+                if not (restless or model in scan.settling) or left <= 0:
                     return offer
             if scan.wait_s is None or left <= 0:
                 raise LoadUnknown(model)

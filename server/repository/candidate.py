@@ -25,12 +25,14 @@ from server.repository.versions import Versions
 class Look:
     """What a look at a model's folder gave.
 
-    offer     None while its first files are still being written, and for a model that is not enabled
-    wait_s    when to look again although nothing seems to change; None for never
+    offer         None while its first files are still being written, and for a model that is not enabled
+    wait_s        when to look again although nothing seems to change; None for never
+    is_settling   the offer is that of an earlier look: what is there now has not come to rest
     """
 
     offer: ModelOffer | None
     wait_s: float | None
+    is_settling: bool = False
 
 
 class Candidate:
@@ -69,7 +71,7 @@ class Candidate:
             self._snapshot, self._named = snapshot, named
             look = self._decide(snapshot, moment)
         except (FileNotFoundError, ContentMoved):  # it changes while we look
-            look = Look(self.offer, self._settle_s)
+            look = Look(self.offer, self._settle_s, is_settling=True)
         except (FolderUnreadable, ConfigInvalid) as error:
             look = Look(self.refuse(str(error)), None)
         except OSError as error:
@@ -93,7 +95,7 @@ class Candidate:
         self._versions.see(snapshot, moment)
         wait_s = self._declaration.wait_s(snapshot.beside, moment, new=self.offer is None)
         if wait_s > 0:
-            return Look(self.offer, wait_s)
+            return Look(self.offer, wait_s, is_settling=True)
         reading, files = self._declaration.read(snapshot.beside)
         config = reading.config
         named = self._fingerprints.of(self._directory, files)

@@ -33,10 +33,14 @@ NO_REMARKS: Mapping[Path, Remarks] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the repositories offer, and when to look again if nothing seems to change; None for never."""
+    """What the repositories offer, and when to look again if nothing seems to change; None for never.
+
+    settling   the models of which nothing, or what was offered before, is offered until they come to rest
+    """
 
     offers: Offers
     wait_s: float | None
+    settling: frozenset[str] = frozenset()
 
 
 class _Repository:
@@ -80,7 +84,7 @@ class _Repository:
             offer = _remarked(look.offer, remarks.pop(name, {}))
             if offer is None and look.wait_s is not None and name in self._absent:
                 offer = settling[name] = self._absent[name]  # it has come, and not come to rest yet
-            yield name, Look(offer, look.wait_s)
+            yield name, replace(look, offer=offer)
         absent = {name: _absent(name, self.path / name, why) for name, why in remarks.items()}
         for name, offer in absent.items():
             yield name, Look(offer, None)
@@ -137,14 +141,17 @@ class Scanner:
             moment = Moment(self._clock(), self._wall_clock())
             found: dict[str, list[ModelOffer]] = {}
             waits = []
+            settling = set()
             for repository in self._known:
                 for name, look in repository.remarked(self._looks(repository, moment, named)):
                     if look.offer is not None:
                         found.setdefault(name, []).append(look.offer)
                     if look.wait_s is not None:
                         waits.append(look.wait_s)
+                    if look.is_settling:
+                        settling.add(name)
             offers = {name: _only(name, offers) for name, offers in sorted(found.items())}
-            return Scan(MappingProxyType(offers), min(waits, default=None))
+            return Scan(MappingProxyType(offers), min(waits, default=None), frozenset(settling))
 
     def _looks(
         self, repository: _Repository, moment: Moment, named: Mapping[str, frozenset[int]]
@@ -166,7 +173,7 @@ class Scanner:
             gone_since_s = repository.gone_since_s.setdefault(name, moment.monotonic_s)
             wait_s = gone_since_s + self._settle_s - moment.monotonic_s
             if wait_s > 0:  # perhaps between the two renames that replace it
-                yield name, Look(repository.candidates[name].offer, wait_s)
+                yield name, Look(repository.candidates[name].offer, wait_s, is_settling=True)
             else:
                 del repository.candidates[name], repository.gone_since_s[name]
 

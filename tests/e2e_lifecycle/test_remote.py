@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from server.repository.sealing import seal, write_index
+from tests.e2e.ensembles import DIAMOND, OVER, plus_both, put_ensemble
+from tests.e2e.workshop import put, times
 from tests.e2e_lifecycle.asking import answer, events, loads
 from tests.e2e_lifecycle.bucket import KEY, SECRET, Bucket, s3_server
 from tests.e2e_lifecycle.line import Line
@@ -100,6 +102,7 @@ def test_a_start_while_the_bucket_is_away_serves_what_the_last_process_fetched(t
 
 
 def test_a_load_fetches_what_it_asks_for_and_an_unload_lets_it_go(tmp_path, line, bucket):
+    bucket.put("m/config.pbtxt", b"max_batch_size: 8")
     for version in (1, 2):
         bucket.put_version("m", version)
     bucket.put_version("big", 1, bytes(50_000))
@@ -126,6 +129,29 @@ def test_a_load_fetches_what_it_asks_for_and_an_unload_lets_it_go(tmp_path, line
             assert server.client.post(f"/v2/repository/models/{model}/unload").status_code == 200
         assert answer(server, "m") is None
         assert not list(mirrored())
+
+
+def test_an_ensemble_brings_what_it_is_made_of_at_the_start_and_in_a_load(tmp_path, line, bucket):
+    folder = tmp_path / "source"
+    for name, model in (("double", times(2)), ("triple", times(3)), ("sum", plus_both())):
+        put(folder, name, model, "max_batch_size: 8")
+    for name, config in (("diamond", DIAMOND), ("over", OVER)):
+        put_ensemble(folder, name, config)
+        (folder / name / "1" / "nothing").touch()  # a bucket has no empty folders
+    for model in folder.iterdir():
+        bucket.put_folder(model, model.name)
+    with serving(tmp_path, line, bucket.url, *EXPLICIT, "--load-model=over") as server:
+
+        def asked() -> object:
+            return server.client.post("/v2/models/over/predict", json={"X": [1, 2]}).json().get("Y")
+
+        assert asked() == [10, 20]
+        gone = {"parameters": {"unload_dependents": True}}
+        assert server.client.post("/v2/repository/models/over/unload", json=gone).status_code == 200
+        assert not list((tmp_path / "cache").glob("mirrors/*/models/*"))
+        loaded = server.client.post("/v2/repository/models/over/load")
+        assert (loaded.status_code, loaded.text) == (200, "")
+        assert asked() == [10, 20]
 
 
 def test_a_version_with_its_manifest_is_taken_up_as_it_comes_and_a_spoilt_one_is_refused(

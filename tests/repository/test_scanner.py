@@ -258,6 +258,22 @@ def test_a_half_written_file_is_not_offered_however_slow_the_copy(repository, sc
     assert set(only(scanner).versions) == {1}
 
 
+def test_a_model_is_settling_while_what_is_offered_of_it_is_not_what_lies_there(repository, scanner, clock):
+    clock.ahead_s = 0
+    repository.put("m", config="max_batch_size: 2")
+    scan = scanner.scan()
+    assert (set(scan.offers), scan.settling) == (set(), {"m"})
+    clock.s += scan.wait_s + 0.001
+    assert (only(scanner).config.max_batch_size, scanner.scan().settling) == (2, frozenset())
+    (repository.path / "m/config.pbtxt").write_text("max_batch_size: 4")
+    scan = scanner.scan()
+    assert (scan.offers["m"].config.max_batch_size, scan.settling) == (2, {"m"})
+    clock.s += scan.wait_s + 0.001
+    assert (only(scanner).config.max_batch_size, scanner.scan().settling) == (4, frozenset())
+    shutil.rmtree(repository.path / "m")
+    assert scanner.scan().settling == {"m"}, "it may be between two renames"
+
+
 def test_a_file_that_never_becomes_whole_is_offered_after_a_while_for_the_loader_to_say_why(
     repository, scanner, clock
 ):

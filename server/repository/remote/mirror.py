@@ -128,9 +128,13 @@ class Mirror:
             name for name in here | listed if self._model(name).needs_work(self._remote.get(name), now_s)
         )
 
-    def wait_s(self) -> float | None:
-        """How long until a model needs work although nothing changes at its source; None for never."""
-        dues = [model.due_s for model in list(self._models.values()) if model.due_s is not None]
+    def wait_s(self, names: Collection[str] | None = None) -> float | None:
+        """How long until a model, one of these `names`, needs work although nothing changes at its source.
+
+        None for never.
+        """
+        models = [model for name, model in list(self._models.items()) if names is None or name in names]
+        dues = [model.due_s for model in models if model.due_s is not None]
         return max(min(dues) - self._at.clock(), 0.0) if dues else None
 
     def bring(self, name: str, named: frozenset[int] | None = None) -> float | None:

@@ -438,6 +438,8 @@ def test_a_model_that_could_not_be_fetched_never_leaves_the_index_on_its_way_in(
     clock.ahead_s = 0.0
     sync(mirror)
     (mirror.path / "m/config.pbtxt").touch()  # so that its folder has not come by one rename
-    assert scanner.scan().offers["m"].problem
+    scan = scanner.scan()
+    assert scan.offers["m"].problem
+    assert scan.settling == {"m"}, "so that nobody takes that for the last word"
     clock.s += 2
     assert set(scanner.scan().offers["m"].versions) == {1}
