@@ -184,11 +184,11 @@ class Loader:
         platform = Platform(serving.facts.platform)
         try:
             placements = self.placements(offer.config, platform)
+            if not in_place(serving.content, content, serving.devices, placements):
+                return False
+            serving.resize(placements, offer.config, content)
         except (DeviceMissing, ResourceShort):  # the load will say so, and what serves goes on
             return False
-        if not in_place(serving.content, content, serving.devices, placements):
-            return False
-        serving.resize(placements, offer.config, content)
         return True
 
     def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from server.scheduling.resources import NO_NEEDS, Needs
+from server.scheduling.resources import NO_NEEDS, Needs, Resources, ResourceShort
 from server.scheduling.slot import Slot
 from server.scheduling.turns import Seat, Turns
 
@@ -42,10 +42,7 @@ class Slots:
         """
         taken = {id(slot) for slot in busy}
         if self._resources is not None:
-            for slot in slots:
-                self._resources.join(slot.needs)
-            for slot in self._all:
-                self._resources.leave(slot.needs)
+            self._exchange(self._resources, self._all, slots)
         self._all = slots
         self.are_limited = any(self._needs(slot) for slot in slots)
         self.idle = deque(slot for slot in slots if id(slot) not in taken)
@@ -54,6 +51,22 @@ class Slots:
                 device = self._turns.device(slot.device)
                 self._seats[slot.device] = device.seat(self._look, self._begins_by)
         self.share(weight)
+
+    def _exchange(self, resources: Resources, old: Sequence[Slot], new: Sequence[Slot]) -> None:
+        """The old ones go first: what they say of a resource does not bind those that come for them."""
+        for slot in old:
+            resources.leave(slot.needs)
+        joined: list[Slot] = []
+        try:
+            for slot in new:
+                resources.join(slot.needs)
+                joined.append(slot)
+        except ResourceShort:
+            for slot in joined:
+                resources.leave(slot.needs)
+            for slot in old:
+                resources.join(slot.needs)
+            raise
 
     def share(self, weight: float) -> None:
         """What part of its devices is the version's, beside the weights of the others."""
