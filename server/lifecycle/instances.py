@@ -15,7 +15,6 @@ from server.lifecycle.placement import Placement
 from server.observe.tally import Fill
 from server.scheduling.resources import needs_of
 
-
 Placed = list[tuple[Placement, list[Instance]]]
 
 
