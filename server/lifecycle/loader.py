@@ -316,5 +316,5 @@ def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple
         try:
             labels[tensor.name] = tuple(path.read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelBroken(f"the label file {tensor.label_filename} cannot be read: {error}") from None
+            raise ModelBroken(f"the label file {tensor.label_filename} cannot be read: {error}") from error
     return labels

@@ -526,6 +526,16 @@ async def test_what_is_wanted_no_more_is_not_tried_again(shelf, tmp_path):
         assert diary.read_text() == "x"
 
 
+async def test_the_timer_of_an_older_content_does_not_try_the_newer_one_again(shelf, tmp_path):
+    diary = tmp_path / "diary"
+    async with managing(back_off=BackOff(first_s=0.2, jitter=0)) as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
+        with structlog.testing.capture_logs() as lines:
+            await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+            await asyncio.sleep(0.4)
+        assert [line["event"] for line in lines] == ["version_loading", "version_unavailable"]
+
+
 async def test_waiting_for_a_broken_version_raises_its_reason(shelf):
     async with managing() as at:
         at.manager.apply({"m": shelf.offer(shelf.put(1), shelf.put(2, BROKEN))}, ["m"])
