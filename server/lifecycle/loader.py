@@ -18,19 +18,17 @@ from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
-from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
-from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
-from server.lifecycle.instance import Instance
 from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
+from server.lifecycle.rehearsal import rehearse, sample_of
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
+from server.lifecycle.warmup import Learned
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -115,7 +113,7 @@ class Loader:
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
-            sample = _sample(examples, pre)
+            sample = sample_of(examples, pre)
             file = ModelFile(
                 path=version.model_file,
                 platform=platform,
@@ -151,7 +149,7 @@ class Loader:
                     predicts.most_rows,
                 )
             labels = labels_of(config, offer.labels)
-            learned = _rehearse(config, offer.directory, predicts, sessions, sample)
+            learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -271,35 +269,6 @@ def signature_of(config: ModelConfig) -> Signature:
         frozenset(tensor.name for tensor in config.inputs if tensor.optional),
         most_rows=rows * max(1, config.split_pieces),
     )
-
-
-def _rehearse(
-    config: ModelConfig,
-    directory: Path,
-    predicts: Signature,
-    sessions: Mapping[Device, Session],
-    sample: Tensors | None,
-) -> Learned:
-    """Run on each device what is to be run before the version is ready. Raises `WarmupFailed`."""
-    runs = [Instance("warmup", str(device), session, config).run for device, session in sessions.items()]
-    if config.warmups:
-        return slowest([warm_up(config.warmups, directory, predicts, run) for run in runs])
-    if config.scheduling.latency_target_ms is None:
-        return {}
-    share = LEARNING_NS // len(runs)
-    return slowest([learn(sample, predicts, run, within_ns=share) for run in runs])
-
-
-def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Tensors | None:
-    """One good request as the model itself sees it: an example, through the version's own pre-processing."""
-    for example in examples:
-        if pre is None:
-            return example.inputs
-        try:
-            return pre.run(example.inputs, "golden example", example.parameters)
-        except ServingError:
-            continue
-    return None
 
 
 def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:

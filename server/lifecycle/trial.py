@@ -21,9 +21,9 @@ from server.lifecycle import probe
 from server.lifecycle.agreement import parting, within
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ending import OWN_CODE
-from server.lifecycle.instance import Instance
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.memory import peak_bytes, resident_bytes
+from server.lifecycle.rehearsal import Run, runner
 from server.lifecycle.verdict import Verdict, depends_on_its_own_code
 from server.wire.golden import GoldenExample, example_of
 
@@ -36,8 +36,6 @@ LONG_S = 0.5
 
 Tell = Callable[[str], None]
 """Told what is begun, in words that complete "it was at ..."."""
-
-Run = Callable[[Tensors], dict[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,8 @@ class _Trial:
         reason, passing = "", False
         try:
             loaded = self._load()
-            run = _runner(loaded)
+            device, session = next(iter(loaded.sessions.items()))
+            run = runner(device, session, loaded.config, loaded.padding)
             self._ask_examples(loaded, run)
             self._run_batches(loaded, run)
         except (RuntimeFault, ServingError, ConfigContradicts, Rejected, OSError, MemoryError) as error:
@@ -208,21 +207,6 @@ class _Trial:
             f"it was not run, as it has no golden example and made-up input does not fit: {said}"
         )
         return None
-
-
-def _runner(loaded: Loaded) -> Run:
-    """What a server does with inputs: padding, reshapes, the session, the outputs configured."""
-    device, session = next(iter(loaded.sessions.items()))
-    instance = Instance("trial", str(device), session, loaded.config)
-    rule = loaded.padding
-    if rule is None:
-        return instance.run
-
-    def padded(inputs: Tensors) -> dict[str, Array]:
-        whole = rule.pad(inputs)
-        return dict(whole.cut(instance.run(whole.inputs)))
-
-    return padded
 
 
 def _asked(loaded: Loaded, run: Run, example: GoldenExample) -> Tensors:

@@ -45,7 +45,8 @@ def warm_up(
 ) -> Learned:
     """Run every sample as often as it says; the shortest time of each number of rows.
 
-    `directory` is the model's folder, `run` runs the model with tensors as clients see them.
+    `directory` is the model's folder, `run` runs the model with tensors as clients give
+    them to it, so where it is padded they need bring no mask.
     Raises `WarmupFailed`.
     """
     took: dict[int, float] = {}

@@ -18,13 +18,16 @@ import structlog
 from server.domain.backoff import BackOff
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.padding import Padding
 from server.domain.state import UNLOADED, VERIFYING, State
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.ending import Limits
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.trials import CandidateRejected, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.verdicts import Verdicts
+from tests.e2e.workshop import attentive
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 from tests.server_process import ROOT
@@ -136,6 +139,18 @@ async def test_a_model_without_an_example_is_run_on_made_up_input(shelf):
         version = shelf.put(model=plus(1, width="any"))
         verdict = await trials.verdict(shelf.offer(version), version)
     assert verdict.checked[1:] == ("runs of up to 4 rows", "a batch of 4 rows against its rows")
+
+
+async def test_a_padded_model_is_warmed_up_in_its_trial_with_what_its_clients_bring(shelf):
+    ids = WarmupInput(name="ids", datatype="INT64", dims=(3,), data=WarmupData.ZERO)
+    words = Warmup(name="three words", batch_size=2, count=1, inputs=(ids,))
+    padding = Padding(buckets=(4, 8), mask_input="mask")
+    config = ModelConfig(name="m", max_batch_size=4, padding=padding, warmups=(words,))
+    async with trying() as trials:
+        version = shelf.put(model=attentive())
+        verdict = await trials.verdict(shelf.offer(version, config=config), version)
+    assert verdict.reason == ""
+    assert "runs of up to 4 rows" in verdict.checked
 
 
 async def test_rows_that_nobody_joins_are_not_probed(shelf):
