@@ -144,13 +144,16 @@ class Trials:
         async with self._turns:
             job = Job(offer, version, self._auto_complete, self._wants_example)
             for _ in range(ATTEMPTS):
-                nursery = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
+                handle = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
+                nursery = None
                 try:
                     async with asyncio.timeout(self._limits.timeout_s + GRACE_S):
-                        found = await Hearing(offer, version, self._limits).of(await nursery.begin(job))
+                        answers, nursery = await handle.begin(job)
+                        found = await Hearing(offer, version, self._limits).of(answers)
                 except (NurseryLost, TimeoutError, OSError) as error:
                     log.warning("nursery_lost", model=offer.name, version=version.version, reason=repr(error))
-                    await asyncio.to_thread(nursery.end)
+                    if nursery is not None:
+                        await handle.end(nursery)
                     continue
                 return found
         return Verdict(
