@@ -219,7 +219,7 @@ def _ones(tensor: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_json(report: Report) -> dict[str, Any]:
     values = asdict(report) | {"good": report.good, **report.verdict.to_json(), "reason": report.reason}
-    del values["verdict"], values["lasting"]
+    del values["verdict"], values["lasting"], values["may_pass"]
     return values
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _OF_THE_MACHINE = re.compile(
-    r"out of memory|bad_alloc|bad allocation|can't allocate|failed to allocate|cannot allocate"
-    r"|no such file|input/output error|stale file handle|no space left|timed out",
+    r"out of memory|bad_alloc|bad allocation|(can't|cannot|could not|failed to|unable to) allocate"
+    r"|no such file|input/output error|stale file handle|no space left|too many open|timed out"
+    r"|\berrno\b|\berrcode\b|system error",
     re.IGNORECASE,
 )
 """What runtimes write in their own exceptions when it was not the file's content that stopped them."""
@@ -52,4 +53,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

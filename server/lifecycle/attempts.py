@@ -20,7 +20,7 @@ from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import Find, Served, open_ensemble
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
-from server.lifecycle.trials import Trials
+from server.lifecycle.trials import CandidateRejected, TrialAbandoned, Trials
 from server.scheduling.resources import ResourceShort
 
 T = TypeVar("T")
@@ -31,17 +31,21 @@ IN_WORDS = (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)
 
 
 class Refusal(NamedTuple):
-    """Why a version did not come up, and whether that may pass although its content stays."""
+    """Why a version did not come up, and whether that may pass although its content stays.
+
+    abandoned   nobody wanted this content any more, so nothing is known of it
+    """
 
     why: str
     may_pass: bool
+    abandoned: bool = False
 
 
 class Attempts:
     """Lives on the event loop, but for the loads. `close` ends it.
 
     threads        loads at once
-    retries        how often a load that fails is tried again at once
+    retries        how often a load that fails is tried again at once; what a trial finds is not
     max_in_flight  requests of each ensemble that may be under way
     trials         try a version in a process of its own first; None for no trials
     """
@@ -63,9 +67,11 @@ class Attempts:
         self._trials = trials
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Any]] = set()
+        self._closed = False
 
     def close(self) -> None:
         """Begin nothing more. What is loading goes on until it is done, or given up."""
+        self._closed = True
         if self._trials is not None:
             self._trials.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -103,6 +109,10 @@ class Attempts:
                     await self._trials.check(offer, version)
                     note_trial(False)
                 return await self._load(offer, version, content, sharers)
+            except TrialAbandoned as error:
+                return Refusal(str(error), may_pass=False, abandoned=True)
+            except CandidateRejected as error:  # to try it once more at once would take as long again
+                return Refusal(str(error), error.may_pass)
             except Exception as error:
                 passing = may_pass(error)
                 if isinstance(error, IN_WORDS):
@@ -111,7 +121,7 @@ class Attempts:
                     why = f"internal error while loading ({type(error).__name__})"
                     log.exception("version_load_crashed", model=model, version=number)
             if not left or not is_wanted():
-                return Refusal(f"{why}; it is tried again by itself" if passing else why, passing)
+                return Refusal(why, passing)
             left -= 1
             log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
 
@@ -125,6 +135,8 @@ class Attempts:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Cancelled if this is closed before it begins, or given up."""
+        if self._closed:
+            raise asyncio.CancelledError
         loading = asyncio.get_running_loop().run_in_executor(self._threads, work)
         self._loading.add(loading)
         try:

@@ -57,6 +57,11 @@ class Ending:
         """Of its own making: neither a limit nor the system, short of memory, stopped it."""
         return not self.limit and self.signal not in (0, signal.SIGKILL)
 
+    @property
+    def may_pass(self) -> bool:
+        """The system stopped it, as it does when memory runs out; a limit of ours would do it again."""
+        return not self.limit and self.signal == signal.SIGKILL
+
 
 def reason(ending: Ending, stage: str, limits: Limits) -> str:
     """Why the candidate is rejected; `stage` is what it was at."""

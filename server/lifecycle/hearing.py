@@ -77,6 +77,7 @@ class Hearing:
             verdict = Verdict(
                 reason=reason(ending, self._stage, self._limits),
                 lasting=ending.is_a_crash and not depends_on_its_own_code(self._version),
+                may_pass=ending.may_pass,
                 peak_bytes=ending.peak_bytes,
             )
         _tell(verdict, ending.said, facts)

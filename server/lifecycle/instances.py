@@ -15,6 +15,8 @@ from server.lifecycle.placement import Placement
 from server.observe.tally import Fill
 from server.scheduling.resources import needs_of
 
+Placed = list[tuple[Placement, list[Instance]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -50,7 +52,7 @@ class Instances:
         self._name = name
         self._sessions = sessions
         self._config = config
-        self._placed: list[tuple[Placement, list[Instance]]] = []
+        self._placed: Placed = []
         self._made: Counter[Device] = Counter()
 
     def __iter__(self) -> Iterator[Instance]:
@@ -64,16 +66,26 @@ class Instances:
     def place(self, placements: Sequence[Placement]) -> list[Instance]:
         """Have as many as these say, on the devices that there are sessions for. Those that are over come
         back, to be closed once nobody starts a run on them."""
-        before = {(old.device, old.resources, old.priority): instances for old, instances in self._placed}
-        self._placed = []
+        return self.have(self.wanted(placements))
+
+    def wanted(self, placements: Sequence[Placement]) -> Placed:
+        """Those that there would be: old ones where they fit, and new ones. Nothing has changed yet."""
+        before = {
+            (old.device, old.resources, old.priority): list(instances) for old, instances in self._placed
+        }
+        placed = []
         for placement in placements:
-            has = before.pop((placement.device, placement.resources, placement.priority), [])
+            has = before.get((placement.device, placement.resources, placement.priority), [])
             kept = [has.pop(0) for _ in range(min(len(has), placement.count))]
             new = [self._make(placement) for _ in range(placement.count - len(kept))]
-            if has:
-                before[placement.device, placement.resources, placement.priority] = has
-            self._placed.append((placement, kept + new))
-        return [instance for instances in before.values() for instance in instances]
+            placed.append((placement, kept + new))
+        return placed
+
+    def have(self, placed: Placed) -> list[Instance]:
+        """These from now on. Those that are over come back."""
+        before, self._placed = list(self), placed
+        kept = {id(instance) for instance in self}
+        return [instance for instance in before if id(instance) not in kept]
 
     def _make(self, placement: Placement) -> Instance:
         device = placement.device

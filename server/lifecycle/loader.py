@@ -18,19 +18,17 @@ from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
-from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
-from server.domain.tensors import Tensors
 from server.lifecycle.completion import complete
-from server.lifecycle.instance import Instance
 from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
+from server.lifecycle.rehearsal import rehearse, sample_of
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import LEARNING_NS, Learned, learn, slowest, warm_up
+from server.lifecycle.warmup import Learned
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -115,7 +113,7 @@ class Loader:
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
-            sample = _sample(examples, pre)
+            sample = sample_of(examples, pre)
             file = ModelFile(
                 path=version.model_file,
                 platform=platform,
@@ -151,7 +149,7 @@ class Loader:
                     predicts.most_rows,
                 )
             labels = labels_of(config, offer.labels)
-            learned = _rehearse(config, offer.directory, predicts, sessions, sample)
+            learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -184,11 +182,11 @@ class Loader:
         platform = Platform(serving.facts.platform)
         try:
             placements = self.placements(offer.config, platform)
+            if not in_place(serving.content, content, serving.devices, placements):
+                return False
+            serving.resize(placements, offer.config, content)
         except (DeviceMissing, ResourceShort):  # the load will say so, and what serves goes on
             return False
-        if not in_place(serving.content, content, serving.devices, placements):
-            return False
-        serving.resize(placements, offer.config, content)
         return True
 
     def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:
@@ -273,35 +271,6 @@ def signature_of(config: ModelConfig) -> Signature:
     )
 
 
-def _rehearse(
-    config: ModelConfig,
-    directory: Path,
-    predicts: Signature,
-    sessions: Mapping[Device, Session],
-    sample: Tensors | None,
-) -> Learned:
-    """Run on each device what is to be run before the version is ready. Raises `WarmupFailed`."""
-    runs = [Instance("warmup", str(device), session, config).run for device, session in sessions.items()]
-    if config.warmups:
-        return slowest([warm_up(config.warmups, directory, predicts, run) for run in runs])
-    if config.scheduling.latency_target_ms is None:
-        return {}
-    share = LEARNING_NS // len(runs)
-    return slowest([learn(sample, predicts, run, within_ns=share) for run in runs])
-
-
-def _sample(examples: tuple[golden.GoldenExample, ...], pre: Part | None) -> Tensors | None:
-    """One good request as the model itself sees it: an example, through the version's own pre-processing."""
-    for example in examples:
-        if pre is None:
-            return example.inputs
-        try:
-            return pre.run(example.inputs, "golden example", example.parameters)
-        except ServingError:
-            continue
-    return None
-
-
 def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Output name -> its class names. Raises `ModelBroken` for a label file that cannot be read."""
     labels: dict[str, tuple[str, ...]] = {}
@@ -316,5 +285,5 @@ def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple
         try:
             labels[tensor.name] = tuple(path.read_text(encoding="utf-8").splitlines())
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelBroken(f"the label file {tensor.label_filename} cannot be read: {error}") from None
+            raise ModelBroken(f"the label file {tensor.label_filename} cannot be read: {error}") from error
     return labels

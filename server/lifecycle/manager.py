@@ -269,7 +269,7 @@ class Manager:
             self._fail(model, number, hindrance)
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
-            self._failed.pop((model, number), None)
+            self._forgive(model, number)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             return
@@ -285,16 +285,9 @@ class Manager:
             note_trial=partial(self._note_trial, model, number),
         )
         if isinstance(served, Refusal):
-            if content.whole in self._contents(model):  # else it was given up, and may be wanted again
-                self._failed[model, number] = content.whole, served.why
-            self._fail(model, number, served.why)
-            if served.may_pass:
-                again = partial(self._try_again, model, number)
-                wait_s = self._again.again(model, number, content.whole, again)
-                log.info("version_waits", model=model, version=number, wait_s=round(wait_s, 1))
+            self._refused(model, number, content.whole, served)
             return
-        self._failed.pop((model, number), None)
-        self._again.forget(model, number)
+        self._forgive(model, number)
         if self._closing:
             self._retire(served)
             return
@@ -315,6 +308,31 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
         self._tell_ensembles(model)
+
+    def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
+        """This content did not come up."""
+        if refusal.abandoned:
+            self._again.forget(model, version)
+            if version not in self.table.versions(model):
+                self._note(model, version, State.UNAVAILABLE, refusal.why)
+            return
+        wanted = content in self._contents(model)  # else it may be wanted again, and is not tried by itself
+        again = wanted and refusal.may_pass
+        why = f"{refusal.why}; it is tried again by itself" if again else refusal.why
+        if wanted:
+            self._failed[model, version] = content, why
+        self._fail(model, version, why)
+        if again:
+            due = partial(self._try_again, model, version)
+            wait_s = self._again.again(model, version, content, due)
+            log.info("version_waits", model=model, version=version, wait_s=round(wait_s, 1))
+        else:
+            self._again.forget(model, version)
+
+    def _forgive(self, model: str, version: int) -> None:
+        """It serves, or nobody wants it any more: how it failed is of no use."""
+        self._failed.pop((model, version), None)
+        self._again.forget(model, version)
 
     def _try_again(self, model: str, version: int) -> None:
         """A version that failed for a reason that may have passed is due, if it is still wanted."""
@@ -363,18 +381,18 @@ class Manager:
             if version not in offer.on_disk:
                 self._drop(offer.name, version)
             elif offer.one_by_one:  # it had failed, and is not to be served any more
-                self._failed.pop((offer.name, version), None)
+                self._forgive(offer.name, version)
                 self._note(offer.name, version, State.UNAVAILABLE, UNLOADED)
 
     def _put_away(self, model: str, reason: str) -> None:
         """What failed of a model that is not to be served is out for the same reason as the rest of it."""
         for version, status in list(self.table.statuses(model).items()):
             if status.state is State.UNAVAILABLE:
-                self._failed.pop((model, version), None)
+                self._forgive(model, version)
                 self._note(model, version, State.UNAVAILABLE, reason)
 
     def _drop(self, model: str, version: int) -> None:
-        self._failed.pop((model, version), None)
+        self._forgive(model, version)
         self.table.drop(model, version)
 
     def _unload(self, model: str, versions: Iterable[int], reason: str = UNLOADED) -> None:
@@ -383,7 +401,7 @@ class Manager:
 
     def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
         served = self.table.withdraw(model, version)
-        self._failed.pop((model, version), None)
+        self._forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
             self._retire(served, reason)

@@ -4,7 +4,6 @@ Runs in a process of its own (`server.lifecycle.nursery`), which may crash, hang
 what it is at before it begins it. Everything is done on the CPU, whatever the configuration asks for.
 """
 
-import re
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from runtimes.errors import InputRefused, RunFailed, RuntimeFault
+from server.domain.backoff import may_pass
 from server.domain.configuration import InstanceGroup, InstanceKind, TensorConfig
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
@@ -21,9 +21,9 @@ from server.lifecycle import probe
 from server.lifecycle.agreement import parting, within
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ending import OWN_CODE
-from server.lifecycle.instance import Instance
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.memory import peak_bytes, resident_bytes
+from server.lifecycle.rehearsal import Run, runner
 from server.lifecycle.verdict import Verdict, depends_on_its_own_code
 from server.wire.golden import GoldenExample, example_of
 
@@ -36,8 +36,6 @@ LONG_S = 0.5
 
 Tell = Callable[[str], None]
 """Told what is begun, in words that complete "it was at ..."."""
-
-Run = Callable[[Tensors], dict[str, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +60,6 @@ def judge(job: Job, tell: Tell) -> Verdict:
     return _Trial(job, tell).verdict()
 
 
-_OF_THE_MACHINE = re.compile(
-    r"alloc|out of memory|system error|errno|cannot be read|no space|too many open", re.IGNORECASE
-)
-
-
-def may_pass(reason: str) -> bool:
-    """Whether a sentence tells of the machine at that moment, and not of the content alone."""
-    return bool(_OF_THE_MACHINE.search(reason))
-
-
 class _Trial:
     """One candidate on its way through the checks."""
 
@@ -87,18 +75,19 @@ class _Trial:
         self._described: dict[str, Any] = {}
 
     def verdict(self) -> Verdict:
-        reason, lasting = "", True
+        reason, passing = "", False
         try:
             loaded = self._load()
-            run = _runner(loaded)
+            device, session = next(iter(loaded.sessions.items()))
+            run = runner(device, session, loaded.config, loaded.padding)
             self._ask_examples(loaded, run)
             self._run_batches(loaded, run)
-        except (RuntimeFault, ServingError, ConfigContradicts, Rejected) as error:
-            reason = str(error)
-            lasting = not depends_on_its_own_code(self._job.version) and not may_pass(reason)
+        except (RuntimeFault, ServingError, ConfigContradicts, Rejected, OSError, MemoryError) as error:
+            reason, passing = _in_words(error), may_pass(error)
         return Verdict(
             reason=reason,
-            lasting=lasting,
+            lasting=not reason or not (passing or depends_on_its_own_code(self._job.version)),
+            may_pass=passing,
             checked=tuple(self._checked),
             doubts=tuple(self._doubts),
             load_seconds=self._load_seconds,
@@ -129,7 +118,7 @@ class _Trial:
             try:
                 answer = _asked(loaded, run, example)
             except (RuntimeFault, ServingError, Rejected) as error:
-                raise Rejected(f"{what} is not answered: {error}") from None
+                raise Rejected(f"{what} is not answered: {error}") from error
             for name, expected in example.outputs.items():
                 problem = _differs(expected, answer.get(name), example.tolerance_of(name))
                 if problem:
@@ -163,7 +152,7 @@ class _Trial:
             except (RuntimeFault, ServingError) as error:
                 sentence = f"a batch of {rows} rows fails, where max_batch_size is {most}: {error}"
                 if joins:
-                    raise Rejected(sentence) from None
+                    raise Rejected(sentence) from error
                 self._doubts.append(sentence)
                 break
             spent, largest = spent + 3 * self._run_seconds[rows], rows
@@ -220,21 +209,6 @@ class _Trial:
         return None
 
 
-def _runner(loaded: Loaded) -> Run:
-    """What a server does with inputs: padding, reshapes, the session, the outputs configured."""
-    device, session = next(iter(loaded.sessions.items()))
-    instance = Instance("trial", str(device), session, loaded.config)
-    rule = loaded.padding
-    if rule is None:
-        return instance.run
-
-    def padded(inputs: Tensors) -> dict[str, Array]:
-        whole = rule.pad(inputs)
-        return dict(whole.cut(instance.run(whole.inputs)))
-
-    return padded
-
-
 def _asked(loaded: Loaded, run: Run, example: GoldenExample) -> Tensors:
     """The answer to an example, by the way of a request."""
     tensors: Tensors = example.inputs
@@ -248,8 +222,15 @@ def _asked(loaded: Loaded, run: Run, example: GoldenExample) -> Tensors:
     except InputRefused as refusal:
         raise Rejected(f"it is refused: {refusal}") from None
     except RunFailed as failure:
-        raise Rejected(f"{_line(failure.__cause__)}{failure}") from None
+        raise Rejected(f"{_line(failure.__cause__)}{failure}") from failure
     return tensors
+
+
+def _in_words(error: Exception) -> str:
+    """Its sentence; of what the system says, no path of this machine."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
+    return str(error) or "out of memory"
 
 
 def _line(error: BaseException | None) -> str:

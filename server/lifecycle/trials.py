@@ -6,7 +6,7 @@ nursery and, should that hang, here. Closing ends all of them.
 
 import asyncio
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from server.domain.offer import ModelOffer, VersionOffer, content_of
 from server.lifecycle.ending import Limits
 from server.lifecycle.hearing import Hearing, NurseryLost
 from server.lifecycle.nursery_handle import NurseryHandle
+from server.lifecycle.stamps import Stamps, stamps_of
 from server.lifecycle.trial import Job
 from server.lifecycle.verdict import Verdict, key, surroundings
 from server.lifecycle.verdicts import Verdicts
@@ -40,7 +41,15 @@ class _Patience:
 
 
 class CandidateRejected(RuntimeFault):
-    """A version is not to serve: the sentence says what its trial found."""
+    """A version is not to serve: the sentence says what its trial found, and `may_pass` as in `Verdict`."""
+
+    def __init__(self, reason: str, may_pass: bool) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
+
+
+class TrialAbandoned(RuntimeFault):
+    """Nobody wants to know any more: the sentence says so, and nothing of the content."""
 
 
 class Trials:
@@ -71,38 +80,45 @@ class Trials:
         self._closed = False
 
     async def check(self, offer: ModelOffer, version: VersionOffer) -> None:
-        """Return if the version may serve; raises `CandidateRejected`. Closing the trials cancels it."""
+        """Return if the version may serve; raises `CandidateRejected` or `TrialAbandoned`.
+
+        Closing the trials cancels it.
+        """
         verdict = await self.verdict(offer, version)
         if verdict.reason:
-            raise CandidateRejected(verdict.reason)
+            raise CandidateRejected(verdict.reason, verdict.may_pass)
 
     async def verdict(self, offer: ModelOffer, version: VersionOffer) -> Verdict:
-        """What is known of this content, else what a trial finds. An ensemble has no file to try."""
+        """What is known of this content, else what a trial finds. An ensemble has no file to try.
+
+        Raises `TrialAbandoned`.
+        """
         platform = _platform(offer, version)
         if platform == Platform.ENSEMBLE:
             return Verdict(lasting=False)
         name = key(offer, version, self._around)
-        known = await asyncio.to_thread(self._verdicts.of, name)
-        if known is not None:
-            return known
         task = asyncio.current_task()
         if task is None or self._closed:
             raise asyncio.CancelledError
         try:
             async with asyncio.timeout(None) as patience:
                 self._waiting[task] = _Patience(offer.name, content_of(offer, version), patience)
-                verdict = await self._tried(offer, version, platform)
+                before, known = await asyncio.to_thread(self._look_up, name, version)
+                if known is not None:
+                    return known
+                found = await self._tried(offer, version, platform)
+                return await asyncio.to_thread(self._keep, name, version, before, found)
         except TimeoutError:
-            raise CandidateRejected("it changed, or was not wanted any more, while it was verified") from None
+            raise TrialAbandoned("it changed, or was not wanted any more, while it was verified") from None
         finally:
             self._waiting.pop(task, None)
-        await asyncio.to_thread(self._verdicts.put, name, verdict)
-        return verdict
 
     def abandon(self, model: str, wanted: Container[str]) -> None:
-        """End the trials of a model's contents that are not `wanted` any more: rejected, for that reason."""
+        """End the trials of a model's contents that are not `wanted` any more."""
         for waiting in self._waiting.values():
-            if waiting.model == model and waiting.content not in wanted:
+            if waiting.model != model or waiting.content in wanted:
+                continue
+            if not waiting.patience.expired():
                 waiting.patience.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
@@ -113,22 +129,37 @@ class Trials:
         for nursery in self._nurseries.values():
             nursery.close()
 
+    def _look_up(self, name: str, version: VersionOffer) -> tuple[Stamps, Verdict | None]:
+        """How the files are before their trial, and what is known of them."""
+        return stamps_of(version), self._verdicts.of(name)
+
+    def _keep(self, name: str, version: VersionOffer, before: Stamps, found: Verdict) -> Verdict:
+        """What is found of files that went or changed meanwhile is of other content than the one offered."""
+        if not before or stamps_of(version) != before:
+            return replace(found, lasting=False, may_pass=bool(found.reason))
+        self._verdicts.put(name, found)
+        return found
+
     async def _tried(self, offer: ModelOffer, version: VersionOffer, platform: str) -> Verdict:
         async with self._turns:
             job = Job(offer, version, self._auto_complete, self._wants_example)
             for _ in range(ATTEMPTS):
-                nursery = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
+                handle = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
+                nursery = None
                 try:
                     async with asyncio.timeout(self._limits.timeout_s + GRACE_S):
-                        found = await Hearing(offer, version, self._limits).of(await nursery.begin(job))
+                        answers, nursery = await handle.begin(job)
+                        found = await Hearing(offer, version, self._limits).of(answers)
                 except (NurseryLost, TimeoutError, OSError) as error:
                     log.warning("nursery_lost", model=offer.name, version=version.version, reason=repr(error))
-                    await asyncio.to_thread(nursery.end)
+                    if nursery is not None:
+                        await handle.end(nursery)
                     continue
                 return found
         return Verdict(
             reason="it could not be tried: the process that tries candidates went away; the log says more",
             lasting=False,
+            may_pass=True,
         )
 
 

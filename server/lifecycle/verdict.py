@@ -16,7 +16,7 @@ from typing import Any, Self
 from runtimes.device import installed_version
 from server.domain.offer import ModelOffer, VersionOffer
 
-VERIFICATION = 1
+VERIFICATION = 2
 """Raised whenever a trial asks more of a candidate, or judges it otherwise, than before."""
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")
@@ -36,17 +36,19 @@ class Verdict:
     reason        why the version is not to serve, as a sentence; empty for one that may
     lasting       whether the same content would come out the same way again: not so where a limit, the
                   machine, or the version's own Python code had a part in the rejection
+    may_pass      whether the machine was to blame, so that trying again by itself may help; never lasting
     checked       what was asked and answered rightly, in order
     doubts        what is no reason to reject, and what could not be asked, as sentences
     load_seconds  from its files to a session that can run
     loaded_bytes  resident memory that it takes once loaded, over the process that loaded it
     peak_bytes    the most that the trial took: load, examples and the largest batch tried
-    run_seconds   rows of one run -> the shorter of two runs, on one thread of a process of low priority
+    run_seconds   rows of one run -> the shortest of some runs, on one thread of a process of low priority
     described     what the loader found: platform, max_batch_size, inputs, outputs and the like
     """
 
     reason: str = ""
     lasting: bool = True
+    may_pass: bool = False
     checked: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     load_seconds: float = 0.0
@@ -74,6 +76,7 @@ class Verdict:
             return cls(
                 reason=_is(str, values["reason"]),
                 lasting=_is(bool, values["lasting"]),
+                may_pass=_is(bool, values["may_pass"]),
                 checked=tuple(_is(str, each) for each in _is(list, values["checked"])),
                 doubts=tuple(_is(str, each) for each in _is(list, values["doubts"])),
                 load_seconds=float(values["load_seconds"]),
@@ -116,7 +119,8 @@ def surroundings(auto_complete: bool) -> Surroundings:
 
 def key(offer: ModelOffer, version: VersionOffer, around: Surroundings) -> str:
     """The name under which a verdict is kept: 64 hexadecimal digits."""
-    told = [offer.fingerprint, version.fingerprint, asdict(around)]
+    configured = offer.fingerprint_but_instances or offer.fingerprint  # a trial has instances of its own
+    told = [configured, version.fingerprint, asdict(around)]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

@@ -88,10 +88,11 @@ class ServedVersion:
         """Have these instances from now on: a run that is under way ends where it is.
 
         The devices are those that there are; `config` differs in its instance groups alone.
+        Raises `ResourceShort` if one of them could never run, and then nothing has changed.
         """
-        going = self._instances.place(placements)
-        self.batcher.resize(list(self._instances))
-        for instance in going:
+        wanted = self._instances.wanted(placements)
+        self.batcher.resize([instance for _, instances in wanted for instance in instances])
+        for instance in self._instances.have(wanted):
             instance.close()
         own = self.facts.config
         groups = config.instance_groups or (InstanceGroup(),)

@@ -45,7 +45,8 @@ def warm_up(
 ) -> Learned:
     """Run every sample as often as it says; the shortest time of each number of rows.
 
-    `directory` is the model's folder, `run` runs the model with tensors as clients see them.
+    `directory` is the model's folder, `run` runs the model with tensors as clients give
+    them to it, so where it is padded they need bring no mask.
     Raises `WarmupFailed`.
     """
     took: dict[int, float] = {}
@@ -60,8 +61,8 @@ def warm_up(
             for _ in range(times):
                 took[rows] = min(_timed(run, inputs, clock), took.get(rows, float("inf")))
         except (ServingError, RuntimeFault, MemoryError) as error:
-            why = str(error) or "there is not enough memory"
-            raise WarmupFailed(f"failed to run warmup sample '{sample.name}': {why}") from None
+            why = str(error) or "out of memory"
+            raise WarmupFailed(f"failed to run warmup sample '{sample.name}': {why}") from error
     return took
 
 
@@ -179,7 +180,7 @@ def _from_file(tensor: WarmupInput, directory: Path) -> Array:
     try:
         content = (directory / FOLDER / tensor.file).read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"{what} cannot be read: {error.strerror}") from None
+        raise InvalidRequest(f"{what} cannot be read: {error.strerror}") from error
     datatype = DATATYPES[tensor.datatype]
     size = len(content)
     if datatype.itemsize:

@@ -121,7 +121,10 @@ class Batcher:
         self._slots.share(weight)
 
     def resize(self, slots: Sequence[Slot]) -> None:
-        """Run on these slots from now on, at least one; what is under way on another one ends there."""
+        """Run on these slots from now on, at least one; what is under way on another one ends there.
+
+        Raises `ResourceShort` if one of them could never run, and then nothing has changed.
+        """
         self._slots.resize(slots, [run.slot for run in self._running], self._weight)
         self._device = slots[0].device
         self._plain_curve = self.profile.curve(self._device)

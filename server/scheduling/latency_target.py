@@ -16,6 +16,9 @@ from server.scheduling.target import Margin, answered_in, enough_rows, most_rows
 FRESH = 15 / 16
 """Of a target that is left of a request which has just been asked."""
 
+EXPLORE = 8
+"""Every so often batches may be as large as the target allows: else nobody would see what large ones take."""
+
 WORTH = 0.5
 """A batch is not made smaller than this part of what it could be, for its oldest to be on time.
 
@@ -127,8 +130,9 @@ class LatencyTarget:
             batch = self._batches[curve] = _Batch(self._limit)
         batch.runs += 1
         if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
-            most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
-            batch.most = enough_rows(curve.expect, most)
+            batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
+            if batch.runs // LOOK_AGAIN % EXPLORE:
+                batch.most = enough_rows(curve.expect, batch.most)
 
     def _most(self, curve: Curve) -> int:
         batch = self._batches.get(curve)

@@ -44,6 +44,10 @@ def caused(cause: Exception) -> ModelBroken:
         TimeoutError(),
         caused(ConnectionResetError()),
         ModelBroken("model.onnx cannot be loaded: Failed to allocate memory for requested buffer of size 8"),
+        ModelBroken("model.onnx cannot be loaded: std::bad_alloc"),
+        ModelBroken("model.onnx cannot be loaded: open file model.onnx fail, errcode = 5 - system error"),
+        ModelBroken("pre.py raised ValueError: Unable to allocate 8 GiB for an array"),
+        ModelBroken("pre.py raised Error: [Errno 13] Permission denied"),
         ModelBroken("model.pt cannot be loaded: CUDA out of memory. Tried to allocate 2 GiB"),
     ],
 )
@@ -57,10 +61,24 @@ def test_what_the_machine_failed_at_may_pass(error):
         ModelBroken("model.onnx cannot be loaded: Protobuf parsing failed."),
         caused(SyntaxError("invalid syntax")),
         ValueError("no such operator"),
+        ValueError("max_batch_size is 8, but not every input and output has a variable first dimension"),
     ],
 )
 def test_what_the_content_is_to_blame_for_does_not_pass(error):
     assert not may_pass(error)
+
+
+def test_what_was_said_to_be_no_cause_is_none():
+    def told_otherwise() -> ValueError:
+        try:
+            try:
+                raise TimeoutError
+            except TimeoutError:
+                raise ValueError("it changed") from None
+        except ValueError as error:
+            return error
+
+    assert not may_pass(told_otherwise())
 
 
 def test_a_circle_of_causes_ends():

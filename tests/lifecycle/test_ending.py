@@ -42,6 +42,12 @@ def test_the_line_of_the_authors_own_code_is_named():
     )
 
 
+def test_what_the_system_killed_may_pass_and_what_a_limit_stopped_would_be_stopped_again():
+    assert Ending(signal=signal.SIGKILL).may_pass
+    for ending in (Ending(limit="memory", signal=9), Ending(limit="time", signal=9), Ending(signal=11)):
+        assert not ending.may_pass
+
+
 def test_only_a_crash_of_its_own_making_will_come_again():
     assert Ending(signal=signal.SIGSEGV).is_a_crash
     for ending in (

@@ -24,6 +24,7 @@ from server.domain.configuration import (
 )
 from server.domain.errors import InvalidRequest, QueueFull
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.padding import Padding
 from server.domain.scheduling import Scheduling
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.completion import ConfigContradicts
@@ -34,6 +35,7 @@ from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import WarmupFailed
 from server.scheduling.resources import Limit, ResourceShort
 from server.scheduling.ticket import Ticket
+from tests.e2e.workshop import attentive
 from tests.lifecycle.shelf import Shelf
 from tests.runtimes.models import Identity, script
 
@@ -94,11 +96,18 @@ def torchscript(shelf: Shelf) -> VersionOffer:
     return shelf.put(model=script(folder, Identity()).read_bytes(), file_name="model.pt")
 
 
-def with_example(version: VersionOffer, name: str = "good", values: object = (1.0, 2.0)) -> VersionOffer:
+def with_example(
+    version: VersionOffer,
+    name: str = "good",
+    values: object = (1.0, 2.0),
+    tensors: tuple[dict[str, object], dict[str, object]] | None = None,
+) -> VersionOffer:
+    """An input and an output, both x with these values unless told otherwise."""
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": values}
+    asked, answered = tensors or (tensor, tensor)
     path = version.directory / "examples" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"request": {"inputs": [tensor]}, "response": {"outputs": [tensor]}}))
+    path.write_text(json.dumps({"request": {"inputs": [asked]}, "response": {"outputs": [answered]}}))
     return replace(version, examples=(path,))
 
 
@@ -274,6 +283,26 @@ def test_a_model_with_a_latency_target_learns_what_runs_take_and_no_other_does(s
     assert loaded(loader, shelf.offer(shelf.put(), config=batching)).learned == {}
     both = replace(target, warmups=(ZEROS,))
     assert loaded(loader, shelf.offer(shelf.put(), config=both)).learned.keys() == {2}
+
+
+def padded(**facts) -> ModelConfig:
+    """Of a model that takes ids and a mask, of which clients need bring no mask."""
+    return config(max_batch_size=4, padding=Padding(buckets=(4, 8), mask_input="mask"), **facts)
+
+
+def test_a_padded_model_is_warmed_up_with_what_its_clients_bring(shelf, loader):
+    ids = WarmupInput(name="ids", datatype="INT64", dims=(3,), data=WarmupData.ZERO)
+    words = Warmup(name="three words", batch_size=2, count=1, inputs=(ids,))
+    offer = shelf.offer(shelf.put(model=attentive()), config=padded(warmups=(words,)))
+    assert loaded(loader, offer).learned.keys() == {2}
+
+
+def test_a_padded_model_learns_from_an_example_without_a_mask(shelf, loader):
+    target = padded(scheduling=Scheduling(latency_target_ms=50))
+    ids = {"name": "ids", "shape": [1, 3], "datatype": "INT64", "data": [1, 2, 3]}
+    mean = {"name": "mean", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}
+    version = with_example(shelf.put(model=attentive()), tensors=(ids, mean))
+    assert loaded(loader, shelf.offer(version, config=target)).learned.keys() == {1, 2, 4}
 
 
 def test_an_instance_that_needs_more_than_the_rate_limiter_has_is_refused(shelf):

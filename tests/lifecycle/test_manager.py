@@ -18,7 +18,7 @@ from onnx import helper
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
 from server.domain.backoff import BackOff
-from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
+from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig, Resource
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotFound, ModelNotReady, ServerStopping
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.scheduling import Scheduling
@@ -26,7 +26,9 @@ from server.domain.state import UNLOADED, State
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
+from server.scheduling.resources import Resources
 from server.scheduling.ticket import Ticket
+from server.scheduling.turns import Turns
 from tests.e2e.workshop import FLOAT, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
@@ -68,8 +70,8 @@ def preprocess(inputs):
 class RememberingLoader(Loader):
     """The loader, which also keeps what it has loaded."""
 
-    def __init__(self) -> None:
-        super().__init__(cpu_budget=1, max_queue_size=100)
+    def __init__(self, turns: Turns | None = None) -> None:
+        super().__init__(cpu_budget=1, max_queue_size=100, turns=turns)
         self.loaded: list[Loaded] = []
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
@@ -120,8 +122,9 @@ async def managing(
     retire_within_s: float = 10.0,
     retries: int = 0,
     back_off: BackOff | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[Managed]:
-    loader = RememberingLoader()
+    loader = RememberingLoader(turns)
     async with Manager(
         loader,
         load_threads=load_threads,
@@ -237,6 +240,49 @@ async def test_another_number_of_instances_is_had_without_a_load_and_counts_go_o
             assert await at.answer() == 1
         assert at.manager.facts("m").tally.execution_count == 3
         assert at.loads == [("m", 1)]
+
+
+def needing(folder: Path, count: int, *, is_global: bool, instances: int = 1) -> ModelOffer:
+    """A model whose runs take so much of the resource R; nothing else differs."""
+    shelf = Shelf(folder)
+    resource = Resource(name="R", count=count, is_global=is_global)
+    group = InstanceGroup(kind=InstanceKind.CPU, count=instances, resources=(resource,))
+    return shelf.offer(
+        shelf.put(),
+        config=ModelConfig(name=folder.name, instance_groups=(group,)),
+        fingerprint=f"{group}",
+        fingerprint_but_instances="the rest",
+    )
+
+
+async def test_a_model_may_say_something_else_of_its_resource_while_it_serves(tmp_path):
+    resources = Resources()
+    async with managing(turns=Turns(resources=resources)) as at:
+        await at.apply(needing(tmp_path / "m", 1, is_global=False))
+        await at.apply(needing(tmp_path / "m", 2, is_global=True))
+        assert resources.totals == {("R", ""): 2}
+        assert await at.answer() == 1
+        assert at.loads == [("m", 1)]
+
+
+async def test_instances_that_clash_with_another_models_leave_those_that_there_are(tmp_path):
+    resources = Resources()
+    async with managing(turns=Turns(resources=resources)) as at:
+        other = needing(tmp_path / "n", 3, is_global=False)
+        await at.apply(needing(tmp_path / "m", 1, is_global=False), other)
+        served = at.manager.table.find("m", "")
+        await at.apply(needing(tmp_path / "m", 2, is_global=True, instances=2), other)
+        state, why = at.index[1]
+        assert state is State.READY
+        assert why.startswith('serving what it was before: Resource "R" is present as both')
+        assert at.manager.table.find("m", "") is served
+        assert served.instances == 1
+        assert resources.totals == {("R", "cpu"): 3}
+        assert await at.answer() == 1
+        await at.apply(other)
+        assert await at.answer(model="n") == 1
+        await at.apply()
+    assert resources.totals == {}, "a load that came to nothing has left nothing behind"
 
 
 async def test_an_instance_that_is_added_takes_what_waits_for_another(shelf):
@@ -478,6 +524,16 @@ async def test_what_is_wanted_no_more_is_not_tried_again(shelf, tmp_path):
         await at.apply(offer, wanted=[])
         await asyncio.sleep(0.2)
         assert diary.read_text() == "x"
+
+
+async def test_the_timer_of_an_older_content_does_not_try_the_newer_one_again(shelf, tmp_path):
+    diary = tmp_path / "diary"
+    async with managing(back_off=BackOff(first_s=0.2, jitter=0)) as at:
+        await at.apply(shelf.offer(shelf.put(pre_py=FALTERING.format(diary=str(diary)))))
+        with structlog.testing.capture_logs() as lines:
+            await at.apply(shelf.offer(shelf.put(1, BROKEN)))
+            await asyncio.sleep(0.4)
+        assert [line["event"] for line in lines] == ["version_loading", "version_unavailable"]
 
 
 async def test_waiting_for_a_broken_version_raises_its_reason(shelf):

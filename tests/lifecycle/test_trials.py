@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,15 +13,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 
+from server.domain.backoff import BackOff
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
+from server.domain.padding import Padding
 from server.domain.state import UNLOADED, VERIFYING, State
+from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.lifecycle.ending import Limits
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.trials import CandidateRejected, Trials
+from server.lifecycle.verdict import Verdict
 from server.lifecycle.verdicts import Verdicts
+from tests.e2e.workshop import attentive
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 from tests.server_process import ROOT
@@ -46,12 +53,46 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 @asynccontextmanager
-async def trying(verdicts: Verdicts | None = None, limits: Limits = LIMITS) -> AsyncIterator[Trials]:
-    trials = Trials(verdicts or Verdicts(), limits=limits, at_once=2)
+async def trying(verdicts: Verdicts | None = None, at_once: int = 2) -> AsyncIterator[Trials]:
+    trials = Trials(verdicts or Verdicts(), limits=LIMITS, at_once=at_once)
     try:
         yield trials
     finally:
         trials.close()
+
+
+@asynccontextmanager
+async def managing(
+    verdicts: Verdicts | None = None, *, retries: int = 0, back_off: BackOff | None = None
+) -> AsyncIterator[Manager]:
+    loader = Loader(cpu_budget=1, max_queue_size=10)
+    trials = Trials(verdicts or Verdicts(), limits=LIMITS, at_once=2)
+    async with Manager(
+        loader, load_threads=2, retire_within_s=5, retries=retries, back_off=back_off, trials=trials
+    ) as manager:
+        yield manager
+
+
+class SlowDisk(Verdicts):
+    """What is kept lies on a disk that does not answer before the test says so."""
+
+    def __init__(self, slow: str) -> None:
+        super().__init__()
+        self.asked, self.answers = threading.Event(), threading.Event()
+        self._slow = slow
+
+    def of(self, key: str) -> Verdict | None:
+        self._wait("of")
+        return super().of(key)
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        self._wait("put")
+        super().put(key, verdict)
+
+    def _wait(self, what: str) -> None:
+        if what == self._slow:
+            self.asked.set()
+            self.answers.wait(20)
 
 
 def nurseries() -> list[psutil.Process]:
@@ -100,6 +141,18 @@ async def test_a_model_without_an_example_is_run_on_made_up_input(shelf):
     assert verdict.checked[1:] == ("runs of up to 4 rows", "a batch of 4 rows against its rows")
 
 
+async def test_a_padded_model_is_warmed_up_in_its_trial_with_what_its_clients_bring(shelf):
+    ids = WarmupInput(name="ids", datatype="INT64", dims=(3,), data=WarmupData.ZERO)
+    words = Warmup(name="three words", batch_size=2, count=1, inputs=(ids,))
+    padding = Padding(buckets=(4, 8), mask_input="mask")
+    config = ModelConfig(name="m", max_batch_size=4, padding=padding, warmups=(words,))
+    async with trying() as trials:
+        version = shelf.put(model=attentive())
+        verdict = await trials.verdict(shelf.offer(version, config=config), version)
+    assert verdict.reason == ""
+    assert "runs of up to 4 rows" in verdict.checked
+
+
 async def test_rows_that_nobody_joins_are_not_probed(shelf):
     config = ModelConfig(name="m", max_batch_size=4)
     async with trying() as trials:
@@ -133,6 +186,57 @@ async def test_code_that_failed_is_tried_again_as_its_fault_may_lie_elsewhere(sh
         assert "AssertionError" in (await trials.verdict(shelf.offer(version), version)).reason
         (tmp_path / "mounted").touch()
         assert (await trials.verdict(shelf.offer(version), version)).good
+
+
+async def test_a_file_that_is_away_for_a_moment_is_no_fault_of_the_content(shelf):
+    version = shelf.put()
+    content = version.model_file.read_bytes()
+    version.model_file.unlink()
+    async with trying() as trials:
+        away = await trials.verdict(shelf.offer(version), version)
+        assert (away.reason, away.may_pass) == ("there is no file model.onnx", True)
+        version.model_file.write_bytes(content)
+        assert (await trials.verdict(shelf.offer(version), version)).good
+
+
+@pytest.mark.parametrize("offered_is_good", [True, False])
+async def test_what_was_overwritten_while_it_waited_for_its_turn_is_not_remembered(
+    shelf, tmp_path, offered_is_good
+):
+    good, bad = plus(1), b"half a model"
+    disk = SlowDisk("of")
+    disk.answers.set()
+    async with trying(disk, at_once=1) as trials:
+        first = asyncio.create_task(trials.verdict(*reversed(held(shelf, tmp_path))))
+        await until((tmp_path / "began").exists, within_s=30)
+        disk.asked.clear()
+        version = shelf.put(2, good if offered_is_good else bad)
+        waiting = asyncio.create_task(trials.verdict(shelf.offer(version), version))
+        await until(disk.asked.is_set)
+        version.model_file.write_bytes(bad if offered_is_good else good)
+        first.cancel()
+        met = await waiting
+        assert (met.good, met.may_pass) == (not offered_is_good, offered_is_good)
+        version.model_file.write_bytes(good if offered_is_good else bad)
+        assert (await trials.verdict(shelf.offer(version), version)).good is offered_is_good
+
+
+@pytest.mark.parametrize(
+    ("harm", "passes"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", True),
+        ("raise MemoryError", True),
+        ("open('/nonexistent/weights')", True),
+        ("import os; os._exit(3)", False),
+        ("raise KeyError('weights')", False),
+    ],
+)
+async def test_whether_a_rejection_may_pass_comes_out_of_the_trial(shelf, harm, passes):
+    async with trying() as trials:
+        version = shelf.put(pre_py=f"{harm}\ndef preprocess(inputs): return inputs")
+        verdict = await trials.verdict(shelf.offer(version), version)
+    assert not verdict.good
+    assert verdict.may_pass is passes
 
 
 async def test_a_nursery_that_dies_is_replaced(shelf):
@@ -319,3 +423,61 @@ async def test_a_manager_that_leaves_does_not_wait_for_a_trial(shelf, tmp_path):
         await until((tmp_path / "began").exists, within_s=30)
         began = time.monotonic()
     assert time.monotonic() - began < 5
+
+
+async def test_a_trial_that_the_machine_spoilt_is_made_again_by_itself(shelf):
+    version = with_example(shelf, shelf.put())
+    (example,) = version.examples
+    content = example.read_bytes()
+    example.unlink()
+    async with managing(back_off=BackOff(first_s=0.2)) as manager:
+        manager.apply({"m": shelf.offer(version)}, ["m"])
+        await manager.settle("m")
+        (status,) = manager.index()
+        assert status.reason == (
+            "good.json cannot be read: No such file or directory; it is tried again by itself"
+        )
+        example.write_bytes(content)
+        await until(lambda: manager.index()[0].state is State.READY, within_s=20)
+
+
+async def test_a_trial_that_was_given_up_is_no_failure(shelf, tmp_path):
+    async with managing(back_off=BackOff(first_s=0.05)) as manager:
+        _, offer = held(shelf, tmp_path)
+        manager.apply({"m": offer}, ["m"])
+        await until((tmp_path / "began").exists, within_s=30)
+        with structlog.testing.capture_logs() as lines:
+            manager.apply({"m": offer}, [])
+            manager.apply({"m": offer}, [])
+            await manager.settle("m")
+        assert [line["event"] for line in lines if line["log_level"] == "error"] == []
+        assert "version_waits" not in [line["event"] for line in lines]
+
+
+async def test_a_rejected_candidate_is_not_tried_once_more_at_once(shelf, tmp_path):
+    diary = tmp_path / "diary"
+    code = f"import os\nwith open({str(diary)!r}, 'a') as file: file.write('x')\nos._exit(3)"
+    async with managing(retries=3) as manager:
+        version = shelf.put(pre_py=code)
+        manager.apply({"m": shelf.offer(version)}, ["m"])
+        await manager.settle("m")
+    assert diary.read_text() == "x"
+
+
+@pytest.mark.parametrize("slow", ["of", "put"])
+async def test_stopping_while_a_verdict_is_read_or_kept_is_no_crash(shelf, slow):
+    disk = SlowDisk(slow)
+    if slow == "of":
+        version = shelf.put()
+        async with trying(disk) as trials:
+            disk.answers.set()
+            assert (await trials.verdict(shelf.offer(version), version)).good
+            disk.asked.clear()
+            disk.answers.clear()
+    version = shelf.put()
+    with structlog.testing.capture_logs() as lines:
+        async with managing(disk) as manager:
+            manager.apply({"m": shelf.offer(version)}, ["m"])
+            await until(disk.asked.is_set, within_s=30)
+            asyncio.get_running_loop().call_later(0.1, disk.answers.set)
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []

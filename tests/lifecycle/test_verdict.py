@@ -64,6 +64,14 @@ def test_content_decides_which_verdict_it_is_and_not_where_it_lies():
     assert len(others | {same}) == 6
 
 
+def test_other_instances_ask_for_no_other_trial():
+    around = surroundings(auto_complete=True)
+    one = replace(MODEL, fingerprint="one instance", fingerprint_but_instances="the rest")
+    two = replace(one, fingerprint="two instances")
+    assert key(one, VERSION, around) == key(two, VERSION, around)
+    assert key(one, VERSION, around) != key(replace(two, fingerprint_but_instances="else"), VERSION, around)
+
+
 def test_the_runtimes_that_are_installed_are_part_of_it():
     assert dict(surroundings(auto_complete=True).runtimes)["numpy"]
 

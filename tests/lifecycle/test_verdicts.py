@@ -5,7 +5,6 @@ import os
 import pytest
 from structlog.testing import capture_logs
 
-from server.lifecycle.trial import may_pass
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.verdicts import Verdicts
 
@@ -64,18 +63,3 @@ def test_a_folder_that_cannot_be_written_is_told_of_once(tmp_path):
         verdicts.put("b", GOOD)
     assert [line["event"] for line in lines] == ["verdicts_not_kept"]
     assert verdicts.of("b") == GOOD
-
-
-@pytest.mark.parametrize(
-    ("reason", "passes"),
-    [
-        ("model.onnx cannot be loaded: std::bad_alloc", True),
-        ("model.onnx cannot be loaded: Failed to allocate memory for requested buffer of size 8", True),
-        ("model.onnx cannot be loaded: open file model.onnx fail, errcode = 5 - system error", True),
-        ("the label file labels.txt cannot be read: Input/output error", True),
-        ("model.onnx cannot be loaded: Protobuf parsing failed.", False),
-        ("max_batch_size is 8, but not every input and output has a variable first dimension", False),
-    ],
-)
-def test_what_the_machine_lacked_for_a_moment_is_no_lasting_fault(reason, passes):
-    assert may_pass(reason) is passes
