@@ -17,7 +17,12 @@ def planned(dynamic: DynamicBatching | None = None, rows: int = 8, shape=(-1, 4)
 
 def test_without_dynamic_batching_requests_run_alone_in_a_queue_bounded_by_the_server():
     assert planned() == Plan(
-        batches=True, rule=None, levels=(Level(max_size=100),), max_queue_bytes=1000, row_bytes=16
+        batches=True,
+        rule=None,
+        levels=(Level(max_size=100),),
+        max_queue_bytes=1000,
+        row_bytes=16,
+        request_rows=8,
     )
 
 
