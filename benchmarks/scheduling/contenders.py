@@ -25,6 +25,9 @@ class Scheduler(Protocol):
     async def close(self, within_s: float) -> None: ...
 
 
+ROW_BYTES = 4
+"""Of what a sleeping model reads: a server knows them of every model whose rows are alike."""
+
 Contender = Callable[[Stage], Mapping[str, Scheduler]]
 """Called on the running loop; gives the batcher of each model."""
 
@@ -45,7 +48,9 @@ class Fixed:
             max_batch_size=self.max_batch_size or model.max_batch_size,
             max_queue_delay_us=self.max_queue_delay_us,
         )
-        plan = Plan(batches=True, rule=rule, levels=(Level(max_size=self.max_queue_size),))
+        plan = Plan(
+            batches=True, rule=rule, levels=(Level(max_size=self.max_queue_size),), row_bytes=ROW_BYTES
+        )
         return _batcher(stage, model, plan, Turns(clock=stage.clock))
 
 
@@ -61,7 +66,13 @@ class Target:
         for model in stage.models:
             rule = BatchRule(max_batch_size=model.max_batch_size)
             levels = (Level(max_size=self.max_queue_size),)
-            plan = Plan(batches=True, rule=rule, levels=levels, latency_target_s=model.target_s)
+            plan = Plan(
+                batches=True,
+                rule=rule,
+                levels=levels,
+                row_bytes=ROW_BYTES,
+                latency_target_s=model.target_s,
+            )
             batchers[model.name] = _batcher(stage, model, plan, turns)
         return batchers
 

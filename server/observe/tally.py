@@ -40,6 +40,10 @@ class Histogram:
     def add_all(self, values: Sequence[float], total: float) -> None:
         """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
         bounds, counts = self.bounds, self.counts
+        if len(values) == 1:
+            counts[bisect_left(bounds, total)] += 1
+            self.total += total
+            return
         lowest = bisect_left(bounds, min(values))
         if lowest == bisect_left(bounds, max(values)):
             counts[lowest] += len(values)
@@ -147,6 +151,26 @@ class Tally:
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
     fills: dict[str, Fill] = field(default_factory=dict)
+
+    def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+        """One run is over; the three times are its own. It comes with every run, so it calls little."""
+        self.inference_count += rows
+        self.execution_count += 1
+        for span, ns in (
+            (self.compute_input, input_ns),
+            (self.compute_infer, infer_ns),
+            (self.compute_output, output_ns),
+        ):
+            span.count += requests
+            span.ns += ns * requests
+        spans = self.batch(rows)
+        for span, ns in (
+            (spans.compute_input, input_ns),
+            (spans.compute_infer, infer_ns),
+            (spans.compute_output, output_ns),
+        ):
+            span.count += 1
+            span.ns += ns
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""

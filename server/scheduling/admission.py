@@ -77,11 +77,15 @@ class Admission:
         target.arrived += rows
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
+        curve = self._curve_of(ticket)
+        if not queue.size and not self._running and self._slots.need_no_turns:
+            late_in = self.overhead_ns + curve.expect(rows)
+            if now + late_in <= due:
+                return  # nobody is in its way
         ahead = queue.rows_ahead(ticket)
         each = 0
         if self._alone:
             each = max(1, queue.rows // queue.size) if queue.size else rows
-        curve = self._curve_of(ticket)
         wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
         turn = self._slots.turn_ns if self._slots.are_shared else 0.0
         target.note_time(now)

@@ -56,18 +56,10 @@ def count_run(tally: Tally, run: Run, now: int) -> None:
         whole = sum(wholes)
         tally.success.add(len(wholes), int(whole * 1e9))
         tally.request_s.add_all(wholes, whole)
-    tally.compute_input.add(requests, input_ns * requests)
-    tally.compute_infer.add(requests, infer_ns * requests)
-    tally.compute_output.add(requests, output_ns * requests)
+    tally.ran(requests, rows, input_ns, infer_ns, output_ns)
     tally.compute_s.add_many(infer_ns / 1e9, requests)
     tally.rows.add(rows)
-    tally.inference_count += rows
-    tally.execution_count += 1
     tally.left[run.why] += 1
     tally.last_inference = int(time() * 1000)
-    spans = tally.batch(rows)
-    spans.compute_input.add(1, input_ns)
-    spans.compute_infer.add(1, infer_ns)
-    spans.compute_output.add(1, output_ns)
     if run.expected:
         tally.prediction.add((run.ended - began) / run.expected)

@@ -26,6 +26,7 @@ class Slots:
         self._begins_by = begins_by
         self._all: Sequence[Slot] = ()
         self._seats: dict[Place, Seat] = {}
+        self._seat_of: dict[Slot, Seat] = {}
         self._asked = 0
         self.idle: deque[Slot] = deque()
         self.turn_ns = 0.0
@@ -48,11 +49,13 @@ class Slots:
         self._all = slots
         self.are_limited = self._resources is not None and any(slot.needs for slot in slots)
         self.idle = deque(slot for slot in slots if id(slot) not in taken)
+        self._seat_of = {slot: seat for slot, seat in self._seat_of.items() if id(slot) in taken}
         for slot in slots:
             place = self._place(slot)
             if place not in self._seats:
                 device, needs = self._turns.device(slot.device), dict(place[1]) or NO_NEEDS
                 self._seats[place] = device.seat(self._look, self._begins_by, needs=needs)
+            self._seat_of[slot] = self._seats[place]
         self.share(weight)
 
     def share(self, weight: float) -> None:
@@ -65,18 +68,18 @@ class Slots:
 
         None if there is none yet: `look` is called when there may be one.
         """
-        tried: set[Place] = set()
+        refused: list[Seat] = []
         for slot in self.idle:
-            place = self._place(slot)
-            if place in tried:
+            seat = self._seat_of[slot]
+            if seat in refused:
                 continue
-            if self._seats[place].take(expect(slot.device)):
+            if seat.take(expect(slot.device)):
                 self.idle.remove(slot)
                 waited = now - self._asked if self._asked else 0
                 self.turn_ns += (waited - self.turn_ns) / 8
                 self._asked = 0
                 return slot
-            tried.add(place)
+            refused.append(seat)
         if len(self.idle) == len(self._all):  # else it waits for runs of its own, perhaps
             self._asked = self._asked or now
         return None
@@ -87,11 +90,16 @@ class Slots:
 
     def expected_ns(self, slot: Slot) -> float:
         """What was expected of the run for which this slot was taken last."""
-        return self._seats[self._place(slot)].wanted_ns
+        return self._seat_of[slot].wanted_ns
 
     def wait_ns(self) -> float:
         """Until a run could begin on one of the idle slots, of which there is one at least."""
-        return min(self._seats[place].wait_ns() for place in {self._place(slot) for slot in self.idle})
+        return min([seat.wait_ns() for seat in {self._seat_of[slot] for slot in self.idle}])
+
+    @property
+    def need_no_turns(self) -> bool:
+        """Whether the version has its devices for itself, and limits on nothing."""
+        return not self.are_limited and all(seat.is_alone for seat in self._seats.values())
 
     @property
     def are_shared(self) -> bool:
@@ -103,13 +111,14 @@ class Slots:
         if slot in self._all:
             self.idle.append(slot)
         if took_ns is not None:
-            self._seats[self._place(slot)].give_back(took_ns)
+            self._seat_of[slot].give_back(took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
         for seat in self._seats.values():
             seat.leave()
         self._seats.clear()
+        self._seat_of.clear()
         self._claim(())
         self._all = ()
 

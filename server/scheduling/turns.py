@@ -85,6 +85,11 @@ class Seat:
         """Whether others run there, or wait for their turn."""
         return self._device.is_busy_beside(self)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has a seat there."""
+        return self._device.seats == 1
+
     def give_back(self, took_ns: float) -> None:
         """The run is over; it took so long."""
         self._device.take_back(self, took_ns)
@@ -109,6 +114,7 @@ class Device:
         self._resources = resources or Resources()
         self._freed = freed or self.hand_on_soon
         self._seats: list[Seat] = []
+        self.seats = 0
         self._waiting: list[Seat] = []
         self._busy = 0
         self._virtual = 0.0
@@ -125,27 +131,34 @@ class Device:
         """One more model version, or instances of it that need something else than its others."""
         seat = Seat(self, look, begins_by, weight, needs)
         self._seats.append(seat)
+        self.seats += 1
         return seat
 
     def lose(self, seat: Seat) -> None:
         self._seats.remove(seat)
+        self.seats -= 1
         if seat in self._waiting:
             self._waiting.remove(seat)
         self.hand_on_soon()
 
     def give(self, seat: Seat) -> bool:
         """Give the seat a place, or note that it waits for one."""
+        now = self._clock()
+        if self.seats == 1 and not seat.needs:
+            self._virtual = seat.used  # who comes later does not start behind it
+            seat.under_way.append((now, now + seat.wanted_ns))
+            self._busy += 1
+            return True
         if seat not in self._waiting:
             seat.used = max(self._virtual, seat.used)
             self._waiting.append(seat)
-        if (seat.needs or len(self._seats) > 1) and not self._is_next(seat):
+        if not self._is_next(seat):
             seat.wants = True
             return False
         self._virtual = max(self._virtual, min([other.used for other in self._waiting]))
         self._waiting.remove(seat)
         if seat.needs:
             self._resources.take(seat.needs)
-        now = self._clock()
         seat.under_way.append((now, now + seat.wanted_ns))
         self._busy += 1
         return True

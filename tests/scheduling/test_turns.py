@@ -132,6 +132,18 @@ async def test_what_a_model_did_not_use_while_it_was_idle_is_not_kept_for_it(clo
     assert await share_of(busy, idle, clock, 10_000) == pytest.approx(0.5, abs=0.01)
 
 
+async def test_who_was_alone_for_long_shares_alike_with_one_that_comes_later(clock):
+    device = Device(1, clock)
+    old = Model(device, 10, runs=100)
+    for _ in range(100):
+        assert old.seat.take(10)
+        clock.now += 10
+        old.seat.give_back(10)
+    old.left = 10**6
+    new = Model(device, 10, runs=10**6)
+    assert await share_of(old, new, clock, 10_000) == pytest.approx(0.5, abs=0.01)
+
+
 async def test_much_shorter_runs_go_beside_long_ones_that_hold_all_places(clock):
     device = Device(1, clock)
     long, short = Model(device, 100, runs=5), Model(device, 2, runs=10)
