@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from server.domain.configuration import ModelConfig, Platform
@@ -15,6 +14,7 @@ from server.lifecycle.ending import Limits
 from server.lifecycle.hearing import Hearing
 from server.lifecycle.nursery_handle import NurseryHandle
 from server.lifecycle.trial import Job
+from tests.lifecycle.family import Family
 from tests.lifecycle.shelf import Shelf
 from tests.lifecycle.waiting import until
 
@@ -22,12 +22,16 @@ LIMITS = Limits(timeout_s=20, memory_bytes=2**30)
 
 
 @pytest.fixture
-async def handle() -> AsyncIterator[NurseryHandle]:
+def family() -> Family:
+    return Family()
+
+
+@pytest.fixture
+async def handle(family: Family) -> AsyncIterator[NurseryHandle]:
     handle = NurseryHandle(LIMITS, str(Platform.ONNX))
     yield handle
     handle.close()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, psutil.Process().children(recursive=True), 10)
-    assert alive == []
+    assert await asyncio.to_thread(family.left_after, 10) == []
 
 
 @pytest.fixture
@@ -83,8 +87,8 @@ async def test_who_leaves_in_the_middle_of_handing_over_spoils_no_other_job(hand
     assert await verdict_of(job, answers) == ""
 
 
-async def test_a_nursery_that_is_started_as_the_server_stops_goes_again(handle, job):
+async def test_a_nursery_that_is_started_as_the_server_stops_goes_again(handle, job, family):
     handle.close()
     with pytest.raises(OSError, match="no more trials"):
         await handle.begin(job)
-    assert psutil.Process().children() == []
+    assert family.members() == []

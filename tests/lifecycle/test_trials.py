@@ -28,6 +28,7 @@ from server.lifecycle.trials import CandidateRejected, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.verdicts import Verdicts
 from tests.e2e.workshop import attentive
+from tests.lifecycle.family import Family
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 from tests.server_process import ROOT
@@ -104,10 +105,10 @@ def nurseries() -> list[psutil.Process]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_left_behind() -> Iterator[None]:
-    yield
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), 10)
-    assert [process.cmdline() for process in alive] == []
+def family() -> Iterator[Family]:
+    family = Family()
+    yield family
+    assert family.left_after(10) == []
 
 
 def with_example(shelf: Shelf, version: VersionOffer, example: object = EXAMPLE) -> VersionOffer:
@@ -267,7 +268,7 @@ def held(shelf: Shelf, tmp_path: Path) -> tuple[VersionOffer, ModelOffer]:
     )
 
 
-async def test_closing_ends_a_trial_under_way_at_once(shelf, tmp_path):
+async def test_closing_ends_a_trial_under_way_at_once(shelf, tmp_path, family):
     async with trying() as trials:
         trial = asyncio.create_task(trials.verdict(*reversed(held(shelf, tmp_path))))
         await until((tmp_path / "began").exists, within_s=30)
@@ -275,7 +276,7 @@ async def test_closing_ends_a_trial_under_way_at_once(shelf, tmp_path):
         trials.close()
         with pytest.raises(asyncio.CancelledError):
             await trial
-        await asyncio.to_thread(psutil.wait_procs, psutil.Process().children(recursive=True), 5)
+        assert await asyncio.to_thread(family.left_after, 5) == []
         assert time.monotonic() - began < 3
 
 
