@@ -9,8 +9,7 @@ from typing import Any, Protocol
 from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes
 from server.api.reply import Headers
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Plain, Served
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
 from server.wire.infer_http import Chunk
@@ -111,7 +110,7 @@ class Exchange:
         self.disconnected = True
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None and isinstance(self._served, ServedVersion):
+        elif self._ticket is not None and isinstance(self._served, Plain):
             self._route.leave(self._served, self._ticket)
 
     async def _through_stages(self, served: Served, request: InferRequest) -> None:

@@ -26,8 +26,7 @@ from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import Plain, Served
 from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
@@ -132,7 +131,7 @@ class Call:
         """The client gave up, or its deadline passed: its queued work goes along."""
         if self._task is not None:
             self._task.cancel()
-        elif self._ticket is not None and isinstance(self._served, ServedVersion):
+        elif self._ticket is not None and isinstance(self._served, Plain):
             self._front.route.leave(self._served, self._ticket)
 
     async def _through_stages(self, served: Served, request: InferRequest) -> None:

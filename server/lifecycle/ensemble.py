@@ -19,6 +19,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.leases import Leases
 from server.lifecycle.loader import labels_of, signature_of
 from server.lifecycle.member_labels import MemberLabels
+from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.wire import golden
@@ -83,8 +84,11 @@ class EnsembleVersion:
         return done.ns / done.count / 1e9 if done.count else 1.0
 
 
-Served = ServedVersion | EnsembleVersion
-"""Any version that a request may reach; one that is not `staged` is a `ServedVersion`."""
+Plain = ServedVersion | RemoteVersion
+"""What a request may reach without a task: it has one queue."""
+
+Served = Plain | EnsembleVersion
+"""Any version that a request may reach; one that is not `staged` is `Plain`."""
 
 Find = Callable[[str, str], Served]
 """The version that serves a model and a version as callers write them; raises a `ServingError`."""

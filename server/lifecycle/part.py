@@ -13,13 +13,13 @@ from server.domain.tensors import Array, Tensors, TensorSpec
 
 log = structlog.get_logger(__name__)
 
-StageName = Literal["pre", "post"]
+CodeStage = Literal["pre", "post"]
 
 
 class Part:
     """One stage's code. `run` is called from several threads at once, as the code must expect."""
 
-    def __init__(self, code: Code, model: str, version: int, stage: StageName) -> None:
+    def __init__(self, code: Code, model: str, version: int, stage: CodeStage) -> None:
         self._code = code
         self._model = model
         self._version = version

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from server.domain.errors import ServingError
-from server.domain.request import FOREVER
+from server.domain.request import FOREVER, InferRequest
 from server.domain.tensors import Tensors
 
 Lane = tuple[Any, ...] | None
@@ -42,6 +42,7 @@ class Ticket:
     client      whose share of the queue it takes; empty where nobody keeps shares
     asked       monotonic seconds: from when on a latency target counts; 0 for when it was queued
     queued      monotonic ns: entered the queue
+    request     what was asked, for a queue that leads to another process; None where nobody said
     run         the one that it went with, with its times and rows; None until it is over
     outputs     named arrays, once answered; rows of a larger array, not copies
     error       once failed
@@ -69,6 +70,7 @@ class Ticket:
         "outputs",
         "priority",
         "queued",
+        "request",
         "rows",
         "run",
         "size",
@@ -96,6 +98,7 @@ class Ticket:
         self.asked = asked or arrived
         self.queued = self.size = self.due = self.expires = 0
         self.order = 0.0
+        self.request: InferRequest | None = None
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None
         self.error: ServingError | None = None

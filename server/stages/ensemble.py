@@ -18,13 +18,12 @@ from time import monotonic
 from server.domain.errors import DeadlineExceeded, ModelNotFound, ModelNotReady, ServingError
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.lifecycle.dependencies import lacking
-from server.lifecycle.ensemble import EnsembleVersion, Find, Served
-from server.lifecycle.version import ServedVersion
+from server.lifecycle.ensemble import EnsembleVersion, Find, Plain, Served
 from server.stages.counting import counted
 from server.stages.flow import needed
 from server.stages.journey import Journey
 
-Infer = Callable[[ServedVersion, InferRequest], Awaitable[InferResponse]]
+Infer = Callable[[Plain, InferRequest], Awaitable[InferResponse]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from server.domain.errors import (
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.tensors import Array, Tensors
-from server.lifecycle.ensemble import EnsembleVersion, Served
-from server.lifecycle.part import Part, StageName
+from server.lifecycle.ensemble import EnsembleVersion, Plain, Served
+from server.lifecycle.part import CodeStage, Part
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.padding import PadRule
@@ -58,6 +58,7 @@ class Route:
             with served.lease(), counted(served.facts.tally, request.arrived):
                 if isinstance(served, EnsembleVersion):
                     return await self._ensembles.answer(served, request)
+                assert isinstance(served, ServedVersion)
                 return await self._through_stages(served, request)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket = self.begin(served, request, lambda _: None if answered.done() else answered.set_result(None))
@@ -71,7 +72,7 @@ class Route:
             raise ticket.error
         return respond(served, request, ticket, ticket.outputs)
 
-    def begin(self, served: ServedVersion, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
+    def begin(self, served: Plain, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
         """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.
 
         Call it in the same turn of the loop as `find`. Raises a `ServingError` if the request is refused.
@@ -85,10 +86,11 @@ class Route:
         ticket = Ticket(
             inputs, rows, told, lane, request.deadline, request.arrived, request.priority, request.client
         )
+        ticket.request = request
         served.batcher.submit(ticket)
         return ticket
 
-    def leave(self, served: ServedVersion, ticket: Ticket) -> None:
+    def leave(self, served: Plain, ticket: Ticket) -> None:
         """The caller gave up: its queued work goes with it, and it is told so."""
         served.batcher.leave(ticket, RequestCancelled(served.facts.model))
 
@@ -174,7 +176,7 @@ class Route:
     async def _stage(
         self,
         served: ServedVersion,
-        name: StageName,
+        name: CodeStage,
         part: Part,
         tensors: Tensors,
         request: InferRequest,
