@@ -49,6 +49,7 @@ class Link:
     up         whether the stream is open, and the other side has answered on it
     rows       that are on it, unanswered: the work that lies there
     requests   likewise, and `bytes` of their messages
+    parcels    that were sent so far, and the requests that they `carried`
     outlier    whether it is to be left alone for a while
     """
 
@@ -71,7 +72,7 @@ class Link:
         self._max_bytes = max_bytes
         self._changed = changed
         self._parcels: dict[int, Parcel] = {}
-        self._count = 0
+        self.parcels = self.carried = 0
         self._outbox: deque[Parcel | bytes] = deque()
         self._more = asyncio.Event()
         self._leaving = False
@@ -87,8 +88,9 @@ class Link:
 
     def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> Parcel:
         """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
-        self._count += 1
-        number = self._count
+        self.parcels += 1
+        self.carried += len(tickets)
+        number = self.parcels
         first = number * PLACES
         head.ids.extend(range(first, first + len(tickets)))
         rows = [ticket.rows for ticket in tickets]
