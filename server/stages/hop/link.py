@@ -5,6 +5,7 @@ what was on it: whoever sent that is told, and what never left this process may 
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import uniform
@@ -25,6 +26,8 @@ from server.wire.bundle import Broken, pack, read, unpack
 from server.wire.fault import STAGE_NAMES, error_of
 
 log = structlog.get_logger(__name__)
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # tiers come and go: our own log says so
 
 METHOD = "/tercet.stage.v1.Stage/Exchange"
 OPENED_WITHIN_S = 5.0
