@@ -304,6 +304,7 @@ class Doors:
         else:
             async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
                 await self._closing.wait()
+                await door.answered(self._settings.exit_timeout_secs)
 
 
 def _forwarding(pattern: str) -> HeaderForwarding | None:
