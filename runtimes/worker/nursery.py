@@ -146,7 +146,7 @@ class _Nursery:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.close(output)
-            faulthandler.enable()
+            faulthandler.enable(all_threads=False)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             with suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)

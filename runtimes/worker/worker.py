@@ -340,8 +340,8 @@ class Worker:
         decided = self._limits.crashes.decide(self._crashes, now)
         if isinstance(decided, Quarantine):
             why = (
-                f"its runtime worker {life.why}, the {decided.crashes}th time within "
-                f"{decided.within_s:g} s, and is not started again by itself"
+                f"its runtime worker {life.why}; with {decided.crashes} crashes within "
+                f"{decided.within_s:g} s it is not started again at once"
             )
             log.error(
                 "runtime_worker_quarantined", worker=self._name, reason=life.why, crashes=decided.crashes

@@ -1,4 +1,4 @@
-"""What every runtime promises behind `Session`: one suite, over each of them, here and in a worker process."""
+"""What every runtime promises behind `Session`: one suite over each of them, here and in a worker process."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
