@@ -197,7 +197,7 @@ class GrpcDoor:
 
     async def model_ready(self, message: Any, context: Any) -> Any:
         try:
-            self._catalogue.facts(message.name, message.version)
+            self._catalogue.facts(message.name, message.version).check()
         except (ModelNotFound, ModelNotReady):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)

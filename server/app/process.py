@@ -21,6 +21,9 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
+from runtimes.worker.crashes import CrashRule
+from runtimes.worker.worker import WorkerLimits
+from runtimes.worker.workers import Workers
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
@@ -148,7 +151,9 @@ class Process:
             access = self._access_log(parts)
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
-            manager = await parts.enter_async_context(self._manager())
+            workers = _workers(self._settings)
+            parts.callback(workers.close)
+            manager = await parts.enter_async_context(self._manager(workers))
             mirrors = parts.enter_context(open_mirrors(self._settings, manager))
             orders = parts.enter_context(self._orders(manager, mirrors))
             pool = Pool(self._settings.stage_threads, self._settings.stage_queue_size)
@@ -173,7 +178,7 @@ class Process:
             log.info("server_drained")
         log.info("server_stopped")
 
-    def _manager(self) -> Manager:
+    def _manager(self, workers: Workers) -> Manager:
         settings = self._settings
         processors = settings.cpu_threads or thread_budget(read_cpu())
         loader = Loader(
@@ -188,6 +193,7 @@ class Process:
             ),
             resource_limits=_resource_limits(settings),
             fair_clients=bool(settings.fairness_header),
+            workers=workers,
         )
         return Manager(
             loader,
@@ -196,6 +202,7 @@ class Process:
             retire_within_s=settings.exit_timeout_secs,
             max_in_flight=settings.max_queue_size,
             trials=trials(settings) if settings.verify_models else None,
+            quarantine_s=settings.runtime_worker_quarantine_secs,
         )
 
     def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:
@@ -238,6 +245,17 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
+
+
+def _workers(settings: Settings) -> Workers:
+    return Workers(
+        settings.runtime_workers,
+        WorkerLimits(
+            run_s=settings.runtime_worker_run_secs,
+            slab_bytes=settings.runtime_worker_shared_bytes,
+            crashes=CrashRule(most=settings.runtime_worker_max_crashes),
+        ),
+    )
 
 
 def _resource_limits(settings: Settings) -> list[Limit]:

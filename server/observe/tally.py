@@ -125,6 +125,7 @@ class Tally:
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
     fills             what padding added, by what was padded: "length" or "rows"
+    restarts          how often the process that the model runs in was started again
     """
 
     inference_count: int = 0
@@ -151,6 +152,7 @@ class Tally:
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
     fills: dict[str, Fill] = field(default_factory=dict)
+    restarts: int = 0
 
     def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""
