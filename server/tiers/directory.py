@@ -30,6 +30,10 @@ LEAVES_WITHIN_S = 30.0
 Changed = Callable[[Collection[tuple[str, int | None]]], None]
 
 
+def _nobody(_: object) -> None:
+    pass
+
+
 class Directory:
     """Lives on the event loop. `run` owns every task of it, and ends when it is cancelled."""
 
@@ -39,16 +43,13 @@ class Directory:
         *,
         name: str,
         link: Callable[..., Link],
-        changed: Changed = lambda _: None,
         look_up: LookUp = look_up,
     ) -> None:
-        """`name` is that of this process; `link` makes the link to an address and a stage. `changed` hears of
-        which versions something else is said than before, also when that is nothing but who is there.
-        """
+        """`name` is that of this process; `link` makes the link to an address and a stage."""
         self._places = {stage: tuple(places[stage]) for stage in STAGES if places.get(stage)}
         self._name = name
         self._link = link
-        self._changed = changed
+        self._changed: Changed = _nobody
         self._look_up = look_up
         self._found: dict[tuple[StageName, Place], frozenset[str]] = {
             (stage, place): frozenset() if place.is_name else frozenset({place.address})
@@ -81,8 +82,11 @@ class Directory:
         contents = self._ready.get((stage, model, version))
         return () if contents is None else contents.get(content, ())
 
-    async def run(self) -> None:
-        """Know the tiers, until cancelled."""
+    async def run(self, changed: Changed = _nobody) -> None:
+        """Know the tiers, until cancelled. `changed` hears which versions something else is said of than
+        before; of none, where it is only another who is there.
+        """
+        self._changed = changed
         async with asyncio.TaskGroup() as self._tasks:
             for stage in self._places:
                 self._fit(stage)

@@ -9,15 +9,11 @@ DNS = "dns:///"
 LOOKED_UP_WITHIN_S = 10.0
 
 
-class PlaceInvalid(ValueError):
-    """What an operator wrote is no place; the sentence says what one looks like."""
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """One item of `--predict-endpoints` and its kin.
 
-    is_name   whether `host` is asked for anew now and then, and every address it has is a process
+    is_name   whether `host` is looked up anew now and then, and every address that it has is a process
     """
 
     host: str
@@ -33,18 +29,9 @@ class Place:
 
 
 def place_of(written: str) -> Place:
-    """Read `host:port`, `[::1]:port` or `dns:///name:port`. Raises `PlaceInvalid`."""
-    is_name = written.startswith(DNS)
-    host, colon, port = written.removeprefix(DNS).rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not (colon and host and "/" not in host and port.isascii() and port.isdigit() and len(port) <= 5):
-        raise PlaceInvalid(f"'{written}' is not the place of a tier: write host:port or dns:///name:port")
-    if not 0 < int(port) < 65536:
-        raise PlaceInvalid(f"'{written}' has a port that there is not: 1 to 65535")
-    return Place(host, int(port), is_name)
+    """Read `host:port`, `[::1]:port` or `dns:///name:port`, which the settings have held to that form."""
+    host, _, port = written.removeprefix(DNS).rpartition(":")
+    return Place(host.removeprefix("[").removesuffix("]"), int(port), written.startswith(DNS))
 
 
 def address_of(host: str, port: int) -> str:
