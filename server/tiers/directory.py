@@ -157,7 +157,9 @@ class Directory:
                 by_content.setdefault(report.content, []).append((report.resident, endpoint.link))
         if by_content:
             self._ready[(stage, *key)] = {
-                content: tuple(link for resident, link in links if resident or not any(each for each, _ in links))
+                content: tuple(
+                    link for resident, link in links if resident or not any(each for each, _ in links)
+                )
                 for content, links in by_content.items()
             }
         else:

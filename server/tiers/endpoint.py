@@ -127,7 +127,9 @@ class Endpoint:
                     )(pb.WatchRequest(**{"from": self._name}))
                     try:
                         while True:
-                            self._hear(report_of(await _next(call, SILENT_S if was_heard else HEARD_WITHIN_S)))
+                            self._hear(
+                                report_of(await _next(call, SILENT_S if was_heard else HEARD_WITHIN_S))
+                            )
                             was_heard = True
                     finally:
                         call.cancel()

@@ -1,11 +1,13 @@
-"""What clients are told of a version whose stages are in several tiers: put together from what these report."""
+"""What clients are told of a version that several tiers do: put together from what these report."""
 
 from collections.abc import Mapping
+from math import prod
 
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import ServingError
 from server.domain.signature import Signature
 from server.domain.stage import StageName
+from server.domain.tensors import DATATYPES, VARIABLE
 from server.domain.tier import Seen, VersionReport
 from server.lifecycle.ensemble import Find
 from server.lifecycle.member_labels import MemberLabels
@@ -65,3 +67,14 @@ def _signature(model: str, told: Mapping[StageName, Seen | None]) -> Signature:
         )
     except (ServingError, KeyError) as fault:  # a datatype of a later release
         raise Unusable(f"the gateway does not know a datatype of it: {fault}") from None
+
+
+def row_bytes_of(signature: Signature) -> int:
+    """Bytes of one row of all inputs; 0 where that is not the same for every request."""
+    total = 0
+    for spec in signature.inputs:
+        rest = spec.shape[1:] if signature.max_batch_size else spec.shape
+        if spec.datatype == "BYTES" or VARIABLE in rest or signature.optional:
+            return 0
+        total += DATATYPES[spec.datatype].itemsize * prod(rest)
+    return total
