@@ -7,6 +7,8 @@ the same event, its wording is kept: people's clients match on it.
 
 from typing import Self
 
+from server.domain.stage import StageName
+
 
 class ServingError(Exception):
     """The root of the family. `str(error)` is the sentence that the caller reads."""
@@ -132,6 +134,29 @@ class ServerStopping(ServingError):
 
     def __init__(self) -> None:
         super().__init__("the server is stopping and takes no new requests")
+
+
+class TierUnavailable(ServingError):
+    """Another tier did not answer: it has no endpoint that could, or was lost on the way.
+
+    `stage` is the tier's. `untouched` says that the request cannot have begun there.
+    """
+
+    def __init__(
+        self, stage: StageName, model: str, why: str, *, retry_after_s: float = 1.0, untouched: bool = False
+    ) -> None:
+        super().__init__(f"the {stage} tier cannot answer for model '{model}': {why}")
+        self.stage = stage
+        self.retry_after_s = retry_after_s
+        self.untouched = untouched
+
+
+class TierFailed(ServingError):
+    """Another tier failed in a way that it has no words for: a fault of ours, and its log has the details."""
+
+    def __init__(self, stage: StageName, reason: str) -> None:
+        super().__init__(f"the {stage} tier failed: {reason}")
+        self.stage = stage
 
 
 class ControlRefused(ServingError):

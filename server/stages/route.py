@@ -19,6 +19,7 @@ from server.domain.errors import (
     StageFailed,
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
+from server.domain.stage import Span, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion, Plain, Served
 from server.lifecycle.part import CodeStage, Part
@@ -87,7 +88,7 @@ class Route:
             predicts.check_outputs(request.outputs)
         inputs = request.inputs
         rows = request.rows = request.rows or predicts.rows(inputs)
-        lane = _lane(inputs) if predicts.shapes_vary else None
+        lane = lane_of(inputs) if predicts.shapes_vary else None
         ticket = Ticket(
             inputs, rows, told, lane, request.deadline, request.arrived, request.priority, request.client
         )
@@ -99,11 +100,43 @@ class Route:
         """The caller gave up: its queued work goes with it, and it is told so."""
         served.batcher.leave(ticket, RequestCancelled(served.facts.model))
 
+    def does(self, served: Served, stage: StageName) -> bool:
+        """Whether this process has that stage of a version."""
+        match stage:
+            case "predict":
+                return isinstance(served, ServedVersion)
+            case "pre" | "post":
+                return isinstance(served, ServedVersion) and getattr(served, stage) is not None
+
+    async def do(
+        self, served: Served, stage: StageName, request: InferRequest, tensors: Tensors
+    ) -> tuple[Tensors, Span]:
+        """One stage of a request, for a way that goes on elsewhere. Raises a `ServingError`.
+
+        Call it with a lease on what was found.
+        """
+        assert isinstance(served, ServedVersion)
+        began = monotonic()
+        part = served.pre if stage == "pre" else served.post
+        if stage != "predict" and part is not None:
+            done = await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
+            return done, Span(stage, 0, int((monotonic() - began) * 1e9))
+        rows = served.predicts.rows(tensors)
+        if served.padding is None:
+            ticket = await self._predict(served, request, tensors, rows)
+            assert ticket.outputs is not None
+            outputs = ticket.outputs
+        else:
+            ticket, outputs = await self._predict_padded(served, served.padding, request, tensors, rows)
+        run = ticket.run
+        assert run is not None
+        return outputs, Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
+
     async def _predict(
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
     ) -> Ticket:
         """The stage between the others; the request is counted when its whole way is done."""
-        lane = _lane(inputs) if served.predicts.shapes_vary else None
+        lane = lane_of(inputs) if served.predicts.shapes_vary else None
 
         def ticket_of(inputs: Tensors, rows: int, told: Callable[[Ticket], None]) -> Ticket:
             return Ticket(
@@ -211,7 +244,8 @@ def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> 
         raise StageFailed(facts.model, facts.version, "pre", request_id) from None
 
 
-def _lane(inputs: Tensors) -> Lane:
+def lane_of(inputs: Tensors) -> Lane:
+    """What requests must share to run together, where their shapes vary."""
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 

@@ -33,6 +33,8 @@ from server.domain.errors import (
     StageFailed,
     StatisticsUnknown,
     StreamsFull,
+    TierFailed,
+    TierUnavailable,
     TooLate,
 )
 
@@ -70,6 +72,8 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         DeadlineExceeded: Codes(http=504, grpc=4),
         RequestCancelled: Codes(http=400, grpc=1),  # CANCELLED
         ServerStopping: _UNAVAILABLE,
+        TierUnavailable: _UNAVAILABLE,
+        TierFailed: _INTERNAL,
         ControlRefused: _UNAVAILABLE,
         LoadUnknown: _INTERNAL,
         LoadFailed: _INVALID_ARGUMENT,

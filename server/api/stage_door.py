@@ -1,0 +1,68 @@
+"""The door for other tiers: their bundles come in by a stream, and the answers go back by it."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+
+from server.stages.hop.replies import Replies
+from server.stages.hop.tier import Tier
+from server.wire.bundle import Broken, unpack
+
+log = structlog.get_logger(__name__)
+
+SERVICE = "tercet.stage.v1.Stage"
+
+
+class StageDoor:
+    """`Exchange` of `protos/stage.proto`, for grpcio's asyncio server.
+
+    closing           set when nothing new is taken: streams end once all that is on them is answered
+    finish_within_s   how long that may take
+    """
+
+    def __init__(self, tier: Tier, closing: asyncio.Event, *, finish_within_s: float) -> None:
+        self._tier = tier
+        self._closing = closing
+        self._finish_within_s = finish_within_s
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        exchange: Any = grpc.stream_stream_rpc_method_handler(self.exchange)  # bytes in, bytes out
+        return grpc.method_handlers_generic_handler(SERVICE, {"Exchange": exchange})
+
+    async def exchange(self, _: Any, context: Any) -> None:
+        """One stream, until its sender ends it, breaks off, or this process goes."""
+        replies = Replies(self._tier.stage)
+        reading = asyncio.create_task(self._read(context, replies))
+        writing = asyncio.create_task(replies.run(context.write))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait((reading, writing, closing), return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                async with asyncio.timeout(self._finish_within_s):
+                    if not reading.done():
+                        replies.leave()
+                    await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+                    await replies.drained()
+            for task in (reading, writing):
+                if task.done():
+                    task.result()
+        except Broken as reason:
+            log.error("bundle_broken", peer=context.peer(), reason=str(reason))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(reason))
+        except TimeoutError:
+            log.warning("stream_cut", peer=context.peer(), unanswered=replies.unanswered)
+        finally:
+            for part in (reading, writing, closing):
+                part.cancel()
+            await asyncio.gather(reading, writing, closing, return_exceptions=True)
+            replies.give_up()
+
+    async def _read(self, context: Any, replies: Replies) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            head, columns = unpack(message)
+            if not head.ids and not head.cancelled and not head.freed:
+                replies.pong()
+            else:
+                self._tier.take(head, columns, replies)

@@ -1,0 +1,1 @@
+"""The way of requests to another tier and of their answers back."""

@@ -1,0 +1,80 @@
+"""What answers from another tier add to the tally of their version in this process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Self
+
+from server.domain.stage import Spans
+from server.observe.tally import Tally
+from server.scheduling.ticket import Ticket
+
+
+@dataclass(slots=True)
+class HopRun:
+    """The run that answered, as this process sees it: it ended when the answer came.
+
+    Times are monotonic nanoseconds; `rows` are of the run in the predict tier.
+
+    spans         what each stage took
+    transfer_ns   there and back, without what they took
+    """
+
+    rows: int
+    began: int
+    inferred: int
+    ended: int
+    spans: Spans
+    transfer_ns: int
+
+    @classmethod
+    def of(cls, spans: Spans, sent: int, now: int) -> Self:
+        """Of a parcel that was sent then, with an answer that came now."""
+        rows = compute = there = 0
+        for span in spans:
+            rows = rows or span.rows
+            compute += span.compute_ns
+            there += span.queue_ns + span.compute_ns + span.transfer_ns
+        return cls(rows, now - compute, now - compute, now, spans, max(0, now - sent - there))
+
+
+def count_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
+    """Add requests that are answered, and where their time went."""
+    if not tickets:
+        return
+    requests, rows = len(tickets), sum([ticket.rows for ticket in tickets])
+    waits = [max(0, run.began - ticket.queued) for ticket in tickets]
+    waited = sum(waits)
+    tally.queue.add(requests, waited)
+    tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+    done_s = run.ended / 1e9
+    wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived]
+    if wholes:
+        whole = sum(wholes)
+        tally.success.add(len(wholes), int(whole * 1e9))
+        tally.request_s.add_all(wholes, whole)
+    tally.ran(requests, rows, 0, run.ended - run.inferred, 0)
+    tally.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
+    tally.rows.add(rows)
+    tally.last_inference = int(time() * 1000)
+
+
+def count_joint(tally: Tally, requests: int, ticket: Ticket, arrived: float) -> None:
+    """Add what the batcher took for one request and was so many, which it did not count as answered.
+
+    `arrived` is when they came, in monotonic seconds.
+    """
+    run = ticket.run
+    assert run is not None
+    more = requests - 1
+    waited = run.began - ticket.queued
+    tally.queue.add(more, more * waited)
+    tally.queue_s.add_many(waited / 1e9, more)
+    input_ns, infer_ns = run.inferred - run.began, run.ended - run.inferred
+    tally.compute_input.add(more, more * input_ns)
+    tally.compute_infer.add(more, more * infer_ns)
+    tally.compute_output.add(more, 0)
+    tally.compute_s.add_many(infer_ns / 1e9, more)
+    whole = monotonic() - arrived
+    tally.success.add(requests, int(whole * 1e9) * requests)
+    tally.request_s.add_many(whole, requests)

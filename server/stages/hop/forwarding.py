@@ -1,0 +1,38 @@
+"""Where a tier sends what it has done its part of: a sender for each version and the rest of its route."""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from server.observe.tally import Tally
+from server.stages.hop.endpoints import Endpoints
+from server.stages.hop.retries import RetryBudget
+from server.stages.hop.sender import Sender, Way
+
+MOST = 512
+"""Senders that are kept; the longest unused goes first."""
+
+
+class Forwarding:
+    """Lives on the event loop. What is on its way belongs to the requests that wait for it."""
+
+    def __init__(self, endpoints: Endpoints, *, max_waiting: int) -> None:
+        self._endpoints = endpoints
+        self._max_waiting = max_waiting
+        self._budget = RetryBudget()
+        self._senders: OrderedDict[Way, Sender] = OrderedDict()
+
+    def sender(self, way: Way) -> Sender:
+        """The way to the next tier. What code has made is stacked: only the model knows what rows it has."""
+        sender = self._senders.get(way)
+        if sender is None:
+            sender = self._senders[way] = Sender(
+                replace(way, stacked=True, row_bytes=0),
+                self._endpoints,
+                tally=Tally(),
+                max_waiting=self._max_waiting,
+                budget=self._budget,
+            )
+            if len(self._senders) > MOST:
+                self._senders.popitem(last=False)
+        self._senders.move_to_end(way)
+        return sender

@@ -1,0 +1,82 @@
+"""Requests that went to another process together, and what is still to come back of them."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from server.domain.errors import ServingError, TierUnavailable
+from server.domain.stage import Spans
+from server.domain.tensors import Tensors
+from server.scheduling.ticket import Ticket
+
+if TYPE_CHECKING:
+    from server.stages.hop.link import Link
+
+PLACES = 1 << 16
+"""Of requests in one parcel; a request's number on the wire is its parcel's times this, plus its place."""
+
+
+class Sent(Protocol):
+    """Whose parcel it is, and who hears of it, on the event loop: of each ticket once.
+
+    model   what it asks for, for a sentence
+    """
+
+    model: str
+
+    def answered(self, parcel: "Parcel", answers: Sequence[tuple[Ticket, Tensors]], spans: Spans) -> None:
+        """Answers have come, of one run or more."""
+        ...
+
+    def refused(self, parcel: "Parcel", ticket: Ticket, error: ServingError) -> None:
+        """One of it failed there."""
+        ...
+
+    def lost(self, parcel: "Parcel", tickets: Sequence[Ticket], error: TierUnavailable) -> None:
+        """No answer will come of these."""
+        ...
+
+
+class Parcel:
+    """What a `Link` keeps until all of it is answered.
+
+    link      it is on
+    tickets   in their places; None where the answer has come
+    left      how many are not answered
+    rows      of those, as a measure of the work that lies there
+    sent      monotonic ns
+    size      bytes of its message
+    message   what is to be written; None once it was
+    """
+
+    __slots__ = ("left", "link", "message", "number", "owner", "rows", "sent", "size", "tickets")
+
+    def __init__(
+        self,
+        link: "Link",
+        number: int,
+        owner: Sent,
+        tickets: list[Ticket | None],
+        rows: int,
+        sent: int,
+        message: bytes,
+    ) -> None:
+        self.link = link
+        self.number = number
+        self.owner = owner
+        self.tickets = tickets
+        self.left = len(tickets)
+        self.rows = rows
+        self.size = len(message)
+        self.sent = sent
+        self.message: bytes | None = message
+
+    def take(self, place: int) -> Ticket | None:
+        """The one at a place, once; None if it had its answer, or there is no such place."""
+        if place >= len(self.tickets):
+            return None
+        ticket = self.tickets[place]
+        if ticket is not None:
+            self.tickets[place] = None
+            self.left -= 1
+            self.rows -= ticket.rows
+        return ticket

@@ -1,0 +1,124 @@
+"""Answers on their way back over one stream: those that are ready together go in one bundle."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from protos import stage_pb2 as pb
+from server.domain.stage import Spans, StageName
+from server.domain.tensors import Tensors
+from server.wire.bundle import column_key, lay, pack
+from server.wire.fault import STAGE_NUMBERS, fault_of
+
+
+@dataclass(slots=True)
+class _Group:
+    """Answers with columns alike, which share a bundle."""
+
+    ids: list[int]
+    rows: list[int]
+    parts: list[Tensors]
+    spans: Spans
+    stacked: bool
+
+
+class Replies:
+    """Of one stream, on the event loop. `works` are the requests that can be given up, each by a call."""
+
+    def __init__(self, stage: StageName) -> None:
+        self.works: dict[int, Callable[[], object]] = {}
+        self._stage = stage
+        self._groups: dict[tuple[object, ...], _Group] = {}
+        self._faults: list[pb.Fault] = []
+        self._pings = 0
+        self._leaving = False
+        self._open = 0
+        self._more = asyncio.Event()
+        self._quiet = asyncio.Event()
+
+    def open(self, requests: int) -> None:
+        """So many more are to be answered."""
+        self._open += requests
+
+    @property
+    def unanswered(self) -> int:
+        return self._open
+
+    def answer(self, ids: Sequence[int], rows: Sequence[int], tensors: Tensors, spans: Spans) -> None:
+        """Several requests that ran together, the rows of their outputs one after the other."""
+        self._join(ids, rows, tensors, spans, stacked=False)
+
+    def answer_one(self, number: int, tensors: Tensors, spans: Spans) -> None:
+        """One request, whatever the shapes of its outputs."""
+        self.works.pop(number, None)
+        self._join((number,), (1,), tensors, spans, stacked=True)
+
+    def fail(self, number: int, error: Exception, *, untouched: bool = False) -> None:
+        self.works.pop(number, None)
+        self._faults.append(fault_of(error, self._stage, number, untouched=untouched))
+        self._open -= 1
+        self._more.set()
+
+    def pong(self) -> None:
+        """Say that somebody is here."""
+        self._pings += 1
+        self._more.set()
+
+    def leave(self) -> None:
+        """Say that nothing new is taken."""
+        self._leaving = True
+        self._more.set()
+
+    def give_up(self) -> None:
+        """Nobody hears the answers any more."""
+        for give_up in list(self.works.values()):
+            give_up()
+        self.works.clear()
+
+    async def drained(self) -> None:
+        """Wait until all that was taken is answered, and written."""
+        while self._open or self._more.is_set():
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """Write what is ready, until cancelled."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            groups, self._groups = self._groups, {}
+            faults, self._faults = self._faults, []
+            pings, self._pings = self._pings, 0
+            leaving, self._leaving = self._leaving, False
+            if faults or leaving or (pings and not groups):
+                await write(pack(pb.Head(faults=faults, leaving=leaving)))
+            for group in groups.values():
+                await write(self._written(group))
+            del groups, faults
+            if not self._more.is_set():
+                self._quiet.set()
+
+    def _join(
+        self, ids: Sequence[int], rows: Sequence[int], tensors: Tensors, spans: Spans, *, stacked: bool
+    ) -> None:
+        key = (stacked, *column_key(tensors, stacked))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group([], [], [], spans, stacked)
+        group.ids.extend(ids)
+        group.rows.extend(rows)
+        group.parts.append(tensors)
+        self._open -= len(ids)
+        self._more.set()
+
+    def _written(self, group: _Group) -> bytes:
+        head = pb.Head(ids=group.ids, rows=group.rows)
+        for span in group.spans:
+            head.spans.add(
+                stage=STAGE_NUMBERS[span.stage],
+                queue_ns=span.queue_ns,
+                compute_ns=span.compute_ns,
+                rows=span.rows,
+                transfer_ns=span.transfer_ns,
+            )
+        return pack(head, lay(head, group.parts, group.stacked))

@@ -1,0 +1,333 @@
+"""The way of one version's requests to another tier: where a plain version has a batcher, this stands.
+
+Requests that arrive while a parcel is under way leave together in the next one, so the hop costs for each
+parcel and not for each request. A parcel goes to the endpoint with the least work on it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic_ns
+
+import orjson
+
+from protos import stage_pb2 as pb
+from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, ServingError, TierUnavailable
+from server.domain.request import FOREVER
+from server.domain.stage import Spans, StageName
+from server.domain.tensors import Tensors
+from server.observe.tally import Tally
+from server.scheduling.alarm import NEVER, Alarm
+from server.scheduling.counting import reason_of
+from server.scheduling.ticket import Ticket
+from server.stages.hop.counting import HopRun, count_answers
+from server.stages.hop.endpoints import Endpoints
+from server.stages.hop.link import Link
+from server.stages.hop.parcel import PLACES, Parcel
+from server.stages.hop.retries import RetryBudget
+from server.wire.bundle import column_key, lay, nbytes
+from server.wire.fault import STAGE_NUMBERS
+
+UNDER_WAY = 2
+"""Parcels of a version on one link, beyond which a request waits for company: one that is worked on, and
+one that lies ready behind it."""
+
+LINGER_NS = 1_000_000
+"""Nobody waits longer than this for company."""
+
+LATE_NS = 1_000_000
+"""Between two looks for those whose time is over: so late may one hear of it."""
+
+TRIES = 3
+"""Of one request, at most."""
+
+PARCEL_BYTES = 4 << 20
+"""A parcel takes no more requests once it is so large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where the requests of a version go.
+
+    route      the stages that are left, the first being the next tier's
+    content    of the version that is meant, and no other
+    stacked    whether its requests have no rows of their own: a parcel then has one of each
+    row_bytes  of the inputs of one row, where that is known; else 0
+    max_rows   in one parcel
+    """
+
+    route: tuple[StageName, ...]
+    model: str
+    version: int
+    content: str
+    stacked: bool
+    row_bytes: int
+    max_rows: int
+
+    @property
+    def has_code(self) -> bool:
+        """Whether code of the version's own is on the way: it sees more of a request than its tensors."""
+        return self.route != ("predict",)
+
+
+class Sender:
+    """A `server.lifecycle.remote.Queue`. Lives on the event loop; `close` ends it.
+
+    max_waiting   requests that wait here, because no link takes them
+    budget        how much may be sent once more
+    """
+
+    def __init__(
+        self,
+        way: Way,
+        endpoints: Endpoints,
+        *,
+        tally: Tally,
+        max_waiting: int,
+        budget: RetryBudget,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> None:
+        self.model = way.model
+        self._way = way
+        self._endpoints = endpoints
+        self._tally = tally
+        self._max_waiting = max_waiting
+        self._budget = budget
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._head = pb.Head(
+            model=way.model,
+            version=way.version,
+            content=way.content,
+            route=[STAGE_NUMBERS[stage] for stage in way.route],
+        )
+        self._waiting: deque[Ticket] = deque()
+        self._parcels: set[Parcel] = set()
+        self._tries: dict[Ticket, int] = {}
+        self._looking = False
+        self._turn = 0
+        self._hold = Alarm(self._look, clock)
+        self._sweep = Alarm(self._expire, clock)
+        self._over_at = NEVER
+        self._closed = False
+        self._quiet = asyncio.Event()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Take a request; it will be settled. Raises `QueueFull` or `ServerStopping`."""
+        if self._closed:
+            raise ServerStopping()
+        if len(self._waiting) >= self._max_waiting:
+            self._tally.refused["requests"] += 1
+            raise QueueFull(self.model, len(self._waiting), 1.0)
+        ticket.queued = self._clock()
+        ticket.size = self._way.row_bytes * ticket.rows or nbytes(ticket.inputs)
+        self._waiting.append(ticket)
+        self._tally.pending += 1
+        if ticket.deadline != FOREVER and ticket.deadline * 1e9 < self._over_at:
+            self._over_at = ticket.deadline * 1e9
+            self._sweep.set_by(self._over_at)
+        self._look_soon()
+
+    def leave(self, ticket: Ticket, error: ServingError) -> None:
+        """The caller gave up: what waits goes, and the other side hears of what is there."""
+        self._give_up(ticket)
+        self._fail(ticket, error)
+        self._note_quiet()
+
+    async def close(self, within_s: float) -> None:
+        """Take nothing new, give what is under way `within_s` to be answered, and fail the rest."""
+        self._closed = True
+        self._note_quiet()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            for ticket in list(self._pending()):
+                self.leave(ticket, ServerStopping())
+        finally:
+            self._hold.clear()
+            self._sweep.clear()
+
+    # Who leaves.
+
+    def _look_soon(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Send what can go now."""
+        self._looking = False
+        self._hold.clear()
+        way = self._way
+        while self._waiting:
+            links = self._endpoints.ready(way.route[0], way.model, way.version, way.content)
+            if not any(link.up for link in links):
+                self._strand()
+                return
+            now = self._clock()
+            oldest = self._waiting[0].queued
+            free = self._free(links, patient=now - oldest < LINGER_NS)
+            if not free:
+                self._hold.set_by(max(oldest, now) + LINGER_NS)
+                return
+            link = min(free, key=lambda each: each.rows)
+            self._send(link, self._take(len(free)))
+
+    def _free(self, links: Sequence[Link], *, patient: bool) -> list[Link]:
+        """Those that take a parcel now, in an order that turns: of equals each is the first in its turn."""
+        size = self._waiting[0].size
+        free = [link for link in links if link.takes(size)]
+        well = [link for link in free if not link.outlier.is_out(self._clock() / 1e9)] or free
+        if patient and self._parcels:
+            under_way = [parcel.link for parcel in self._parcels]
+            well = [link for link in well if under_way.count(link) < UNDER_WAY]
+        if not well:
+            return []
+        self._turn = (self._turn + 1) % len(well)
+        return well[self._turn :] + well[: self._turn]
+
+    def _take(self, links: int) -> list[Ticket]:
+        """The requests of the next parcel, where so many links could take one: each its share."""
+        waiting = self._waiting
+        most = min(self._way.max_rows, PLACES, -(-sum([ticket.rows for ticket in waiting]) // links))
+        first = waiting.popleft()
+        taken, rows, size = [first], first.rows, first.size
+        alike = None if first.lane is None else column_key(first.inputs, self._way.stacked)
+        others: list[Ticket] = []
+        while waiting and rows < most and size < PARCEL_BYTES:
+            ticket = waiting[0]
+            if rows + ticket.rows > most:
+                break
+            waiting.popleft()
+            if alike is None or column_key(ticket.inputs, self._way.stacked) == alike:
+                taken.append(ticket)
+                rows += ticket.rows
+                size += ticket.size
+            else:
+                others.append(ticket)
+        waiting.extendleft(reversed(others))
+        self._tally.pending -= len(taken)
+        return taken
+
+    def _send(self, link: Link, tickets: list[Ticket]) -> None:
+        head = pb.Head()
+        head.CopyFrom(self._head)
+        self._say_more(head, tickets)
+        pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+        self._budget.earn(len(tickets))
+        self._parcels.add(link.send(self, head, pieces, tickets))
+
+    def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
+        """What requests say beside their tensors, where any of them does."""
+        if any(ticket.deadline != FOREVER for ticket in tickets):
+            now = self._clock() / 1e9
+            head.timeouts_us.extend(
+                [
+                    0 if ticket.deadline == FOREVER else max(1, int((ticket.deadline - now) * 1e6))
+                    for ticket in tickets
+                ]
+            )
+        if any(ticket.priority for ticket in tickets):
+            head.priorities.extend([ticket.priority for ticket in tickets])
+        has_code = self._way.has_code
+        for at, ticket in enumerate(tickets):
+            asked = ticket.request
+            if ticket.client or (has_code and asked is not None and (asked.id or asked.parameters)):
+                more = head.particulars.add(at=at, client=ticket.client)
+                if has_code and asked is not None:
+                    more.request_id = asked.id
+                    more.parameters = orjson.dumps(dict(asked.parameters)) if asked.parameters else b""
+
+    # What comes back.
+
+    def answered(self, parcel: Parcel, answers: Sequence[tuple[Ticket, Tensors]], spans: Spans) -> None:
+        now = self._clock()
+        run = HopRun.of(spans, parcel.sent, now)
+        count_answers(self._tally, [ticket for ticket, _ in answers if not ticket.settled], run)
+        for ticket, outputs in answers:
+            ticket.answer(outputs, run)
+        self._after(parcel)
+
+    def refused(self, parcel: Parcel, ticket: Ticket, error: ServingError) -> None:
+        if not (getattr(error, "untouched", False) and self._once_more(ticket)):
+            self._fail(ticket, error)
+        self._after(parcel)
+
+    def lost(self, parcel: Parcel, tickets: Sequence[Ticket], error: TierUnavailable) -> None:
+        self._parcels.discard(parcel)
+        for ticket in reversed(tickets):
+            if not (error.untouched and self._once_more(ticket)):
+                self._fail(ticket, error)
+        self._look_soon()
+        self._note_quiet()
+
+    def _after(self, parcel: Parcel) -> None:
+        if not parcel.left:
+            self._parcels.discard(parcel)
+            self._note_quiet()
+        if self._waiting:
+            self._look_soon()
+
+    def _once_more(self, ticket: Ticket) -> bool:
+        """Put a request that cannot have begun back to the front, if that may be."""
+        tries = self._tries.get(ticket, 1)
+        if ticket.settled or self._closed or tries >= TRIES or not self._budget.spend():
+            self._tries.pop(ticket, None)
+            return False
+        self._tries[ticket] = tries + 1
+        self._waiting.appendleft(ticket)
+        self._tally.pending += 1
+        return True
+
+    def _strand(self) -> None:
+        """There is nobody who could answer."""
+        stage = self._way.route[0]
+        while self._waiting:
+            ticket = self._waiting.popleft()
+            self._tally.pending -= 1
+            self._fail(ticket, TierUnavailable(stage, self.model, "it has no endpoint that is ready"))
+        self._note_quiet()
+
+    # Who is told.
+
+    def _fail(self, ticket: Ticket, error: ServingError) -> None:
+        self._tries.pop(ticket, None)
+        if ticket.arrived and not ticket.settled and (reason := reason_of(error)):
+            self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
+        ticket.fail(error)
+
+    def _expire(self) -> None:
+        """Tell everyone whose time is over, waiting or sent, and note who is next."""
+        self._sweep.clear()
+        now = self._clock()
+        for ticket in [each for each in self._pending() if each.deadline * 1e9 <= now]:
+            for parcel in self._parcels:
+                if ticket in parcel.tickets:
+                    parcel.link.outlier.failed(now / 1e9)
+            self.leave(ticket, DeadlineExceeded(self.model))
+        self._over_at = min([each.deadline * 1e9 for each in self._pending()], default=NEVER)
+        if self._over_at != NEVER:
+            self._sweep.set_by(max(self._over_at, now + LATE_NS))
+
+    def _give_up(self, ticket: Ticket) -> None:
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+            self._tally.pending -= 1
+            return
+        for parcel in self._parcels:
+            if ticket in parcel.tickets:
+                parcel.link.drop(parcel, ticket)
+                if not parcel.left:
+                    self._parcels.discard(parcel)
+                return
+
+    def _pending(self) -> Iterator[Ticket]:
+        yield from self._waiting
+        for parcel in self._parcels:
+            yield from [ticket for ticket in parcel.tickets if ticket is not None]
+
+    def _note_quiet(self) -> None:
+        if self._closed and not self._parcels and not self._waiting:
+            self._quiet.set()

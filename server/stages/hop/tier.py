@@ -1,0 +1,377 @@
+"""What one process does for others: its own part of each request, and the rest by whoever comes next.
+
+Requests without a deadline, priority or client of their own run as one ticket for several of them, so that
+what a request costs here is little more than its rows.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import orjson
+import structlog
+
+from protos import stage_pb2 as pb
+from server.domain.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotReady,
+    RequestCancelled,
+    ServerBusy,
+    ServingError,
+    StageFailed,
+)
+from server.domain.phase import Station
+from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
+from server.domain.stage import Span, Spans, StageName
+from server.domain.tensors import Array, Tensors
+from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.table import Table
+from server.lifecycle.version import ServedVersion
+from server.scheduling.ticket import Ticket
+from server.stages.hop.counting import HopRun, count_joint
+from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.replies import Replies
+from server.stages.hop.sender import Way
+from server.stages.route import Route, lane_of
+from server.wire.bundle import Batch, Broken, read
+from server.wire.fault import STAGE_NAMES
+
+log = structlog.get_logger(__name__)
+
+
+class Tier:
+    """Takes bundles on the event loop, whichever stream they come by.
+
+    max_in_flight   requests of one stream
+    """
+
+    def __init__(
+        self,
+        stage: StageName,
+        table: Table,
+        route: Route,
+        forwarding: Forwarding,
+        station: Station,
+        *,
+        max_in_flight: int,
+    ) -> None:
+        self.stage = stage
+        self._table = table
+        self._route = route
+        self._forwarding = forwarding
+        self._station = station
+        self._max_in_flight = max_in_flight
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, head: pb.Head, columns: Sequence[memoryview], replies: Replies) -> None:
+        """Begin what a bundle asks; its answers go to `replies`. Raises `Broken` for one without sense."""
+        for number in head.cancelled:
+            give_up = replies.works.pop(number, None)
+            if give_up is not None:
+                give_up()
+        ids = list(head.ids)
+        if not ids:
+            return
+        batch = read(head, columns)
+        stages = [STAGE_NAMES[number] for number in head.route if number in STAGE_NAMES]
+        replies.open(len(ids))
+        try:
+            self._station.admit()
+            if replies.unanswered > self._max_in_flight:
+                raise ServerBusy(replies.unanswered)
+            served = self._find(head)
+        except ServingError as error:
+            for number in ids:
+                replies.fail(number, error, untouched=True)
+            return
+        if isinstance(served, ServedVersion) and not served.staged and stages[:1] == ["predict"]:
+            self._predict(served, head, batch, tuple(stages[1:]), replies)
+            return
+        for number, asked in zip(ids, self._requests(head, batch), strict=True):
+            self._begin(served, number, asked, stages, head, replies)
+
+    def _find(self, head: pb.Head) -> Served:
+        served = self._table.find(head.model, str(head.version))
+        if served.content.whole != head.content or isinstance(served, EnsembleVersion):
+            raise ModelNotReady(
+                f"model '{head.model}' version {head.version} has other files in this {self.stage} tier"
+            )
+        return served
+
+    # Requests that are their tensors and nothing else.
+
+    def _predict(
+        self,
+        served: ServedVersion,
+        head: pb.Head,
+        batch: Batch,
+        rest: tuple[StageName, ...],
+        replies: Replies,
+    ) -> None:
+        ids = list(head.ids)
+        most = served.predicts.max_batch_size
+        together = most > 1 and not (head.timeouts_us or head.priorities or head.particulars)
+        joint = _rowwise(batch) if together else None
+        if joint is None:
+            for number, asked in zip(ids, self._requests(head, batch), strict=True):
+                self._run(served, [number], [0], asked.inputs, asked, rest, head, replies)
+            return
+        tensors, rows = joint
+        start = at = 0
+        while at < len(ids):
+            first, count = at, rows[at]
+            at += 1
+            while at < len(ids) and count + rows[at] <= max(1, most // 2):
+                count += rows[at]
+                at += 1
+            inputs = {name: array[start : start + count] for name, array in tensors.items()}
+            self._run(served, ids[first:at], rows[first:at], inputs, None, rest, head, replies)
+            start += count
+
+    def _run(
+        self,
+        served: ServedVersion,
+        ids: Sequence[int],
+        rows: Sequence[int],
+        inputs: dict[str, Array],
+        asked: InferRequest | None,
+        rest: tuple[StageName, ...],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        """One ticket for requests that go together; `asked` for one that says more of itself."""
+        now = monotonic()
+
+        def told(ticket: Ticket) -> None:
+            if ticket.outputs is None:
+                assert ticket.error is not None
+                if len(ids) > 1 and isinstance(ticket.error, InferenceFailed):
+                    self._one_by_one(served, ids, rows, inputs, rest, head, replies)
+                    return
+                for number in ids:
+                    replies.fail(number, ticket.error)
+                return
+            run = ticket.run
+            assert run is not None
+            span = Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
+            if asked is None:
+                count_joint(served.facts.tally, len(ids), ticket, now)
+            if rest:
+                self._pass_on(served, ids, rows, ticket.outputs, asked, span, rest, head, replies)
+            elif asked is None:
+                replies.answer(ids, rows, ticket.outputs, (span,))
+            else:
+                replies.answer_one(ids[0], ticket.outputs, (span,))
+
+        predicts = served.predicts
+        try:
+            count = predicts.rows(inputs)
+            lane = lane_of(inputs) if predicts.shapes_vary else None
+            if asked is None:
+                ticket = Ticket(inputs, count, told, lane, asked=now)
+            else:
+                deadline, priority, client = asked.deadline, asked.priority, asked.client
+                ticket = Ticket(inputs, count, told, lane, deadline, now, priority, client)
+                replies.works[ids[0]] = lambda: served.batcher.leave(ticket, RequestCancelled(head.model))
+            served.batcher.submit(ticket)
+        except ServingError as error:
+            for number in ids:
+                replies.fail(number, error)
+
+    def _one_by_one(
+        self,
+        served: ServedVersion,
+        ids: Sequence[int],
+        rows: Sequence[int],
+        inputs: Tensors,
+        rest: tuple[StageName, ...],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        """Their run failed: each goes again alone, so that one poisonous request fails only itself."""
+        start = 0
+        for number, count in zip(ids, rows, strict=True):
+            own = {name: array[start : start + count] for name, array in inputs.items()}
+            self._run(served, [number], [count], own, None, rest, head, replies)
+            start += count
+
+    def _pass_on(
+        self,
+        served: ServedVersion,
+        ids: Sequence[int],
+        rows: Sequence[int],
+        outputs: Tensors,
+        asked: InferRequest | None,
+        span: Span,
+        rest: tuple[StageName, ...],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        if asked is not None:
+            self._ahead(served, ids[0], asked, outputs, (span,), rest, head, replies)
+            return
+        start = 0
+        for number, count in zip(ids, rows, strict=True):
+            own = {name: array[start : start + count] for name, array in outputs.items()}
+            request = InferRequest(head.model, str(head.version), {}, rows=count)
+            self._ahead(served, number, request, own, (span,), rest, head, replies)
+            start += count
+
+    # Requests that go their way one by one.
+
+    def _begin(
+        self,
+        served: Served,
+        number: int,
+        asked: InferRequest,
+        stages: Sequence[StageName],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._through(served, number, asked, stages, head, replies)
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        served.hold(task)
+        replies.works[number] = task.cancel
+
+    async def _through(
+        self,
+        served: Served,
+        number: int,
+        asked: InferRequest,
+        stages: Sequence[StageName],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        """The stages that this process does, one after the other; then the rest, by the next tier."""
+        tensors: Tensors = asked.inputs
+        spans: list[Span] = []
+        try:
+            left = None if asked.deadline == FOREVER else asked.deadline - monotonic()
+            async with asyncio.timeout(left):
+                for at, stage in enumerate(stages):
+                    if at and not self._route.does(served, stage):
+                        self._ahead(served, number, asked, tensors, spans, tuple(stages[at:]), head, replies)
+                        return
+                    tensors, span = await self._route.do(served, stage, asked, tensors)
+                    spans.append(span)
+        except asyncio.CancelledError:
+            replies.fail(number, RequestCancelled(head.model))
+            raise
+        except TimeoutError:
+            replies.fail(number, DeadlineExceeded(head.model))
+        except Exception as error:
+            if not isinstance(error, ServingError):
+                log.error("stage_crashed", model=head.model, stage=self.stage, exc_info=error)
+            replies.fail(number, error)
+        else:
+            replies.answer_one(number, tensors, spans)
+
+    def _ahead(
+        self,
+        served: Served,
+        number: int,
+        asked: InferRequest,
+        tensors: Tensors,
+        spans: Spans,
+        rest: tuple[StageName, ...],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        """Send what is done here on to the next tier; its answer is ours."""
+        way = Way(
+            route=rest,
+            model=head.model,
+            version=head.version,
+            content=head.content,
+            stacked=True,
+            row_bytes=0,
+            max_rows=64,
+        )
+
+        def told(ticket: Ticket) -> None:
+            if ticket.outputs is None:
+                assert ticket.error is not None
+                replies.fail(number, self._blamed(served, ticket.error, spans, asked))
+                return
+            run = ticket.run
+            assert isinstance(run, HopRun)
+            here = spans[-1]._replace(transfer_ns=run.transfer_ns)
+            replies.answer_one(number, ticket.outputs, (*spans[:-1], here, *run.spans))
+
+        sender = self._forwarding.sender(way)
+        ticket = Ticket(
+            tensors, max(1, asked.rows), told, (), asked.deadline, 0.0, asked.priority, asked.client
+        )
+        ticket.request = asked
+        replies.works[number] = lambda: sender.leave(ticket, RequestCancelled(head.model))
+        try:
+            sender.submit(ticket)
+        except ServingError as error:
+            replies.fail(number, error)
+
+    def _blamed(self, served: Served, error: ServingError, spans: Spans, asked: InferRequest) -> ServingError:
+        """What the model refuses of what pre-processing made is the code's fault, not the caller's."""
+        if isinstance(error, InvalidRequest) and spans[-1].stage == "pre":
+            facts = served.facts
+            log.error(
+                "pre_output_misfit",
+                model=facts.model,
+                version=facts.version,
+                reason=str(error),
+                request_id=asked.id,
+            )
+            return StageFailed(facts.model, facts.version, "pre", asked.id)
+        return error
+
+    def _requests(self, head: pb.Head, batch: Batch) -> list[InferRequest]:
+        """Each request of a bundle, with what it says of itself."""
+        now = monotonic()
+        more = {each.at: each for each in head.particulars}
+        requests = []
+        for at, tensors in enumerate(batch.cut()):
+            own = more.get(at)
+            timeout_us = head.timeouts_us[at] if at < len(head.timeouts_us) else 0
+            requests.append(
+                InferRequest(
+                    head.model,
+                    str(head.version),
+                    dict(tensors),
+                    own.request_id if own is not None else "",
+                    parameters=_parameters(own.parameters) if own is not None else NO_PARAMETERS,
+                    deadline=now + timeout_us / 1e6 if timeout_us else FOREVER,
+                    priority=head.priorities[at] if at < len(head.priorities) else 0,
+                    arrived=now,
+                    rows=batch.rows[at],
+                    client=own.client if own is not None else "",
+                )
+            )
+        return requests
+
+
+def _parameters(text: bytes) -> Any:
+    if not text:
+        return NO_PARAMETERS
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Broken(f"a bundle has parameters that are no JSON: {error}") from None
+
+
+def _rowwise(batch: Batch) -> tuple[dict[str, Array], Sequence[int]] | None:
+    """Tensors whose first dimension is the rows of all requests; None if they cannot be seen so."""
+    if not batch.stacked:
+        return batch.tensors, list(batch.rows)
+    heights = {array.shape[1] if array.ndim > 1 else 0 for array in batch.tensors.values()}
+    if len(heights) != 1 or 0 in heights:
+        return None
+    (height,) = heights
+    return (
+        {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.tensors.items()},
+        [height] * len(batch.rows),
+    )
