@@ -19,6 +19,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.leases import Leases
 from server.lifecycle.loader import labels_of, signature_of
 from server.lifecycle.member_labels import MemberLabels
+from server.lifecycle.part_version import PartVersion
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
@@ -87,7 +88,7 @@ class EnsembleVersion:
 Plain = ServedVersion | RemoteVersion
 """What a request may reach without a task: it has one queue."""
 
-Served = Plain | EnsembleVersion
+Served = Plain | EnsembleVersion | PartVersion
 """Any version that a request may reach; one that is not `staged` is `Plain`."""
 
 Find = Callable[[str, str], Served]
