@@ -59,8 +59,8 @@ def _signature(model: str, told: Mapping[StageName, Seen | None]) -> Signature:
     try:
         return Signature(
             model,
-            (pre.inputs if pre is not None else ()) or predict.inputs,
-            (post.outputs if post is not None else ()) or predict.outputs,
+            pre.inputs if pre is not None and pre.declared else predict.inputs,
+            post.outputs if post is not None and post.declared else predict.outputs,
             predict.max_batch_size,
             predict.optional,
             predict.most_rows,
