@@ -5,7 +5,8 @@ nobody hears of it, it is out of sight: nothing new goes to it, and what is on i
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from random import random
 from types import MappingProxyType
 from typing import Any
@@ -114,25 +115,38 @@ class Endpoint:
             reply: pb.ControlReply = await call(order, timeout=within_s)
             return reply
 
+    async def look_again(self, within_s: float) -> None:
+        """Hear all that it has to say by now, beside what comes by itself: for who has just ordered something.
+
+        A process that does not answer is lost soon enough, and nothing is raised.
+        """
+        with suppress(Lost, TimeoutError, grpc.aio.AioRpcError):
+            async with self._watched() as call:
+                self._hear(report_of(await _next(call, within_s)))
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[Any]:
+        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+            call = channel.unary_stream(
+                WATCH,
+                request_serializer=pb.WatchRequest.SerializeToString,
+                response_deserializer=pb.Report.FromString,
+            )(pb.WatchRequest(**{"from": self._name}))
+            try:
+                yield call
+            finally:
+                call.cancel()
+
     async def _watch(self) -> None:
         failures = 0
         while True:
             was_heard = False
             try:
-                async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
-                    call = channel.unary_stream(
-                        WATCH,
-                        request_serializer=pb.WatchRequest.SerializeToString,
-                        response_deserializer=pb.Report.FromString,
-                    )(pb.WatchRequest(**{"from": self._name}))
-                    try:
-                        while True:
-                            self._hear(
-                                report_of(await _next(call, SILENT_S if was_heard else HEARD_WITHIN_S))
-                            )
-                            was_heard = True
-                    finally:
-                        call.cancel()
+                async with self._watched() as call:
+                    while True:
+                        within_s = SILENT_S if was_heard else HEARD_WITHIN_S
+                        self._hear(report_of(await _next(call, within_s)))
+                        was_heard = True
             except (Lost, TimeoutError, grpc.aio.AioRpcError) as failure:
                 self._lose(_why(failure))
             failures = 1 if was_heard else failures + 1

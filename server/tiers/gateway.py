@@ -15,7 +15,7 @@ from typing import Self
 import structlog
 
 from server.domain.catalogue import VersionFacts
-from server.domain.errors import ModelNotReady
+from server.domain.errors import LoadFailed, LoadUnknown, ModelNotReady
 from server.domain.stage import STAGES
 from server.domain.state import LEGAL, UNLOADED, State, Status
 from server.lifecycle.dependencies import Dependencies
@@ -153,7 +153,28 @@ class Gateway:
         """Wait until the tiers have said something more, and that has been acted on."""
         await self._news.wait()
 
+    def check_live(self, model: str, version: int | None) -> None:
+        """Raises `LoadFailed` or `LoadUnknown` unless what the tiers have of a model by now is live.
+
+        version   the one that is meant; None for all that any tier has
+        """
+        standings, tiers = self._directory.standings(), self._directory.tiers
+        statuses = self.table.statuses(model)
+        meant = sorted(statuses if version is None else statuses.keys() & {version})
+        for number in meant:
+            key = (model, number)
+            judged = judge(key, standings, tiers, None)  # whatever was live before the order
+            for status in filter(None, (judged.status, statuses.get(number))):
+                if status.reason not in ("", UNLOADED):
+                    raise LoadFailed(model, number, status.reason)
+        if not meant:
+            raise LoadUnknown(model)
+
     # The work.
+
+    def look_now(self) -> None:
+        """Act on all that the tiers have said up to now."""
+        self._look()
 
     def _look(self) -> None:
         """Judge anew what something else is said of; all, where other processes are there than before."""
