@@ -21,19 +21,22 @@ import structlog
 import uvloop
 
 from runtimes.threads import read_cpu, thread_budget
+from server.api.counted import Counted
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
-from server.app.doors import Doors, listen
+from server.app.doors import Behind, Doors, listen
 from server.app.grpc_choice import GrpcFrontRefused
 from server.app.mirrors import Mirrors, MirrorsRefused, open_mirrors
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.trials import trials
 from server.app.welcome import Addresses, welcome
+from server.domain.health import Health
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
+from server.observe.metrics import MirrorCollector
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
 from server.repository.selection import Selection
@@ -156,10 +159,9 @@ class Process:
             async with asyncio.TaskGroup() as tasks:
                 mirroring = tasks.create_task(mirrors.follow(), name="remote repositories")
                 following = tasks.create_task(orders.follow(), name="repository")
-                doors = Doors(
-                    self._settings, self._station, self._closing, manager, orders, self._log, mirrors.measured
-                )
-                doors.open(tasks, listeners, Route(manager.table, pool), access)
+                behind = self._behind(manager, orders, mirrors, pool)
+                doors = Doors(self._settings, self._station, self._closing, behind, self._log)
+                doors.open(tasks, listeners, access)
                 starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
@@ -215,6 +217,18 @@ class Process:
             settings.model_control_mode,
             poll_s=settings.repository_poll_secs,
             at_start=settings.load_model,
+        )
+
+    def _behind(self, manager: Manager, orders: Orders, mirrors: Mirrors, pool: Pool) -> Behind:
+        strict = self._settings.strict_readiness
+        return Behind(
+            route=Route(manager.table, pool),
+            catalogue=manager,
+            control=orders,
+            schedules=manager.schedules,
+            statistics=Counted(manager),
+            health=Health(self._station, lambda: manager.ready(strict)),
+            collectors=[MirrorCollector(mirrors.measured)],
         )
 
     async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
