@@ -10,18 +10,17 @@ import grpc
 import structlog
 
 from protos import stage_pb2 as pb
+from server.api.counted import Statistics
 from server.api.grpc_door import end_with, parsed
-from server.api.reply import Table
-from server.api.rest import counted
 from server.api.stage_door import SERVICE
-from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import InvalidRequest, ServerStopping, ServingError
 from server.domain.stage import StageName
 from server.tiers.report import Reports
+from server.wire.codes import CODES
 from server.wire.fault import fault_of
 from server.wire.report import report_message
-from server.wire.statistics import model_statistics_message
+from server.wire.statistics import statistics_message
 
 log = structlog.get_logger(__name__)
 
@@ -33,16 +32,13 @@ class TierDoor:
         self,
         stage: StageName,
         reports: Reports,
-        catalogue: Catalogue,
         control: Control,
-        *,
-        codes: Table,
+        statistics: Statistics,
     ) -> None:
         self._stage: StageName = stage
         self._reports = reports
-        self._catalogue = catalogue
         self._control = control
-        self._codes = codes
+        self._statistics = statistics
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -65,7 +61,7 @@ class TierDoor:
         except grpc.aio.InternalError:  # the watcher is gone, and we are about to be told so
             return
         except ServingError as error:
-            end_with(context, error, self._codes)
+            end_with(context, error, CODES)
 
     async def control(self, wire: bytes, context: Any) -> bytes:
         """Carry an order out; what is refused is told in the reply, as what it is."""
@@ -90,7 +86,7 @@ class TierDoor:
                 await self._control.unload(unload.model, version, dependents=unload.dependents)
             case "statistics":
                 of = asked.statistics
-                found = counted(self._catalogue, of.model, of.version)
-                reply.statistics = model_statistics_message(found).SerializeToString()
+                found = await self._statistics.of(of.model, of.version)
+                reply.statistics = statistics_message(found).SerializeToString()
             case _:
                 raise InvalidRequest("the order is none that this release knows")

@@ -17,7 +17,7 @@ from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
-from server.api.grpc_server import grpcio_server
+from server.api.grpc_server import Service, grpcio_server
 from server.api.grpc_stream import InferStreams
 from server.api.grpc_transport import Transport
 from server.api.heads import Heads, Targets
@@ -84,6 +84,7 @@ class Behind:
     """What the doors of a process stand before: whom they ask, and what is shown as metrics.
 
     collectors   beside those that every process has
+    services     of gRPC, beside those for clients
     """
 
     route: Route
@@ -93,6 +94,7 @@ class Behind:
     statistics: Statistics
     health: Health
     collectors: Sequence[Collector]
+    services: Sequence[Service] = ()
 
 
 class Doors:
@@ -248,7 +250,10 @@ class Doors:
         except ImportError:
             installed = False
         chosen = choose(
-            self._settings.grpc_front, installed=installed, need_grpcio=needs_grpcio(self._settings)
+            self._settings.grpc_front,
+            installed=installed,
+            need_grpcio=needs_grpcio(self._settings),
+            is_tier=self._settings.role in ("pre", "predict", "post"),
         )
         log.info("grpc_front", front=chosen.front, why=chosen.why)
         if chosen.front == "grpcio":
@@ -304,19 +309,22 @@ class Doors:
         host, port = listener.getsockname()[:2]
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        limits = {"finish_within_s": self._settings.exit_timeout_secs}
-        largest = self._settings.grpc_max_message_bytes
+        limits: dict[str, Any] = {"finish_within_s": self._settings.exit_timeout_secs}
+        inside: dict[str, Any] = {
+            "max_message_bytes": self._settings.grpc_max_message_bytes,
+            "services": self._behind.services,
+        }
 
         @asynccontextmanager
         async def behind(where: str) -> AsyncIterator[None]:
-            async with grpcio_server(door, health, where, None, max_message_bytes=largest, **limits):
+            async with grpcio_server(door, health, where, None, **inside, **limits):
                 yield
             await streams.passed_on()
 
         if front is not None:
             await front.serve(address, behind, self._closing, **limits)
         else:
-            async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
+            async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from server.app.doors import Behind, versions_of
+from server.app.models import Models
 from server.domain.health import Health
 from server.domain.phase import Station
 from server.observe.tiers import TierCollector
@@ -22,7 +23,7 @@ from server.tiers.schedules import Schedules
 
 
 class Tiers:
-    """Answers `server.app.models.Models`; opened by `tiers`."""
+    """Answers `server.app.models.Models`; opened by `gateway_models`."""
 
     def __init__(self, gateway: Gateway, behind: Behind) -> None:
         self._gateway = gateway
@@ -46,7 +47,9 @@ class Tiers:
 
 
 @asynccontextmanager
-async def tiers(settings: Settings, station: Station) -> AsyncIterator[Tiers]:
+async def gateway_models(
+    settings: Settings, station: Station, closing: asyncio.Event
+) -> AsyncIterator[Models]:
     """The tiers behind this gateway, until the block is left: then what is on its way is answered."""
     directory = Directory(
         {

@@ -42,5 +42,8 @@ class Parts:
         return ()
 
 
+WHOLE = Parts()
+
+
 def is_ensemble(offer: ModelOffer) -> bool:
     return offer.config is not None and offer.config.ensemble is not None

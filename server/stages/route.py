@@ -106,7 +106,7 @@ class Route:
             case "predict":
                 return isinstance(served, ServedVersion)
             case "pre" | "post":
-                return isinstance(served, ServedVersion) and getattr(served, stage) is not None
+                return isinstance(served, ServedVersion | PartVersion) and getattr(served, stage) is not None
 
     async def do(
         self, served: Served, stage: StageName, request: InferRequest, tensors: Tensors
@@ -115,12 +115,13 @@ class Route:
 
         Call it with a lease on what was found.
         """
-        assert isinstance(served, ServedVersion)
+        assert isinstance(served, ServedVersion | PartVersion)
         began = monotonic()
         part = served.pre if stage == "pre" else served.post
         if stage != "predict" and part is not None:
             done = await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
             return done, Span(stage, 0, int((monotonic() - began) * 1e9))
+        assert isinstance(served, ServedVersion)
         rows = served.predicts.rows(tensors)
         if served.padding is None:
             ticket = await self._predict(served, request, tensors, rows)
@@ -213,7 +214,7 @@ class Route:
 
     async def _stage(
         self,
-        served: ServedVersion,
+        served: ServedVersion | PartVersion,
         name: CodeStage,
         part: Part,
         tensors: Tensors,
