@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from server.domain.phase import Phase, Station
 
+MODEL_LACKING = "a model that was wanted at the start does not serve; the repository index says why"
+
 
 class Health:
     """Asked by every door.
@@ -11,11 +13,19 @@ class Health:
     live      the process is up and not on its way out
     ready     it serves what it is required to serve
     leaving   it is on its way out, so it will not be ready again
+
+    `why` tells why the models are not ready, while they are not; also from the start, where it knows.
     """
 
-    def __init__(self, station: Station, models_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        station: Station,
+        models_ready: Callable[[], bool],
+        why: Callable[[], str] | None = None,
+    ) -> None:
         self._station = station
         self._models_ready = models_ready
+        self._why = why
 
     @property
     def live(self) -> bool:
@@ -35,5 +45,5 @@ class Health:
         if self.leaving:
             return "the server is stopping"
         if self._station.phase is Phase.STARTING:
-            return "the server is still starting"
-        return "a model that was wanted at the start does not serve; the repository index says why"
+            return "the server is still starting" + (f": {self._why()}" if self._why is not None else "")
+        return MODEL_LACKING if self._why is None else self._why()
