@@ -30,6 +30,7 @@ from server.domain.state import State
 from server.lifecycle.giving_back import GivingBack
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
+from server.lifecycle.version import ServedVersion
 from server.repository.scanner import Scanner
 from server.scheduling.ticket import Ticket
 
@@ -156,6 +157,7 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
 async def _ask(manager: Manager, model: str) -> int:
     """How many nanoseconds its answer took."""
     served = manager.table.find(model, "")
+    assert isinstance(served, ServedVersion)
     told: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
     began = perf_counter_ns()
     served.batcher.submit(Ticket({"x": np.ones((1, WIDE), np.float32)}, 1, told.set_result))

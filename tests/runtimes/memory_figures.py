@@ -105,7 +105,7 @@ def figures(runtime: str, mode: str, folder: Path, threads: int) -> None:
         seen = []
         run, close = workers.submit(opened, runtime, mode, folder).result()
         small, huge = (np.ones((rows, WIDE), np.float32) for rows in (SMALL, HUGE))
-        for rows, times in ((small, 8), (huge, threads), (small, 200)):
+        for rows, times in ((small, 8), (huge, threads), (small, 600)):
             began = time.perf_counter()
             for done in [workers.submit(run, rows) for _ in range(times)]:
                 done.result()
@@ -156,7 +156,7 @@ def main() -> None:
         figures(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
         WORKERS.close()
         return
-    print("MiB beyond an empty process: loaded and run | after huge batches | 200 small | closed | trimmed")
+    print("MiB beyond an empty process: loaded and run | after huge batches | 600 small | closed | trimmed")
     with tempfile.TemporaryDirectory() as folder:
         lay(Path(folder))
         rows = [("onnx", mode, "glibc as it comes") for mode in ONNX]
