@@ -80,6 +80,7 @@ class Local:
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._reports.end()
 
 
 @asynccontextmanager
