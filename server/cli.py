@@ -151,7 +151,7 @@ def serve(words: Sequence[str]) -> int:
         settings = read(asked.given, os.environ, asked.fallback)
     except SettingsInvalid as error:
         raise UsageError(str(error)) from None
-    if not settings.model_repository:
+    if not settings.model_repository and settings.role != "gateway":
         raise UsageError("there is nothing to serve: name a model repository, as in `tercet serve REPO`")
     for place in settings.model_repository:
         if isinstance(place, Path) and not place.is_dir():

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import (
     AfterValidator,
@@ -108,6 +108,33 @@ Resources = Annotated[
     WithJsonSchema({"type": "array", "format": "resources"}),
 ]
 
+_ENDPOINT = re.compile(
+    r"(dns:///)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/,\[\]]+):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+def _endpoints(value: object) -> object:
+    """Several in one text, with commas, wherever it comes from: no address has a comma in it."""
+    return _listed(",".join(value) if isinstance(value, list) and _all_text(value) else value)
+
+
+def _all_text(values: list[object]) -> TypeGuard[list[str]]:
+    return all(isinstance(each, str) for each in values)
+
+
+def _endpoint(value: str) -> str:
+    found = _ENDPOINT.fullmatch(value)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise ValueError(value)
+    return value
+
+
+Endpoints = Annotated[
+    tuple[Annotated[str, AfterValidator(_endpoint)], ...],
+    BeforeValidator(_endpoints),
+    WithJsonSchema({"type": "array", "format": "endpoints"}),
+]
+
 _models = _group("Models")
 _process = _group("Start and stop")
 _http = _group("HTTP")
@@ -115,7 +142,20 @@ _grpc = _group("gRPC")
 _metrics = _group("Metrics")
 _requests = _group("Limits of a request")
 _running = _group("Queues and threads")
+_tiers = _group("Tiers")
 _logging = _group("Logging")
+
+
+Role = Literal["all", "gateway", "pre", "predict", "post"]
+
+ASKS: Mapping[Role, tuple[str, ...]] = {
+    "all": (),
+    "gateway": ("pre", "predict", "post"),
+    "pre": ("predict",),
+    "predict": ("post",),
+    "post": (),
+}
+"""The tiers whose endpoints a process of each role may be told."""
 
 
 class Settings(BaseModel):
@@ -282,6 +322,16 @@ class Settings(BaseModel):
     stage_queue_size: int = _running(1024, "requests that may wait for one of them", ge=1)
     cpu_threads: int = _running(0, "threads that compute, for all models; 0: as the cgroup allows", ge=0)
 
+    role: Role = _tiers(
+        "all",
+        "what this process does: all, a gateway's doors and route, or one stage of every version, over gRPC",
+    )
+    pre_endpoints: Endpoints = _tiers(
+        (), "of a gateway: where the pre tier is, host:port or dns:///name:port; repeat it, or use commas"
+    )
+    predict_endpoints: Endpoints = _tiers((), "of a gateway and a pre tier: where the predict tier is")
+    post_endpoints: Endpoints = _tiers((), "of a gateway and a predict tier: where the post tier is")
+
     log_verbose: int = _logging(0, "1 and above add debug lines", ge=0)
     log_info: bool = _logging(True, "write lines of level info")
     log_warning: bool = _logging(True, "write lines of level warning")
@@ -292,7 +342,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        faults = [*self._shared_ports(), *self._startup_models()]
+        faults = [*self._shared_ports(), *self._startup_models(), *self._tiers()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -315,6 +365,24 @@ class Settings(BaseModel):
             yield f"--load-model needs --model-control-mode=explicit, which is {self.model_control_mode}"
         if "*" in self.load_model and len(self.load_model) > 1:
             yield "--load-model=* loads every model, so it cannot stand beside another --load-model"
+
+    def _tiers(self) -> Iterable[str]:
+        lists = (
+            ("--pre-endpoints", "pre", self.pre_endpoints),
+            ("--predict-endpoints", "predict", self.predict_endpoints),
+            ("--post-endpoints", "post", self.post_endpoints),
+        )
+        for flag, stage, given in lists:
+            asks = ASKS[self.role]
+            if given and stage not in asks:
+                who = f"a process of --role={self.role} asks " + (
+                    f"the {' and the '.join(asks)} tier alone" if asks else "no other tier"
+                )
+                yield f"{flag} would have no effect: {who}"
+        if self.role == "gateway" and not self.predict_endpoints:
+            yield "--role=gateway needs --predict-endpoints: every model is predicted by a tier behind it"
+        if self.role != "all" and not self.allow_grpc and self.role != "gateway":
+            yield f"--role={self.role} needs --allow-grpc=true: the other tiers ask over gRPC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +446,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "the name of a header: letters, digits, '-', '_' and '.'"
     if schema.get("format") == "resources":
         return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
+    if schema.get("format") == "endpoints":
+        return "HOST:PORT or dns:///NAME:PORT"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

@@ -109,6 +109,55 @@ def test_a_resource_that_cannot_be_read_is_refused_with_how_it_is_written(writte
     assert fault.startswith(f"--rate-limit-resource={written}: must be NAME:COUNT or NAME:COUNT:DEVICE")
 
 
+def test_endpoints_of_a_tier_stand_between_commas_or_one_by_one():
+    written = ["10.0.0.1:8001, dns:///pre.default.svc:8001", "[::1]:9001"]
+    tiers = {"role": "gateway", "predict_endpoints": "predict:8001"}
+    found = ("10.0.0.1:8001", "dns:///pre.default.svc:8001", "[::1]:9001")
+    assert read({**tiers, "pre_endpoints": written}, {}).pre_endpoints == found
+    assert read(tiers, {"TERCET_PRE_ENDPOINTS": ", ".join(written)}).pre_endpoints == found
+
+
+@pytest.mark.parametrize(
+    "written", ["predict", ":8001", "predict:", "predict:0", "predict:70000", "http://predict:8001", "a b:80"]
+)
+def test_an_endpoint_that_cannot_be_read_is_refused_with_how_it_is_written(written):
+    (fault,) = faults({"role": "gateway", "predict_endpoints": [written]})
+    assert fault == f"--predict-endpoints={written}: must be HOST:PORT or dns:///NAME:PORT"
+
+
+def test_a_gateway_without_a_predict_tier_is_refused():
+    assert faults({"role": "gateway", "post_endpoints": "post:1"}) == (
+        "--role=gateway needs --predict-endpoints: every model is predicted by a tier behind it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "flag", "who"),
+    [
+        ("all", "predict", "asks no other tier"),
+        ("pre", "post", "asks the predict tier alone"),
+        ("predict", "pre", "asks the post tier alone"),
+        ("post", "post", "asks no other tier"),
+    ],
+)
+def test_endpoints_that_a_role_never_asks_are_refused(role, flag, who):
+    assert faults({"role": role, f"{flag}_endpoints": "10.0.0.1:8001"}) == (
+        f"--{flag}-endpoints would have no effect: a process of --role={role} {who}",
+    )
+
+
+@pytest.mark.parametrize("role", ["pre", "predict", "post"])
+def test_a_tier_that_could_not_be_asked_is_refused(role):
+    assert faults({"role": role, "allow_grpc": "false"}) == (
+        f"--role={role} needs --allow-grpc=true: the other tiers ask over gRPC",
+    )
+
+
+@pytest.mark.parametrize("role", ["pre", "predict", "post"])
+def test_a_tier_may_be_alone(role):
+    assert read({"role": role}, {}).role == role
+
+
 def test_an_unknown_setting_in_a_file_is_refused_with_the_nearest(settings_file):
     file = settings_file("htp_port = 1")
     assert faults({"settings": file}) == (
