@@ -23,8 +23,7 @@ from server.scheduling.counting import reason_of
 from server.scheduling.ticket import Ticket
 from server.stages.hop.counting import HopRun, count_answers
 from server.stages.hop.endpoints import Endpoints
-from server.stages.hop.link import Link
-from server.stages.hop.parcel import PLACES, Parcel
+from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
 from server.wire.fault import STAGE_NUMBERS
@@ -175,7 +174,7 @@ class Sender:
             link = min(free, key=lambda each: each.rows)
             self._send(link, self._take(len(free)))
 
-    def _free(self, links: Sequence[Link], *, patient: bool) -> list[Link]:
+    def _free(self, links: Sequence[Carrier], *, patient: bool) -> list[Carrier]:
         """Those that take a parcel now, in an order that turns: of equals each is the first in its turn."""
         size = self._waiting[0].size
         free = [link for link in links if link.takes(size)]
@@ -211,7 +210,7 @@ class Sender:
         self._tally.pending -= len(taken)
         return taken
 
-    def _send(self, link: Link, tickets: list[Ticket]) -> None:
+    def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
         head = pb.Head()
         head.CopyFrom(self._head)
         self._say_more(head, tickets)
