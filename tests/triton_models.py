@@ -18,7 +18,8 @@ class TritonPythonModel:
         try:
             return triton.InferenceResponse([triton.Tensor(*each) for each in run(request)])
         except ValueError as error:
-            return triton.InferenceResponse(error=triton.TritonError(str(error), triton.TritonError.INVALID_ARG))
+            refusal = triton.TritonError(str(error), triton.TritonError.INVALID_ARG)
+            return triton.InferenceResponse(error=refusal)
 
 
 def given(request, name):

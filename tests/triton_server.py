@@ -1,4 +1,4 @@
-"""Triton's C++ server with its Python backend, from the package nvidia-pytriton: where it is and how it is run."""
+"""Triton's C++ server with its Python backend, from the package nvidia-pytriton."""
 
 import os
 import shutil

@@ -19,7 +19,7 @@ from server.lifecycle.remote import Queue
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.sender import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
-from server.tiers.foreign_answers import ForeignVersion, problem_of, reports_of
+from server.tiers.foreign_answers import ForeignVersion, report_of, reports_before
 
 log = structlog.get_logger(__name__)
 
@@ -62,13 +62,25 @@ class ForeignServer:
         self._indexed = True
         self._has: dict[Named, tuple[ForeignVersion, float]] = {}
         self._lacks: tuple[VersionReport, ...] = ()
+        self._with_code: set[tuple[str, int | None]] = set()
         self._heard = 0.0
         self._rounds = 0
 
-    def report(self, others: Iterable[VersionReport] = ()) -> TierReport:
-        """All that is known of it now; `others` are what our own tiers have."""
-        listed = list(others)
-        versions = [each for told, since in self._has.values() for each in reports_of(told, since, listed)]
+    def report(self, others: Iterable[VersionReport] | None = ()) -> TierReport:
+        """All that is known of it now.
+
+        `others` are what our own tiers have, None while not all of them have told: what has code before or
+        behind it is never asked without. A version is there once for each content that they have.
+        """
+        listed = list(others or ())
+        versions: list[VersionReport] = []
+        for told, since in self._has.values():
+            before = reports_before(told, since, listed)
+            self._with_code |= {(each.model, each.version) for each in before}
+            versions += before
+            own = report_of(told, since)
+            if others is not None and (own.model, own.version) not in self._with_code:
+                versions.append(own)
         return TierReport(
             instance=SCHEME + self._at.address,
             stage="predict",
@@ -125,9 +137,7 @@ class ForeignServer:
                 known = known if known is not None and known[0] == told else (told, time())
             read[name] = known
         self._has = read
-        self.link.batching = {
-            name: told.max_batch_size for name, (told, _) in read.items() if not problem_of(told)
-        }
+        self.link.batching = {name: told.max_batch_size for name, (told, _) in read.items()}
         if ready.ready and not self.link.up:
             log.info("foreign_server_found", address=self._at.address, models=sorted({m for m, _ in read}))
         self.link.up = ready.ready
