@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError, Message
 
 from protos import inference_pb2 as pb
 from server.api.client_key import ClientHeader
+from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
-from server.api.rest import counted
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError
@@ -30,9 +30,10 @@ from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
 from server.stages.route import Route
-from server.wire import configuration, control, infer_proto, metadata, statistics
+from server.wire import configuration, control, infer_proto, metadata
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of, sentence_of
+from server.wire.statistics import statistics_message
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,7 @@ class GrpcDoor:
         extensions: Sequence[str],
         log: ProcessLog,
         codes: Table,
+        statistics: Statistics,
         stream_infer: Answer,
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
@@ -98,6 +100,7 @@ class GrpcDoor:
         self._access = access
         self._server = (name, version, extensions)
         self._settings = SettingsDoor(log)
+        self._statistics = statistics
         self._codes = codes
         self._forwarding = forwarding
         self._client_header = client_header
@@ -189,7 +192,7 @@ class GrpcDoor:
         return configuration.model_config_response(self._catalogue.facts(message.name, message.version))
 
     async def model_statistics(self, message: Any, context: Any) -> Any:
-        return statistics.model_statistics_message(counted(self._catalogue, message.name, message.version))
+        return statistics_message(await self._statistics.of(message.name, message.version))
 
     async def repository_index(self, message: Any, context: Any) -> Any:
         return metadata.repository_index_message(self._catalogue.index(), control.index_of(message))

@@ -1,9 +1,9 @@
 """grpcio's asyncio server: the inference service, the standard health service and reflection."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -15,6 +15,12 @@ from server.api.grpc_health import HEALTH, HealthDoor
 from server.api.grpc_transport import Transport
 
 
+class Service(Protocol):
+    """A door of another service."""
+
+    def handlers(self) -> grpc.GenericRpcHandler: ...
+
+
 @asynccontextmanager
 async def grpcio_server(
     door: GrpcDoor,
@@ -24,10 +30,12 @@ async def grpcio_server(
     *,
     max_message_bytes: int,
     finish_within_s: float,
+    services: Sequence[Service] = (),
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
 
-    Behind another server there is no `transport`: connections are that server's, and share one to us.
+    Behind another server there is no `transport`: connections are that server's, and share one to us. The
+    `services` are others, that clients are not told of.
     """
     server = grpc.aio.server(
         options=[
@@ -37,7 +45,8 @@ async def grpcio_server(
             ("grpc.so_reuseport", 0),
         ]
     )
-    server.add_generic_rpc_handlers((door.handlers(), health.handlers()))
+    own = (door.handlers(), health.handlers())
+    server.add_generic_rpc_handlers((*own, *(service.handlers() for service in services)))
     reflection.enable_server_reflection(
         (SERVICE, HEALTH, reflection.SERVICE_NAME), server, pool=_WithHealth()
     )

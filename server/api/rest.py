@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from server.api.body import read_body
+from server.api.counted import Statistics
 from server.api.docs import add_docs
 from server.api.infer_door import InferDoor, digits, target_of
 from server.api.reply import Table, refuse
@@ -26,13 +27,12 @@ from server.domain.errors import (
     NotSupported,
     RouteNotFound,
     ServingError,
-    StatisticsUnknown,
 )
 from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.scheduling import Schedules
 from server.observe.logs import ProcessLog
-from server.wire import configuration, control, metadata, statistics
+from server.wire import configuration, control, metadata
 
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
@@ -74,6 +74,7 @@ def rest_app(
     extensions: Sequence[str],
     log: ProcessLog,
     schedules: Schedules,
+    statistics: Statistics,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -89,7 +90,7 @@ def rest_app(
     )
     _speak_one_language(app, codes)
     _add_health(app, catalogue, health)
-    _add_statistics(app, catalogue)  # before metadata: /v2/models/stats is no model's name
+    _add_statistics(app, statistics)  # before metadata: /v2/models/stats is no model's name
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
@@ -177,33 +178,15 @@ def _add_metadata(
         return JSONResponse(configuration.model_config(_facts(catalogue, model, version)))
 
 
-def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:
+def _add_statistics(app: FastAPI, statistics: Statistics) -> None:
     @app.get("/v2/models/stats")
     async def all_statistics() -> Response:
-        return JSONResponse(statistics.model_statistics(catalogue.all_facts()))
+        return JSONResponse(await statistics.of("", ""))
 
     @app.get(MODEL + "/stats")
     @app.get(VERSION + "/stats")
     async def model_statistics(model: str, version: str = "") -> Response:
-        named = counted(catalogue, model, digits(model, version))
-        return JSONResponse(statistics.model_statistics(named))
-
-
-def counted(catalogue: Catalogue, model: str, version: str) -> list[VersionFacts]:
-    """Whose statistics were asked for; all that serve if no model was named.
-
-    Raises `StatisticsUnknown` if that is nobody.
-    """
-    if not model:
-        return list(catalogue.all_facts())
-    found = [
-        facts
-        for facts in catalogue.all_facts()
-        if facts.model == model and version in ("", str(facts.version))
-    ]
-    if not found:
-        raise StatisticsUnknown(model)
-    return found
+        return JSONResponse(await statistics.of(model, digits(model, version)))
 
 
 def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_bytes: int) -> None:

@@ -2,19 +2,22 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any
 
 import structlog
+from prometheus_client.registry import Collector
 
 from server.api.client_key import ClientHeader
+from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
-from server.api.grpc_server import grpcio_server
+from server.api.grpc_server import Service, grpcio_server
 from server.api.grpc_stream import InferStreams
 from server.api.grpc_transport import Transport
 from server.api.heads import Heads, Targets
@@ -25,18 +28,17 @@ from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.short_way import ConnectionLimits, ShortWay
 from server.app.grpc_choice import choose, needs_grpcio
-from server.app.orders import Orders
+from server.domain.catalogue import Catalogue
+from server.domain.control import Control
 from server.domain.health import Health
 from server.domain.limits import Limits
 from server.domain.phase import Station
-from server.lifecycle.manager import Manager
+from server.domain.scheduling import Schedules
 from server.observe.access import AccessLog
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
     Measured,
-    MirrorCollector,
-    MirrorMeasured,
     ProcessCollector,
     TallyCollector,
     registry,
@@ -77,6 +79,24 @@ def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket
     return listeners
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """What the doors of a process stand before: whom they ask, and what is shown as metrics.
+
+    collectors   beside those that every process has
+    services     of gRPC, beside those for clients
+    """
+
+    route: Route
+    catalogue: Catalogue
+    control: Control
+    schedules: Schedules
+    statistics: Statistics
+    health: Health
+    collectors: Sequence[Collector]
+    services: Sequence[Service] = ()
+
+
 class Doors:
     """HTTP, gRPC and metrics, over one process's parts. They finish and close once `closing` is set."""
 
@@ -85,31 +105,26 @@ class Doors:
         settings: Settings,
         station: Station,
         closing: asyncio.Event,
-        manager: Manager,
-        orders: Orders,
+        behind: Behind,
         process_log: ProcessLog,
-        mirrored: Callable[[], Sequence[MirrorMeasured]],
     ) -> None:
         self._settings = settings
         self._station = station
         self._closing = closing
-        self._manager = manager
-        self._orders = orders
+        self._behind = behind
         self._log = process_log
-        self._mirrored = mirrored
 
     def open(
         self,
         tasks: asyncio.TaskGroup,
         listeners: dict[str, socket.socket],
-        route: Route,
         access: AccessLog | None,
     ) -> None:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
         settings = self._settings
         codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
-        manager, orders = self._manager, self._orders
-        health = Health(self._station, lambda: manager.ready(settings.strict_readiness))
+        behind = self._behind
+        route, health = behind.route, behind.health
         limits = self._limits()
         about: dict[str, Any] = {
             "name": settings.id,
@@ -117,6 +132,7 @@ class Doors:
             "extensions": EXTENSIONS,
             "log": self._log,
             "codes": codes,
+            "statistics": behind.statistics,
         }
         if "http" in listeners:
             limit = settings.http_max_input_size
@@ -131,10 +147,10 @@ class Doors:
                 client_header=self._client_header(),
             )
             rest = rest_app(
-                manager,
-                orders,
+                behind.catalogue,
+                behind.control,
                 health,
-                schedules=manager.schedules,
+                schedules=behind.schedules,
                 max_body_bytes=limit,
                 docs=settings.docs,
                 **about,
@@ -146,9 +162,9 @@ class Doors:
         if "metrics" in listeners:
             shown = registry(
                 (
-                    TallyCollector(lambda: _measured(manager)),
+                    TallyCollector(lambda: _measured(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
-                    MirrorCollector(self._mirrored),
+                    *behind.collectors,
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )
@@ -172,8 +188,8 @@ class Doors:
             )
             door = GrpcDoor(
                 route,
-                manager,
-                orders,
+                behind.catalogue,
+                behind.control,
                 health,
                 self._station,
                 access,
@@ -234,7 +250,10 @@ class Doors:
         except ImportError:
             installed = False
         chosen = choose(
-            self._settings.grpc_front, installed=installed, need_grpcio=needs_grpcio(self._settings)
+            self._settings.grpc_front,
+            installed=installed,
+            need_grpcio=needs_grpcio(self._settings),
+            is_tier=self._settings.role in ("pre", "predict", "post"),
         )
         log.info("grpc_front", front=chosen.front, why=chosen.why)
         if chosen.front == "grpcio":
@@ -290,19 +309,22 @@ class Doors:
         host, port = listener.getsockname()[:2]
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        limits = {"finish_within_s": self._settings.exit_timeout_secs}
-        largest = self._settings.grpc_max_message_bytes
+        limits: dict[str, Any] = {"finish_within_s": self._settings.exit_timeout_secs}
+        inside: dict[str, Any] = {
+            "max_message_bytes": self._settings.grpc_max_message_bytes,
+            "services": self._behind.services,
+        }
 
         @asynccontextmanager
         async def behind(where: str) -> AsyncIterator[None]:
-            async with grpcio_server(door, health, where, None, max_message_bytes=largest, **limits):
+            async with grpcio_server(door, health, where, None, **inside, **limits):
                 yield
             await streams.passed_on()
 
         if front is not None:
             await front.serve(address, behind, self._closing, **limits)
         else:
-            async with grpcio_server(door, health, address, transport, max_message_bytes=largest, **limits):
+            async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
 
 
@@ -310,8 +332,8 @@ def _forwarding(pattern: str) -> HeaderForwarding | None:
     return HeaderForwarding(pattern) if pattern else None
 
 
-def _measured(manager: Manager) -> Sequence[Measured]:
+def _measured(catalogue: Catalogue) -> Sequence[Measured]:
     return [
         Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
-        for facts in manager.all_facts()
+        for facts in catalogue.all_facts()
     ]

@@ -35,8 +35,8 @@ def needs_grpcio(settings: Settings) -> list[str]:
     ]
 
 
-def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str]) -> GrpcFront:
-    """`wanted` is auto, native or grpcio. Raises `GrpcFrontRefused` for a native front that cannot be had."""
+def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str], is_tier: bool = False) -> GrpcFront:
+    """`wanted` is auto, native or grpcio; other processes ask a tier by streams. Raises `GrpcFrontRefused` for a native front that cannot be had."""
     if wanted == "grpcio":
         return GrpcFront("grpcio", "--grpc-front=grpcio")
     if not installed:
@@ -51,4 +51,6 @@ def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str]) -> GrpcF
                 "leave one of them out, or take --grpc-front=grpcio"
             )
         return GrpcFront("grpcio", f"pygrpc-native does not have {named}")
+    if is_tier and wanted == "auto":
+        return GrpcFront("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
     return GrpcFront("native", "it is installed, and nothing asked for needs grpcio")

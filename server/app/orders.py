@@ -9,7 +9,7 @@ those that are served by then or without it; what is named so holds until the ne
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from server.domain.errors import ControlRefused, InvalidRequest, LoadUnknown
 from server.domain.offer import ModelOffer, Offers
 from server.lifecycle.dependencies import members_of, with_members
 from server.lifecycle.manager import Manager
+from server.lifecycle.parts import WHOLE, Parts
 from server.repository.invalid import ConfigInvalid
 from server.repository.override import OverrideInvalid, override
 from server.repository.scanner import Scanner
@@ -58,13 +59,18 @@ class Orders:
         *,
         poll_s: float,
         at_start: Sequence[str] = (),
+        parts: Parts = WHOLE,
+        told: Callable[[Offers, frozenset[str]], object] = lambda offers, wanted: None,
     ) -> None:
+        """`parts` are what is loaded here. `told` hears all that is offered, and what is wanted of it."""
         self._scanner = scanner
         self._manager = manager
         self._mirrors = mirrors
         self._mode = mode
         self._poll_s = poll_s
         self._at_start = at_start
+        self._parts = parts
+        self._told = told
         self._offers: Offers = MappingProxyType({})
         self._wanted: frozenset[str] = frozenset()
         self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -189,7 +195,9 @@ class Orders:
 
     def _order(self, offers: Offers, wanted: frozenset[str]) -> None:
         self._offers, self._wanted = offers, wanted
-        self._manager.apply(offers, wanted)
+        self._told(offers, wanted)
+        here = self._parts.of(offers)
+        self._manager.apply(here, wanted & here.keys())
 
     def _forget(self, model: str) -> None:
         """What calls have said of a model before."""

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -20,38 +20,26 @@ import numpy as np
 import structlog
 import uvloop
 
-from runtimes.threads import read_cpu, thread_budget
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
+from server.app.gateway import gateway_models
 from server.app.grpc_choice import GrpcFrontRefused
-from server.app.mirrors import Mirrors, MirrorsRefused, open_mirrors
-from server.app.orders import Orders, UnknownStartupModel
-from server.app.trials import trials
+from server.app.local import local_models
+from server.app.mirrors import MirrorsRefused
+from server.app.models import Models
+from server.app.orders import UnknownStartupModel
+from server.app.refused import StartRefused
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
-from server.lifecycle.loader import Loader
-from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
-from server.repository.scanner import Scanner
-from server.repository.seal import Demand
-from server.repository.selection import Selection
-from server.repository.signature import KeyUnusable, read_public_key
-from server.scheduling.resources import Limit, Resources
-from server.scheduling.turns import Turns
 from server.settings import Settings
-from server.stages.pool import Pool
-from server.stages.route import Route
 
 log = structlog.get_logger(__name__)
 
 YOUNG_OBJECTS = 20_000
 """New objects between two looks of the garbage collector at the youngest; Python's own default is 700."""
-
-
-class StartRefused(Exception):
-    """The server cannot start as it is asked to; the sentence says why."""
 
 
 LEAVE = (signal.SIGTERM, signal.SIGINT)
@@ -99,7 +87,7 @@ def _busy_threads() -> list[str]:
 
 
 async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
-    if not settings.model_repository:
+    if not settings.model_repository and settings.role != "gateway":
         raise StartRefused(
             "no model repository is given: name a folder, as in 'tercet serve model_repository'"
         )
@@ -129,7 +117,7 @@ def _on_a_signal_to_leave(leave: Callable[[], object]) -> None:
 
 
 class Process:
-    """One process with every stage inside: what it is made of, and in which order that comes and goes.
+    """One process, whatever its role: what it is made of, and in which order that comes and goes.
 
     Without a `process_log` it opens that of its settings while it runs.
     """
@@ -148,86 +136,43 @@ class Process:
             access = self._access_log(parts)
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
-            manager = await parts.enter_async_context(self._manager())
-            mirrors = parts.enter_context(open_mirrors(self._settings, manager))
-            orders = parts.enter_context(self._orders(manager, mirrors))
-            pool = Pool(self._settings.stage_threads, self._settings.stage_queue_size)
-            parts.callback(pool.close)
+            models = await parts.enter_async_context(self._models())
             async with asyncio.TaskGroup() as tasks:
-                mirroring = tasks.create_task(mirrors.follow(), name="remote repositories")
-                following = tasks.create_task(orders.follow(), name="repository")
-                doors = Doors(
-                    self._settings, self._station, self._closing, manager, orders, self._log, mirrors.measured
-                )
-                doors.open(tasks, listeners, Route(manager.table, pool), access)
-                starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
+                models.begin(tasks)
+                doors = Doors(self._settings, self._station, self._closing, models.behind, self._log)
+                doors.open(tasks, listeners, access)
+                starting = tasks.create_task(self._greet(models, addresses), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
-                self._station.move_to(Phase.LEAVING)
+                self._move_to(Phase.LEAVING, models)
                 await asyncio.sleep(self._settings.drain_grace_secs)
-                self._station.move_to(Phase.STOPPING)
+                self._move_to(Phase.STOPPING, models)
                 starting.cancel()
-                following.cancel()
-                mirroring.cancel()
+                models.stop()
                 self._closing.set()
             log.info("server_drained")
         log.info("server_stopped")
 
-    def _manager(self) -> Manager:
-        settings = self._settings
-        processors = settings.cpu_threads or thread_budget(read_cpu())
-        loader = Loader(
-            cpu_budget=processors,
-            max_queue_size=settings.max_queue_size,
-            max_queue_bytes=settings.max_queue_bytes,
-            auto_complete=not settings.disable_auto_complete_config,
-            turns=Turns(
-                concurrency=settings.device_concurrency,
-                processors=processors,
-                resources=None if settings.rate_limit == "off" else Resources(_resource_limits(settings)),
-            ),
-            resource_limits=_resource_limits(settings),
-            fair_clients=bool(settings.fairness_header),
-        )
-        return Manager(
-            loader,
-            load_threads=settings.model_load_thread_count,
-            retries=settings.model_load_retry_count,
-            retire_within_s=settings.exit_timeout_secs,
-            max_in_flight=settings.max_queue_size,
-            trials=trials(settings) if settings.verify_models else None,
-        )
+    def _models(self) -> AbstractAsyncContextManager[Models]:
+        """Those of this process, or of the tiers behind it."""
+        if self._settings.role == "gateway":
+            return gateway_models(self._settings, self._station, self._closing)
+        return local_models(self._settings, self._station, self._closing)
 
-    def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:
-        settings = self._settings
-        scanner = Scanner(
-            [mirrors.folder_of(place) for place in settings.model_repository],
-            config_name=settings.model_config_name,
-            settle_s=settings.repository_settle_secs,
-            demand=_demand(settings),
-            selection=Selection(include=settings.include_models, exclude=settings.exclude_models),
-            remarks=mirrors.remarks,
-        )
-        return Orders(
-            scanner,
-            manager,
-            mirrors,
-            settings.model_control_mode,
-            poll_s=settings.repository_poll_secs,
-            at_start=settings.load_model,
-        )
+    def _move_to(self, phase: Phase, models: Models) -> None:
+        self._station.move_to(phase)
+        models.moved()
 
-    async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
+    async def _greet(self, models: Models, addresses: Addresses) -> None:
         """Once every model was tried: say what is served, and be ready."""
-        await orders.begun.wait()
-        await manager.all_settled()
-        if self._settings.exit_on_error and not manager.ready(strict=True):
+        await models.settled()
+        if self._settings.exit_on_error and not models.all_serve():
             raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
         _spare_the_collector()
-        self._station.move_to(Phase.SERVING)
+        self._move_to(Phase.SERVING, models)
         log.info("server_ready")
         folders = [place for place in self._settings.model_repository if isinstance(place, Path)]
-        shown = welcome(manager, addresses, folders, docs=self._settings.docs)
+        shown = welcome(models.behind.catalogue, addresses, folders, docs=self._settings.docs)
         print(shown, flush=True)
 
     def _access_log(self, parts: AsyncExitStack) -> AccessLog | None:
@@ -238,22 +183,6 @@ class Process:
         if settings.log_file is not None:
             stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
         return parts.enter_context(AccessLog(stream))
-
-
-def _resource_limits(settings: Settings) -> list[Limit]:
-    """What there is for the rate limiter; nothing to hold models against where it is off."""
-    if settings.rate_limit == "off":
-        return []
-    return [Limit(each.name, each.count, each.device) for each in settings.rate_limit_resource]
-
-
-def _demand(settings: Settings) -> Demand:
-    key = settings.manifest_public_key
-    try:
-        verify = read_public_key(key) if key else None
-    except KeyUnusable as error:
-        raise StartRefused(f"--manifest-public-key: {error}") from None
-    return Demand(manifest=settings.require_manifest or key is not None, verify=verify)
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

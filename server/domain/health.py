@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from server.domain.phase import Phase, Station
 
+MODEL_LACKING = "a model that was wanted at the start does not serve; the repository index says why"
+
 
 class Health:
     """Asked by every door.
@@ -11,11 +13,19 @@ class Health:
     live      the process is up and not on its way out
     ready     it serves what it is required to serve
     leaving   it is on its way out, so it will not be ready again
+
+    `why` tells why the models are not ready, while they are not.
     """
 
-    def __init__(self, station: Station, models_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        station: Station,
+        models_ready: Callable[[], bool],
+        why: Callable[[], str] = lambda: MODEL_LACKING,
+    ) -> None:
         self._station = station
         self._models_ready = models_ready
+        self._why = why
 
     @property
     def live(self) -> bool:
@@ -36,4 +46,4 @@ class Health:
             return "the server is stopping"
         if self._station.phase is Phase.STARTING:
             return "the server is still starting"
-        return "a model that was wanted at the start does not serve; the repository index says why"
+        return self._why()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from server.domain.configuration import ModelConfig
+from server.domain.stage import StageName
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
@@ -21,6 +22,7 @@ class VersionOffer:
     model_file    the file that the runtime opens; None for an ensemble, which has none
     pre, post     this version's own code, or None
     examples      golden example files, in the order of their names
+    part          the one stage of it that this process is for; None for all of them
     """
 
     version: int
@@ -30,6 +32,21 @@ class VersionOffer:
     pre: Path | None = None
     post: Path | None = None
     examples: tuple[Path, ...] = ()
+    part: StageName | None = None
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Those that it has, in their order, whichever of them this process is for; none of an ensemble."""
+        files: tuple[tuple[StageName, Path | None], ...] = (
+            ("pre", self.pre),
+            ("predict", self.model_file),
+            ("post", self.post),
+        )
+        return tuple(stage for stage, file in files if file is not None)
+
+    def loads(self, stage: StageName) -> bool:
+        """Whether it has this stage, and that is loaded here."""
+        return stage in self.stages and self.part in (None, stage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import Find, Served, open_ensemble
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
+from server.lifecycle.part_version import open_part
 from server.lifecycle.trials import CandidateRejected, TrialAbandoned, Trials
 from server.scheduling.resources import ResourceShort
 
@@ -108,6 +109,8 @@ class Attempts:
                     note_trial(True)
                     await self._trials.check(offer, version)
                     note_trial(False)
+                if version.part is not None and not version.loads("predict"):
+                    return await self._in_thread(partial(open_part, offer, version, content))
                 return await self._load(offer, version, content, sharers)
             except TrialAbandoned as error:
                 return Refusal(str(error), may_pass=False, abandoned=True)

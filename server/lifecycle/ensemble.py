@@ -5,13 +5,15 @@ replaced without the ensemble being touched. Closing one closes nothing: what it
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+from runtimes.errors import RuntimeFault
 from server.domain.catalogue import VersionFacts
-from server.domain.configuration import Platform
+from server.domain.configuration import ModelConfig, Platform
 from server.domain.ensemble import Ensemble
 from server.domain.errors import QueueFull
 from server.domain.offer import ModelOffer, VersionOffer
@@ -19,6 +21,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.leases import Leases
 from server.lifecycle.loader import labels_of, signature_of
 from server.lifecycle.member_labels import MemberLabels
+from server.lifecycle.part_version import PartVersion
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
@@ -87,11 +90,19 @@ class EnsembleVersion:
 Plain = ServedVersion | RemoteVersion
 """What a request may reach without a task: it has one queue."""
 
-Served = Plain | EnsembleVersion
+Served = Plain | EnsembleVersion | PartVersion
 """Any version that a request may reach; one that is not `staged` is `Plain`."""
 
 Find = Callable[[str, str], Served]
 """The version that serves a model and a version as callers write them; raises a `ServingError`."""
+
+
+def read_labels(config: ModelConfig, files: Mapping[str, Path]) -> tuple[Mapping[str, Sequence[str]], str]:
+    """The labels of an ensemble that another process runs, and why they cannot be read or nothing. Blocks."""
+    try:
+        return labels_of(config, files), ""
+    except RuntimeFault as error:
+        return {}, str(error)
 
 
 def open_ensemble(

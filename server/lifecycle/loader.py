@@ -250,10 +250,10 @@ class Loader:
             parameters=config.parameters,
         )
         pre = post = None
-        if version.pre is not None:
+        if version.pre is not None and version.loads("pre"):
             pre = Part(open_pre(version.pre, context), config.name, version.version, "pre")
             undo.callback(pre.close)
-        if version.post is not None:
+        if version.post is not None and version.loads("post"):
             post = Part(open_post(version.post, context), config.name, version.version, "post")
             undo.callback(post.close)
         return pre, post

@@ -35,6 +35,7 @@ from runtimes.opening import import_runtime
 from server.domain.configuration import Platform
 from server.lifecycle.ending import Ending, Limits
 from server.lifecycle.memory import resident_bytes
+from server.lifecycle.part_trial import judge_part
 from server.lifecycle.trial import judge
 
 TICK_S = 0.02
@@ -42,6 +43,9 @@ TICK_S = 0.02
 
 IDLE_S = 60.0
 """Without a candidate for so long, the process goes and gives its memory back."""
+
+NO_RUNTIME = "code"
+"""In place of a platform: candidates of which only code of their own is tried, and no runtime is imported."""
 
 NICENESS = 10
 LAST_WORDS_S = 5.0
@@ -219,7 +223,7 @@ def _be_a_child(
         def tell(stage: str) -> None:
             _write(answers, {"at": stage})
 
-        verdict = judge(pickle.loads(job), tell)
+        verdict = (judge_part if platform == NO_RUNTIME else judge)(pickle.loads(job), tell)
         _write(answers, {"verdict": verdict.to_json()})
         os._exit(0)
     except BaseException as error:  # a fault of ours: the server says so, and nobody else is left to

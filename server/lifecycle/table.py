@@ -4,7 +4,7 @@ Changed on the event loop in single steps, so a request finds the old version or
 never neither.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
@@ -23,6 +23,11 @@ class Table:
         self._statuses: dict[str, dict[int, Status]] = {}
         self._problems: dict[str, Status | None] = {}
         self._ensembles: set[str] = set()
+        self._changed: Callable[[str], object] = _nobody
+
+    def watch(self, changed: Callable[[str], object]) -> None:
+        """From now on `changed` is told the name of a model of which something is another than before."""
+        self._changed = changed
 
     def find(self, model: str, version: str) -> Served:
         """Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number."""
@@ -66,6 +71,7 @@ class Table:
     def know(self, model: str, problem: Status | None = None) -> None:
         """The repository has this name; `problem` if it cannot be served as it stands."""
         self._problems[model] = problem
+        self._changed(model)
 
     def problem(self, model: str) -> Status | None:
         return self._problems.get(model)
@@ -74,6 +80,7 @@ class Table:
         """The repository has it no more, and none of its versions serves."""
         self._problems.pop(model, None)
         self._statuses.pop(model, None)
+        self._changed(model)
 
     def note(self, status: Status) -> None:
         """What the index says of a version from now on. Raises `IllegalMove`."""
@@ -84,10 +91,12 @@ class Table:
             raise IllegalMove(f"{status.model} version {status.version}: {before} to {status.state}")
         self._problems.setdefault(status.model, None)
         self._statuses.setdefault(status.model, {})[status.version] = status
+        self._changed(status.model)
 
     def drop(self, model: str, version: int) -> None:
         """The index has this version no more: its folder is gone."""
         self._statuses.get(model, {}).pop(version, None)
+        self._changed(model)
 
     def serve(self, served: Served) -> Served | None:
         """From now on requests reach this version; the one it replaces comes back, to be retired."""
@@ -119,6 +128,7 @@ class Table:
             self._serving[(model, "")] = versions[max(versions)]
         else:
             self._serving.pop((model, ""), None)
+        self._changed(model)
 
     def _explain(self, model: str, version: str) -> Served:
         if model not in self._problems:
@@ -147,6 +157,10 @@ class Table:
             f"model '{model}' version {version} is not at ready state: {status.state}"
             + (f" ({status.reason})" if status.reason else "")
         )
+
+
+def _nobody(_: str) -> None:
+    """Nobody watches."""
 
 
 def _fault(version: str) -> str:

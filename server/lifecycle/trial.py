@@ -83,7 +83,7 @@ class _Trial:
             self._ask_examples(loaded, run)
             self._run_batches(loaded, run)
         except (RuntimeFault, ServingError, ConfigContradicts, Rejected, OSError, MemoryError) as error:
-            reason, passing = _in_words(error), may_pass(error)
+            reason, passing = in_words(error), may_pass(error)
         return Verdict(
             reason=reason,
             lasting=not reason or not (passing or depends_on_its_own_code(self._job.version)),
@@ -222,18 +222,18 @@ def _asked(loaded: Loaded, run: Run, example: GoldenExample) -> Tensors:
     except InputRefused as refusal:
         raise Rejected(f"it is refused: {refusal}") from None
     except RunFailed as failure:
-        raise Rejected(f"{_line(failure.__cause__)}{failure}") from failure
+        raise Rejected(f"{own_line(failure.__cause__)}{failure}") from failure
     return tensors
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Its sentence; of what the system says, no path of this machine."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
     return str(error) or "out of memory"
 
 
-def _line(error: BaseException | None) -> str:
+def own_line(error: BaseException | None) -> str:
     """The last line of the version's own code that had a part in an error, to precede its sentence."""
     frames = traceback.extract_tb(error.__traceback__ if error is not None else None)
     own = [frame for frame in frames if Path(frame.filename).name in OWN_CODE]

@@ -16,6 +16,7 @@ from server.domain.configuration import Platform
 from server.domain.offer import ModelOffer, VersionOffer, content_of
 from server.lifecycle.ending import Limits
 from server.lifecycle.hearing import Hearing, NurseryLost
+from server.lifecycle.nursery import NO_RUNTIME
 from server.lifecycle.nursery_handle import NurseryHandle
 from server.lifecycle.stamps import Stamps, stamps_of
 from server.lifecycle.trial import Job
@@ -165,4 +166,6 @@ class Trials:
 
 def _platform(offer: ModelOffer, version: VersionOffer) -> str:
     assert offer.config is not None
+    if version.part is not None and not version.loads("predict"):
+        return NO_RUNTIME
     return str(offer.config.platform or Platform.ONNX)

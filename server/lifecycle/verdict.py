@@ -120,11 +120,14 @@ def surroundings(auto_complete: bool) -> Surroundings:
 def key(offer: ModelOffer, version: VersionOffer, around: Surroundings) -> str:
     """The name under which a verdict is kept: 64 hexadecimal digits."""
     configured = offer.fingerprint_but_instances or offer.fingerprint  # a trial has instances of its own
-    told = [configured, version.fingerprint, asdict(around)]
+    told: list[Any] = [configured, version.fingerprint, asdict(around)]
+    if version.part is not None:  # a verdict on one stage is none on the others
+        told.append(version.part)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def depends_on_its_own_code(version: VersionOffer) -> bool:
     """Whether Python code of the version runs: what that does may hang on anything outside its folder."""
     file = version.model_file
-    return version.pre is not None or version.post is not None or (file is not None and file.suffix == ".py")
+    is_python = file is not None and file.suffix == ".py"
+    return version.loads("pre") or version.loads("post") or (is_python and version.loads("predict"))

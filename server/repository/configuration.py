@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from google.protobuf import json_format, text_format
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError
 
 from protos import model_config_pb2 as pb
 from protos.json_values import json_values
@@ -112,6 +113,16 @@ def read_json(text: str, model: str, file: str = "config of the load request") -
         raise _unparsed_json(error, file) from error
     written = {name for name, value in values.items() if value is not None}
     return _read(message, model, file, NOWHERE, batches_known=not written.isdisjoint(_MAX_BATCH_SIZE))
+
+
+def read_message(content: bytes, model: str) -> Reading:
+    """Read what another process has in force, as a serialised message with all that was filled in."""
+    message = pb.ModelConfig()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise ConfigInvalid(file="its tier's configuration", field="", sentence="is not readable") from error
+    return _read(message, model, "its tier's configuration", NOWHERE, batches_known=True)
 
 
 def read_nothing(model: str) -> Reading:

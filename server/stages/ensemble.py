@@ -18,12 +18,12 @@ from time import monotonic
 from server.domain.errors import DeadlineExceeded, ModelNotFound, ModelNotReady, ServingError
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.lifecycle.dependencies import lacking
-from server.lifecycle.ensemble import EnsembleVersion, Find, Plain, Served
+from server.lifecycle.ensemble import EnsembleVersion, Find, Served
 from server.stages.counting import counted
 from server.stages.flow import needed
 from server.stages.journey import Journey
 
-Infer = Callable[[Plain, InferRequest], Awaitable[InferResponse]]
+Infer = Callable[[Served, InferRequest], Awaitable[InferResponse]]
 
 
 @dataclass(frozen=True, slots=True)

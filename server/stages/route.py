@@ -23,10 +23,12 @@ from server.domain.stage import Span, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion, Plain, Served
 from server.lifecycle.part import CodeStage, Part
+from server.lifecycle.part_version import PartVersion
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.padding import PadRule
 from server.scheduling.ticket import Lane, Ticket
+from server.stages.alone import Alone, Onward
 from server.stages.counting import counted
 from server.stages.ensemble import Ensembles
 from server.stages.pool import Pool
@@ -38,9 +40,10 @@ log = structlog.get_logger(__name__)
 class Route:
     """Takes requests from every door. Holds no request itself: each is its caller's to await or cancel."""
 
-    def __init__(self, table: Table, pool: Pool) -> None:
+    def __init__(self, table: Table, pool: Pool, onward: Onward | None = None) -> None:
         self._table = table
         self._pool = pool
+        self._alone = Alone(pool, onward)
         self._ensembles = Ensembles(table.find, self.infer)
 
     def find(self, model: str, version: str) -> Served:
@@ -59,6 +62,8 @@ class Route:
             with served.lease(), counted(served.facts.tally, request.arrived):
                 if isinstance(served, EnsembleVersion):
                     return await self._ensembles.answer(served, request)
+                if isinstance(served, PartVersion):
+                    return await self._alone.answer(served, request)
                 assert isinstance(served, ServedVersion)
                 return await self._through_stages(served, request)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -101,7 +106,7 @@ class Route:
             case "predict":
                 return isinstance(served, ServedVersion)
             case "pre" | "post":
-                return isinstance(served, ServedVersion) and getattr(served, stage) is not None
+                return isinstance(served, ServedVersion | PartVersion) and getattr(served, stage) is not None
 
     async def do(
         self, served: Served, stage: StageName, request: InferRequest, tensors: Tensors
@@ -110,12 +115,13 @@ class Route:
 
         Call it with a lease on what was found.
         """
-        assert isinstance(served, ServedVersion)
+        assert isinstance(served, ServedVersion | PartVersion)
         began = monotonic()
         part = served.pre if stage == "pre" else served.post
         if stage != "predict" and part is not None:
             done = await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
             return done, Span(stage, 0, int((monotonic() - began) * 1e9))
+        assert isinstance(served, ServedVersion)
         rows = served.predicts.rows(tensors)
         if served.padding is None:
             ticket = await self._predict(served, request, tensors, rows)
@@ -208,7 +214,7 @@ class Route:
 
     async def _stage(
         self,
-        served: ServedVersion,
+        served: ServedVersion | PartVersion,
         name: CodeStage,
         part: Part,
         tensors: Tensors,

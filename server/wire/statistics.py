@@ -21,7 +21,12 @@ def model_statistics(versions: Iterable[VersionFacts]) -> dict[str, Any]:
 
 
 def model_statistics_message(versions: Iterable[VersionFacts]) -> pb.ModelStatisticsResponse:
-    return json_format.ParseDict(model_statistics(versions), pb.ModelStatisticsResponse())
+    return statistics_message(model_statistics(versions))
+
+
+def statistics_message(statistics: dict[str, Any]) -> pb.ModelStatisticsResponse:
+    """The same as a message."""
+    return json_format.ParseDict(statistics, pb.ModelStatisticsResponse())
 
 
 def _version(facts: VersionFacts) -> dict[str, Any]:

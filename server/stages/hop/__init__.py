@@ -1,1 +1,0 @@
-"""The way of requests to another tier and of their answers back."""

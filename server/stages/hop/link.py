@@ -5,6 +5,7 @@ what was on it: whoever sent that is told, and what never left this process may 
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from random import uniform
@@ -25,6 +26,8 @@ from server.wire.bundle import Broken, pack, read, unpack
 from server.wire.fault import STAGE_NAMES, error_of
 
 log = structlog.get_logger(__name__)
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # tiers come and go: our own log says so
 
 METHOD = "/tercet.stage.v1.Stage/Exchange"
 OPENED_WITHIN_S = 5.0
@@ -49,6 +52,7 @@ class Link:
     up         whether the stream is open, and the other side has answered on it
     rows       that are on it, unanswered: the work that lies there
     requests   likewise, and `bytes` of their messages
+    parcels    that were sent so far, and the requests that they `carried`
     outlier    whether it is to be left alone for a while
     """
 
@@ -71,7 +75,7 @@ class Link:
         self._max_bytes = max_bytes
         self._changed = changed
         self._parcels: dict[int, Parcel] = {}
-        self._count = 0
+        self.parcels = self.carried = 0
         self._outbox: deque[Parcel | bytes] = deque()
         self._more = asyncio.Event()
         self._leaving = False
@@ -87,8 +91,9 @@ class Link:
 
     def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> Parcel:
         """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
-        self._count += 1
-        number = self._count
+        self.parcels += 1
+        self.carried += len(tickets)
+        number = self.parcels
         first = number * PLACES
         head.ids.extend(range(first, first + len(tickets)))
         rows = [ticket.rows for ticket in tickets]

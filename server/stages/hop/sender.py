@@ -5,7 +5,7 @@ parcel and not for each request. A parcel goes to the endpoint with the least wo
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
@@ -37,6 +37,9 @@ LINGER_NS = 1_000_000
 
 LATE_NS = 1_000_000
 """Between two looks for those whose time is over: so late may one hear of it."""
+
+SHUNNED_NS = 500_000_000
+"""An endpoint that has refused what it cannot have begun is asked last for so long."""
 
 TRIES = 3
 """Of one request, at most."""
@@ -104,6 +107,7 @@ class Sender:
         self._waiting: deque[Ticket] = deque()
         self._parcels: set[Parcel] = set()
         self._tries: dict[Ticket, int] = {}
+        self._shunned: dict[Carrier, int] = {}
         self._looking = False
         self._turn = 0
         self._hold = Alarm(self._look, clock)
@@ -167,25 +171,29 @@ class Sender:
                 return
             now = self._clock()
             oldest = self._waiting[0].queued
-            free = self._free(links, patient=now - oldest < LINGER_NS)
+            free = self._free(links, now)
+            if now - oldest < LINGER_NS:
+                under_way = Counter([parcel.link for parcel in self._parcels])
+                if free and under_way[free[0]] >= UNDER_WAY:
+                    free = []
+                free = [link for link in free if under_way[link] < UNDER_WAY]
             if not free:
                 self._hold.set_by(max(oldest, now) + LINGER_NS)
                 return
-            link = min(free, key=lambda each: each.rows)
-            self._send(link, self._take(len(free)))
+            self._send(free[0], self._take(len(free)))
 
-    def _free(self, links: Sequence[Carrier], *, patient: bool) -> list[Carrier]:
-        """Those that take a parcel now, in an order that turns: of equals each is the first in its turn."""
+    def _free(self, links: Sequence[Carrier], now: int) -> list[Carrier]:
+        """Those that take a parcel now, the one with the least work first; equals come first in turn."""
         size = self._waiting[0].size
         free = [link for link in links if link.takes(size)]
-        well = [link for link in free if not link.outlier.is_out(self._clock() / 1e9)] or free
-        if patient and self._parcels:
-            under_way = [parcel.link for parcel in self._parcels]
-            well = [link for link in well if under_way.count(link) < UNDER_WAY]
-        if not well:
-            return []
-        self._turn = (self._turn + 1) % len(well)
-        return well[self._turn :] + well[: self._turn]
+        well = [link for link in free if not link.outlier.is_out(now / 1e9)] or free
+        if self._shunned:
+            well = [link for link in well if self._shunned.get(link, 0) < now] or well
+        if len(well) > 1:
+            self._turn = (self._turn + 1) % len(well)
+            well = well[self._turn :] + well[: self._turn]
+            well.sort(key=lambda link: link.rows)
+        return well
 
     def _take(self, links: int) -> list[Ticket]:
         """The requests of the next parcel, where so many links could take one: each its share."""
@@ -250,7 +258,12 @@ class Sender:
         self._after(parcel)
 
     def refused(self, parcel: Parcel, ticket: Ticket, error: ServingError) -> None:
-        if not (getattr(error, "untouched", False) and self._once_more(ticket)):
+        if isinstance(error, ServerStopping):  # the tier's end is not this server's
+            error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=True)
+        untouched = getattr(error, "untouched", False)
+        if untouched:
+            self._shunned[parcel.link] = self._clock() + SHUNNED_NS
+        if not (untouched and self._once_more(ticket)):
             self._fail(ticket, error)
         self._after(parcel)
 

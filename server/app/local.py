@@ -1,0 +1,199 @@
+"""What a process with models of its own is made of: the fused server, and each tier but the gateway.
+
+A tier has its own part of every version (`server.lifecycle.parts`), answers other tiers, and tells them what
+it has.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from runtimes.threads import read_cpu, thread_budget
+from server.api.counted import Counted
+from server.api.grpc_server import Service
+from server.api.stage_door import StageDoor
+from server.api.tier_door import TierDoor
+from server.app.doors import Behind
+from server.app.mirrors import Mirrors, open_mirrors
+from server.app.orders import Orders
+from server.app.refused import StartRefused
+from server.app.trials import trials
+from server.domain.health import Health
+from server.domain.phase import Station
+from server.domain.stage import StageName
+from server.lifecycle.loader import Loader
+from server.lifecycle.manager import Manager
+from server.lifecycle.parts import Parts
+from server.observe.metrics import MirrorCollector
+from server.repository.scanner import Scanner
+from server.repository.seal import Demand
+from server.repository.selection import Selection
+from server.repository.signature import KeyUnusable, read_public_key
+from server.scheduling.resources import Limit, Resources
+from server.scheduling.turns import Turns
+from server.settings import Role, Settings
+from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.link import Link
+from server.stages.hop.onward import Onward
+from server.stages.hop.tier import Tier
+from server.stages.pool import Pool
+from server.stages.route import Route
+from server.tiers.directory import Directory
+from server.tiers.place import Place, place_of
+from server.tiers.report import Reports
+
+STAGES: Mapping[Role, StageName] = {"pre": "pre", "predict": "predict", "post": "post"}
+"""The one stage that a process of this role does."""
+
+
+class Local:
+    """Answers `server.app.models.Models`; opened by `local_models`."""
+
+    def __init__(
+        self, manager: Manager, mirrors: Mirrors, orders: Orders, reports: Reports, behind: Behind
+    ) -> None:
+        self._manager = manager
+        self._mirrors = mirrors
+        self._orders = orders
+        self._reports = reports
+        self._tasks: list[asyncio.Task[None]] = []
+        self.behind = behind
+
+    def begin(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = [
+            tasks.create_task(self._mirrors.follow(), name="remote repositories"),
+            tasks.create_task(self._orders.follow(), name="repository"),
+            tasks.create_task(self._reports.run(), name="reports"),
+        ]
+
+    async def settled(self) -> None:
+        await self._orders.begun.wait()
+        await self._manager.all_settled()
+
+    def all_serve(self) -> bool:
+        return self._manager.ready(strict=True)
+
+    def moved(self) -> None:
+        self._reports.look()
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def local_models(settings: Settings, station: Station, closing: asyncio.Event) -> AsyncIterator[Local]:
+    """The models of this process, until the block is left: then what is loaded is retired."""
+    stage = STAGES.get(settings.role)
+    async with AsyncExitStack() as parts:
+        manager = await parts.enter_async_context(_manager(settings))
+        reports = Reports(stage, manager.table, station)
+        mirrors = parts.enter_context(open_mirrors(settings, manager))
+        orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports))
+        pool = Pool(settings.stage_threads, settings.stage_queue_size)
+        parts.callback(pool.close)
+        directory = await parts.enter_async_context(_tiers_ahead(settings))
+        forwarding = Forwarding(directory, max_waiting=settings.max_queue_size)
+        onward = Onward(forwarding) if settings.predict_endpoints else None
+        route = Route(manager.table, pool, onward)
+        statistics = Counted(manager)
+        as_stage: StageName = stage or "predict"
+        tier = Tier(
+            as_stage, manager.table, route, forwarding, station, max_in_flight=settings.grpc_max_in_flight
+        )
+        services: Sequence[Service] = (
+            StageDoor(tier, closing, finish_within_s=settings.exit_timeout_secs),
+            TierDoor(as_stage, reports, orders, statistics),
+        )
+        strict = settings.strict_readiness
+        behind = Behind(
+            route=route,
+            catalogue=manager,
+            control=orders,
+            schedules=manager.schedules,
+            statistics=statistics,
+            health=Health(station, lambda: manager.ready(strict)),
+            collectors=[MirrorCollector(mirrors.measured)],
+            services=services,
+        )
+        yield Local(manager, mirrors, orders, reports, behind)
+
+
+@asynccontextmanager
+async def _tiers_ahead(settings: Settings) -> AsyncIterator[Directory]:
+    """The processes to which this one hands on what it has done its part of, until the block is left."""
+    places: Mapping[StageName, Sequence[Place]] = {
+        "predict": [place_of(each) for each in settings.predict_endpoints],
+        "post": [place_of(each) for each in settings.post_endpoints],
+    }
+    link = partial(Link, max_requests=settings.grpc_max_in_flight, max_bytes=settings.max_queue_bytes)
+    directory = Directory(places, name=f"{settings.id} ({settings.role})", link=link)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(directory.run(), name="tiers ahead")
+        try:
+            yield directory
+        finally:
+            running.cancel()
+
+
+def _manager(settings: Settings) -> Manager:
+    processors = settings.cpu_threads or thread_budget(read_cpu())
+    loader = Loader(
+        cpu_budget=processors,
+        max_queue_size=settings.max_queue_size,
+        max_queue_bytes=settings.max_queue_bytes,
+        auto_complete=not settings.disable_auto_complete_config,
+        turns=Turns(
+            concurrency=settings.device_concurrency,
+            processors=processors,
+            resources=None if settings.rate_limit == "off" else Resources(_resource_limits(settings)),
+        ),
+        resource_limits=_resource_limits(settings),
+        fair_clients=bool(settings.fairness_header),
+    )
+    return Manager(
+        loader,
+        load_threads=settings.model_load_thread_count,
+        retries=settings.model_load_retry_count,
+        retire_within_s=settings.exit_timeout_secs,
+        max_in_flight=settings.max_queue_size,
+        trials=trials(settings) if settings.verify_models else None,
+    )
+
+
+def _orders(settings: Settings, manager: Manager, mirrors: Mirrors, parts: Parts, reports: Reports) -> Orders:
+    scanner = Scanner(
+        [mirrors.folder_of(place) for place in settings.model_repository],
+        config_name=settings.model_config_name,
+        settle_s=settings.repository_settle_secs,
+        demand=_demand(settings),
+        selection=Selection(include=settings.include_models, exclude=settings.exclude_models),
+        remarks=mirrors.remarks,
+    )
+    return Orders(
+        scanner,
+        manager,
+        mirrors,
+        settings.model_control_mode,
+        poll_s=settings.repository_poll_secs,
+        at_start=settings.load_model,
+        parts=parts,
+        told=reports.learn,
+    )
+
+
+def _resource_limits(settings: Settings) -> list[Limit]:
+    """What there is for the rate limiter; nothing to hold models against where it is off."""
+    if settings.rate_limit == "off":
+        return []
+    return [Limit(each.name, each.count, each.device) for each in settings.rate_limit_resource]
+
+
+def _demand(settings: Settings) -> Demand:
+    key = settings.manifest_public_key
+    try:
+        verify = read_public_key(key) if key else None
+    except KeyUnusable as error:
+        raise StartRefused(f"--manifest-public-key: {error}") from None
+    return Demand(manifest=settings.require_manifest or key is not None, verify=verify)

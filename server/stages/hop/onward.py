@@ -1,0 +1,69 @@
+"""What a pre tier that was asked by a client does next: it goes on to the predict tier, as for a gateway."""
+
+import asyncio
+
+import structlog
+
+from server.domain.errors import InvalidRequest, RequestCancelled, ServingError, StageFailed
+from server.domain.request import InferRequest
+from server.domain.tensors import Tensors
+from server.lifecycle.part_version import PartVersion
+from server.scheduling.ticket import Ticket
+from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.sender import Way
+
+log = structlog.get_logger(__name__)
+
+TOGETHER = 64
+"""Requests of one version in a parcel, at most."""
+
+
+class Onward:
+    """Answers `server.stages.alone.Onward`."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        self._forwarding = forwarding
+
+    async def go(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Tensors:
+        facts = served.facts
+        sender = self._forwarding.sender(
+            Way(
+                route=served.stages[served.stages.index(served.stage) + 1 :],
+                model=facts.model,
+                version=facts.version,
+                content=served.content.whole,
+                stacked=True,
+                row_bytes=0,
+                max_rows=TOGETHER,
+            )
+        )
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told(_: Ticket) -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        ticket = Ticket(
+            tensors, max(1, request.rows), told, (), request.deadline, 0.0, request.priority, request.client
+        )
+        ticket.request = request
+        sender.submit(ticket)
+        try:
+            await answered
+        except asyncio.CancelledError:
+            sender.leave(ticket, RequestCancelled(facts.model))
+            raise
+        if ticket.outputs is None:
+            assert ticket.error is not None
+            raise _blamed(served, request, ticket.error)
+        return ticket.outputs
+
+
+def _blamed(served: PartVersion, request: InferRequest, error: ServingError) -> ServingError:
+    """What the model refuses of what pre-processing made is the code's fault, not the caller's."""
+    if not isinstance(error, InvalidRequest) or getattr(error, "stage", "") != "predict":
+        return error
+    facts = served.facts
+    told = {"model": facts.model, "version": facts.version, "request_id": request.id}
+    log.error("pre_output_misfit", reason=str(error), **told)
+    return StageFailed(facts.model, facts.version, served.stage, request.id)

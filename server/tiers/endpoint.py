@@ -1,0 +1,213 @@
+"""One process of another tier: what it says of itself, and the link by which requests go to it.
+
+Its word is heard on a stream (`Stage.Watch`), which is opened again whenever it breaks or is silent. While
+nobody hears of it, it is out of sight: nothing new goes to it, and what is on its link may yet be answered.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from random import random
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+import structlog
+
+from protos import stage_pb2 as pb
+from server.domain.backoff import BackOff
+from server.domain.stage import StageName
+from server.domain.tier import TierReport, VersionReport
+from server.stages.hop.link import Link
+from server.tiers.live import Standing
+from server.wire.report import report_of
+
+log = structlog.get_logger(__name__)
+
+WATCH = "/tercet.stage.v1.Stage/Watch"
+CONTROL = "/tercet.stage.v1.Stage/Control"
+HEARD_WITHIN_S = 5.0
+"""Of a process that is called: its first word."""
+
+SILENT_S = 10.0
+"""A process says something every few seconds; without a word for so long it is out of sight."""
+
+AGAIN = BackOff(first_s=0.1, most_s=1.0)
+"""One that has started again is to be found within two seconds."""
+
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+Told = Callable[["Endpoint", Collection[tuple[str, int | None]]], None]
+"""Hears which versions an endpoint says something else of than before."""
+
+
+class Lost(Exception):
+    """The stream is over; the sentence says why."""
+
+
+class Endpoint:
+    """Lives on the event loop. `run` is its one task, which its owner cancels.
+
+    link         to it, which is opened again by itself
+    instance     of the process, as long as it is in sight; else empty
+    saturation   of the process, as it said last
+    why          it is out of sight, or takes no requests; empty where it does
+    parted       set while the link is down
+    """
+
+    def __init__(
+        self, stage: StageName, address: str, *, link: Callable[..., Link], name: str, told: Told
+    ) -> None:
+        """`link` makes the link; `name` is what this process calls itself where it watches."""
+        self.stage = stage
+        self.address = address
+        self.link = link(address, stage, changed=self._link_changed)
+        self.instance = ""
+        self.saturation = 0.0
+        self.why = "it has not answered yet"
+        self.parted = asyncio.Event()
+        self.parted.set()
+        self._name = name
+        self._told = told
+        self._versions: dict[tuple[str, int | None], VersionReport] = {}
+        self._ready = False
+
+    @property
+    def standing(self) -> Standing | None:
+        """What it has said up to now; None while it is out of sight."""
+        if not self.instance:
+            return None
+        return Standing(
+            stage=self.stage,
+            address=self.address,
+            ready=self.ready,
+            versions=MappingProxyType(self._versions),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can go to it."""
+        return self._ready and self.link.up
+
+    def keys(self) -> Collection[tuple[str, int | None]]:
+        """What it has said anything of."""
+        return set(self._versions)
+
+    async def run(self) -> None:
+        """Keep the link, and hear what it says, until cancelled."""
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self.link.run(), name=f"link to {self.address}")
+            parts.create_task(self._watch(), name=f"watch of {self.address}")
+
+    async def order(self, order: pb.ControlRequest, within_s: float) -> pb.ControlReply:
+        """Have it carry out an order. Raises `grpc.aio.AioRpcError`."""
+        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+            call = channel.unary_unary(
+                CONTROL,
+                request_serializer=pb.ControlRequest.SerializeToString,
+                response_deserializer=pb.ControlReply.FromString,
+            )
+            reply: pb.ControlReply = await call(order, timeout=within_s)
+            return reply
+
+    async def look_again(self, within_s: float) -> None:
+        """Hear all that it has to say by now, beside what comes by itself: for who has just ordered something.
+
+        A process that does not answer is lost soon enough, and nothing is raised.
+        """
+        with suppress(Lost, TimeoutError, grpc.aio.AioRpcError):
+            async with self._watched() as call:
+                self._hear(report_of(await _next(call, within_s)))
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[Any]:
+        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+            call = channel.unary_stream(
+                WATCH,
+                request_serializer=pb.WatchRequest.SerializeToString,
+                response_deserializer=pb.Report.FromString,
+            )(pb.WatchRequest(**{"from": self._name}))
+            try:
+                yield call
+            finally:
+                call.cancel()
+
+    async def _watch(self) -> None:
+        failures = 0
+        while True:
+            was_heard = False
+            try:
+                async with self._watched() as call:
+                    while True:
+                        within_s = SILENT_S if was_heard else HEARD_WITHIN_S
+                        self._hear(report_of(await _next(call, within_s)))
+                        was_heard = True
+            except (Lost, TimeoutError, grpc.aio.AioRpcError) as failure:
+                self._lose(_why(failure))
+            failures = 1 if was_heard else failures + 1
+            await asyncio.sleep(AGAIN.wait_s(failures, random()))
+
+    def _hear(self, report: TierReport) -> None:
+        if not self.instance:
+            log.info("tier_endpoint_found", stage=self.stage, address=self.address)
+        changed: set[tuple[str, int | None]] = set()
+        if report.whole:
+            changed |= self._versions.keys()
+            self._versions.clear()
+        for each in report.versions:
+            key = (each.model, each.version)
+            changed.add(key)
+            if each.gone:
+                self._versions.pop(key, None)
+            else:
+                self._versions[key] = each
+        was_ready, self.instance, self.saturation = self.ready, report.instance, report.saturation
+        self._ready = report.ready
+        if report.stage not in (None, self.stage):
+            self._ready = False
+            self.why = f"it is of the {report.stage} tier, and named among those of the {self.stage} tier"
+        else:
+            self.why = "" if self._ready else "it is not ready yet, or about to leave"
+        if self.ready != was_ready:
+            changed |= self._versions.keys()
+        self._told(self, changed)
+
+    def _lose(self, why: str) -> None:
+        if self.instance:
+            log.warning("tier_endpoint_lost", stage=self.stage, address=self.address, why=why)
+        self.why = why
+        had, self._versions = self._versions, {}
+        self.instance, self._ready = "", False
+        self._told(self, had.keys())
+
+    def _link_changed(self) -> None:
+        if self.link.up:
+            self.parted.clear()
+        else:
+            self.parted.set()
+        self._told(self, self.keys())
+
+
+async def _next(call: Any, within_s: float) -> pb.Report:
+    """Raises `Lost`, `TimeoutError` or `grpc.aio.AioRpcError`."""
+    async with asyncio.timeout(within_s):
+        message = await call.read()
+    if message is grpc.aio.EOF:
+        raise Lost("it ended the stream by which it is watched")
+    assert isinstance(message, pb.Report)
+    return message
+
+
+def _why(failure: Lost | TimeoutError | grpc.aio.AioRpcError) -> str:
+    match failure:
+        case TimeoutError():
+            return "nothing was heard of it"
+        case grpc.aio.AioRpcError():
+            return f"{failure.code().name}: {failure.details()}"
+        case _:
+            return str(failure)

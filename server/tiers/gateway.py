@@ -1,0 +1,341 @@
+"""What the tiers have, as versions that this process serves: finds what is live, and swaps and retires it.
+
+Each version that is live (`server.tiers.live`) stands in a table like that of any server: a `RemoteVersion`
+whose queue leads to the first tier of its route. An ensemble's steps are done here, over these. A request is
+pinned to what it found, so one that is on its way when a version is replaced ends on the one it began with.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from time import time
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from server.domain.catalogue import VersionFacts
+from server.domain.errors import LoadFailed, LoadUnknown, ModelNotReady
+from server.domain.stage import STAGES
+from server.domain.state import LEGAL, UNLOADED, State, Status
+from server.lifecycle.dependencies import Dependencies
+from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.instances import Content
+from server.lifecycle.remote import RemoteVersion
+from server.lifecycle.table import Table
+from server.stages.hop.retries import RetryBudget
+from server.stages.hop.sender import Sender, Way
+from server.tiers.directory import Directory
+from server.tiers.facts import Unusable, facts_of, row_bytes_of
+from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, judge, lacking
+
+log = structlog.get_logger(__name__)
+
+PARCEL_ROWS = 256
+"""Of several requests in one parcel, at most."""
+
+
+class Gateway:
+    """Answers `server.domain.catalogue.Catalogue`. Entered once; leaving it retires everything.
+
+    max_waiting     requests of one version that may wait for a tier to take them
+    max_in_flight   requests of one ensemble that may be under way
+    """
+
+    def __init__(
+        self, directory: Directory, *, max_waiting: int, max_in_flight: int, retire_within_s: float
+    ) -> None:
+        self.table = Table()
+        self._directory = directory
+        self._max_waiting = max_waiting
+        self._max_in_flight = max_in_flight
+        self._retire_within_s = retire_within_s
+        self._budget = RetryBudget()
+        self._dependencies = Dependencies(self.table)
+        self._live: dict[Key, Live] = {}
+        self._ensembles: dict[Key, tuple[VersionFacts, Content]] = {}
+        self._due: set[tuple[str, int | None]] = set()
+        self._looking = False
+        self._company: object = None
+        self._required: frozenset[str] | None = None
+        self._tasks = asyncio.TaskGroup()
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        for model in self.table.models:
+            for version in list(self.table.versions(model)):
+                self._withdraw((model, version))
+        await self._tasks.__aexit__(kind, error, trace)
+
+    def look(self, keys: Collection[tuple[str, int | None]]) -> None:
+        """The tiers say something else of these versions, or there are others of them. Returns at once."""
+        self._due.update(keys)
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    # The catalogue.
+
+    def facts(self, model: str, version: str = "") -> VersionFacts:
+        """Also raises `ModelNotReady` for a version of which a tier is away."""
+        facts = self.table.find(model, version).facts
+        status = self.table.statuses(model).get(facts.version)
+        if status is not None and status.state is not State.READY:
+            raise ModelNotReady(
+                f"model '{model}' version {facts.version} is not at ready state: {status.state} "
+                f"({status.reason})"
+            )
+        return facts
+
+    def ready_versions(self, model: str) -> Sequence[int]:
+        statuses = self.table.statuses(model)
+        return [
+            version
+            for version in sorted(self.table.versions(model))
+            if version not in statuses or statuses[version].state is State.READY
+        ]
+
+    def all_facts(self) -> Sequence[VersionFacts]:
+        return [
+            served.facts
+            for model in self.table.models
+            for _, served in sorted(self.table.versions(model).items())
+        ]
+
+    def index(self) -> Sequence[Status]:
+        return self.table.index()
+
+    def not_ready(self, strict: bool) -> str:
+        """Why this gateway is not ready; empty if it is.
+
+        Until every tier that was named has taken requests once, it names the tier that has not. From then on
+        it is ready, if `strict` while every model answers that there was then and that nobody has unloaded.
+        """
+        if self._required is None:
+            return self._first_lacking() or "the gateway has not looked yet"
+        if strict:
+            for model in sorted(self._required):
+                why = self._hindrance(model)
+                if why:
+                    return f"model '{model}' does not answer: {why}"
+        return ""
+
+    def _first_lacking(self) -> str:
+        directory = self._directory
+        standings = directory.standings()
+        for stage in STAGES:
+            if stage in directory.tiers and (why := lacking(stage, standings, directory.tiers)):
+                named = [
+                    f"{each.address}: {each.why}" for each in directory.endpoints() if each.stage == stage
+                ]
+                said = "; ".join(named or [f"{place}: no address" for place in directory.places(stage)])
+                return f"{why} ({said})"
+        return ""
+
+    def _hindrance(self, model: str) -> str:
+        """Why a model does not answer; empty if it does, is gone, or was unloaded on purpose."""
+        if model not in self.table.models or self.ready_versions(model):
+            return ""
+        statuses = self.table.statuses(model).values()
+        reasons = [status.reason for status in statuses if status.reason != UNLOADED]
+        return reasons[0] if reasons else ""
+
+    async def news(self) -> None:
+        """Wait until the tiers have said something more, and that has been acted on."""
+        await self._news.wait()
+
+    def check_live(self, model: str, version: int | None) -> None:
+        """Raises `LoadFailed` or `LoadUnknown` unless what the tiers have of a model by now is live.
+
+        version   the one that is meant; None for all that any tier has
+        """
+        standings, tiers = self._directory.standings(), self._directory.tiers
+        statuses = self.table.statuses(model)
+        meant = sorted(statuses if version is None else statuses.keys() & {version})
+        for number in meant:
+            key = (model, number)
+            judged = judge(key, standings, tiers, None)  # whatever was live before the order
+            for status in filter(None, (judged.status, statuses.get(number))):
+                if status.reason not in ("", UNLOADED):
+                    raise LoadFailed(model, number, status.reason)
+        if not meant:
+            raise LoadUnknown(model)
+
+    # The work.
+
+    def look_now(self) -> None:
+        """Act on all that the tiers have said up to now."""
+        self._look()
+
+    def _look(self) -> None:
+        """Judge anew what something else is said of; all, where other processes are there than before."""
+        self._looking = False
+        if self._closing:
+            return
+        directory = self._directory
+        standings = directory.standings()
+        company = [(each.stage, each.address, each.ready) for each in standings]
+        due, self._due = self._due, set()
+        if company != self._company:
+            self._company = company
+            due |= {key for each in standings for key in each.versions} | self._live.keys()
+        for model, version in sorted(due, key=_in_order):
+            if version is not None:
+                self._judge((model, version), standings)
+        self._fit_ensembles()
+        for model in {model for model, _ in due}:
+            self._know(model, standings)
+        if self._required is None and directory.tiers and not self._first_lacking():
+            self._required = frozenset(self.table.models)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _judge(self, key: Key, standings: Sequence[Standing]) -> None:
+        """Bring one version to what the tiers say of it."""
+        before = self._live.get(key)
+        judged = judge(key, standings, self._directory.tiers, before)
+        now, status = judged.live, judged.status
+        if now is None:
+            self._live.pop(key, None)
+            self._withdraw(key)
+        elif before is None or before.content != now.content:
+            try:
+                self._take_up(key, now, standings)
+            except Unusable as why:
+                now = None
+                self._live.pop(key, None)
+                self._withdraw(key)
+                status = Status(*key, State.UNAVAILABLE, str(why), time())
+        if now is not None:
+            self._live[key] = now
+        if key in self._ensembles:  # what is said of it depends on its members, too
+            return
+        if status is not None:
+            self._note(status)
+        else:
+            self.table.drop(*key)
+
+    def _take_up(self, key: Key, live: Live, standings: Sequence[Standing]) -> None:
+        """Serve a content that is live now. Raises `Unusable`."""
+        reports = {
+            stage: report
+            for stage in live.stages or ENSEMBLE_STAGES
+            for each in standings
+            if each.stage == stage and (report := able(each, key, live.content)) is not None
+        }
+        facts = facts_of(reports, self.table.find)
+        content = Content(live.content)
+        if facts.config.ensemble is not None:
+            self._ensembles[key] = (facts, content)
+            self._withdraw_served(key)
+            return
+        self._ensembles.pop(key, None)
+        self._serve(
+            RemoteVersion(facts=facts, content=content, queue=self._queue(facts, live), route=live.stages)
+        )
+
+    def _queue(self, facts: VersionFacts, live: Live) -> Sender:
+        signature = facts.signature
+        way = Way(
+            route=live.stages,
+            model=facts.model,
+            version=facts.version,
+            content=live.content,
+            stacked=not signature.max_batch_size,
+            row_bytes=row_bytes_of(signature),
+            max_rows=PARCEL_ROWS,
+        )
+        return Sender(
+            way, self._directory, tally=facts.tally, max_waiting=self._max_waiting, budget=self._budget
+        )
+
+    def _serve(self, served: Served) -> None:
+        facts = served.facts
+        replaced = self.table.serve(served)
+        log.info("version_live", model=facts.model, version=facts.version, content=served.content.whole[:16])
+        if replaced is not None:
+            self._retire(replaced)
+
+    def _withdraw(self, key: Key) -> None:
+        self._ensembles.pop(key, None)
+        self._withdraw_served(key)
+
+    def _withdraw_served(self, key: Key) -> None:
+        served = self.table.withdraw(*key)
+        if served is not None:
+            log.info("version_withdrawn", model=key[0], version=key[1])
+            self._retire(served)
+
+    def _retire(self, served: Served) -> None:
+        """Requests that have found it end on it."""
+        self._tasks.create_task(served.retire(self._retire_within_s))
+
+    def _fit_ensembles(self) -> None:
+        """Serve those whose members serve, and no others. One may be a member of the next."""
+        changed = True
+        while changed:
+            changed = False
+            for key in self._ensembles:
+                changed |= self._fit_ensemble(key)
+
+    def _fit_ensemble(self, key: Key) -> bool:
+        """Whether that has changed anything."""
+        facts, content = self._ensembles[key]
+        ensemble = facts.config.ensemble
+        assert ensemble is not None
+        why = self._dependencies.hindrance(facts.config)
+        serves = key[1] in self.table.versions(key[0])
+        if why and serves:
+            self._withdraw_served(key)
+        elif not why and not serves:
+            self._serve(
+                EnsembleVersion(
+                    facts=facts, content=content, ensemble=ensemble, max_in_flight=self._max_in_flight
+                )
+            )
+        self._note(Status(*key, State.UNAVAILABLE if why else State.READY, why, time()))
+        return bool(why) == serves
+
+    def _know(self, model: str, standings: Sequence[Standing]) -> None:
+        """What the index says of a model as a whole; nothing once no tier speaks of it."""
+        whole = [(each, report) for each in standings if (report := each.versions.get((model, None)))]
+        problem = next(
+            (
+                Status(
+                    model, None, report.state, f"the {each.stage} tier says: {report.reason}", report.since
+                )
+                for each, report in whole
+                if report.reason
+            ),
+            None,
+        )
+        if whole or self.table.statuses(model):
+            self.table.know(model, problem)
+        else:
+            self.table.forget(model)
+
+    def _note(self, status: Status) -> None:
+        """Have the index say so; what does not go there in one move is shown to leave first."""
+        assert status.version is not None
+        known = self.table.statuses(status.model).get(status.version)
+        before = known.state if known is not None else State.UNKNOWN
+        if known is not None and (known.state, known.reason) == (status.state, status.reason):
+            return
+        if status.state not in LEGAL[before]:
+            passing = State.UNLOADING if State.UNLOADING in LEGAL[before] else State.LOADING
+            self.table.note(replace(status, state=passing))
+        self.table.note(status)
+
+
+def _in_order(key: tuple[str, int | None]) -> tuple[str, int]:
+    model, version = key
+    return model, version or 0
