@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from tests.e2e.http2 import GOAWAY, MAX_CONCURRENT_STREAMS, PING, SETTINGS, Peer
-from tests.e2e.relay import Relay
+from tests.relay import Relay
 from tests.e2e.triton import tensors
 from tests.e2e.workshop import put, times
 from tests.server_process import Server, running
