@@ -162,7 +162,7 @@ class Doors:
         if "metrics" in listeners:
             shown = registry(
                 (
-                    TallyCollector(lambda: _measured(behind.catalogue)),
+                    TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     *behind.collectors,
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
@@ -332,7 +332,8 @@ def _forwarding(pattern: str) -> HeaderForwarding | None:
     return HeaderForwarding(pattern) if pattern else None
 
 
-def _measured(catalogue: Catalogue) -> Sequence[Measured]:
+def versions_of(catalogue: Catalogue) -> Sequence[Measured]:
+    """The versions that serve, as metrics show them."""
     return [
         Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
         for facts in catalogue.all_facts()

@@ -1,16 +1,90 @@
-"""What a gateway is made of: the ways to the tiers, and what these have."""
+"""What a gateway is made of: doors over what other processes do. It has no repository, and loads nothing."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 
+from server.app.doors import Behind, versions_of
 from server.app.models import Models
-from server.app.refused import StartRefused
+from server.domain.health import Health
 from server.domain.phase import Station
+from server.observe.tiers import TierCollector
 from server.settings import Settings
+from server.stages.hop.link import Link
+from server.stages.pool import Pool
+from server.stages.route import Route
+from server.tiers.directory import Directory
+from server.tiers.gateway import Gateway
+from server.tiers.measured import measured
+from server.tiers.orders import Orders
+from server.tiers.place import place_of
+from server.tiers.schedules import Schedules
 
 
-def gateway_models(
+class Tiers:
+    """Answers `server.app.models.Models`; opened by `gateway_models`."""
+
+    def __init__(self, gateway: Gateway, behind: Behind) -> None:
+        self._gateway = gateway
+        self.behind = behind
+
+    def begin(self, tasks: asyncio.TaskGroup) -> None:
+        """The directory runs for longer than the doors do, so it is none of these tasks."""
+
+    async def settled(self) -> None:
+        """Once each tier that was named has taken requests: until then the gateway says which has not."""
+        await self._gateway.complete.wait()
+
+    def all_serve(self) -> bool:
+        return not self._gateway.not_ready(strict=True)
+
+    def moved(self) -> None:
+        """Nobody watches a gateway."""
+
+    def stop(self) -> None:
+        """It begins nothing by itself."""
+
+
+@asynccontextmanager
+async def gateway_models(
     settings: Settings, station: Station, closing: asyncio.Event
-) -> AbstractAsyncContextManager[Models]:
-    """The models of the tiers, until the block is left."""
-    raise StartRefused("--role=gateway is not offered yet")
+) -> AsyncIterator[Models]:
+    """The tiers behind this gateway, until the block is left: then what is on its way is answered."""
+    directory = Directory(
+        {
+            "pre": [place_of(each) for each in settings.pre_endpoints],
+            "predict": [place_of(each) for each in settings.predict_endpoints],
+            "post": [place_of(each) for each in settings.post_endpoints],
+        },
+        name=f"{settings.id} ({settings.role})",
+        link=partial(Link, max_requests=settings.grpc_max_in_flight, max_bytes=settings.max_queue_bytes),
+    )
+    gateway = Gateway(
+        directory,
+        max_waiting=settings.max_queue_size,
+        max_in_flight=settings.max_queue_size,
+        retire_within_s=settings.exit_timeout_secs,
+    )
+    orders = Orders(directory, gateway)
+    pool = Pool(1, 1)
+    strict = settings.strict_readiness
+    behind = Behind(
+        route=Route(gateway.table, pool),
+        catalogue=gateway,
+        control=orders,
+        schedules=Schedules(gateway.table),
+        statistics=orders,
+        health=Health(station, lambda: not gateway.not_ready(strict), lambda: gateway.not_ready(strict)),
+        collectors=[
+            TierCollector(lambda: measured(directory), lambda: versions_of(gateway), lambda: gateway.retries)
+        ],
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            knowing = group.create_task(directory.run(gateway.look), name="tiers")
+            async with gateway:
+                yield Tiers(gateway, behind)
+            knowing.cancel()
+    finally:
+        pool.close()

@@ -14,14 +14,14 @@ class Health:
     ready     it serves what it is required to serve
     leaving   it is on its way out, so it will not be ready again
 
-    `why` tells why the models are not ready, while they are not.
+    `why` tells why the models are not ready, while they are not; also from the start, where it knows.
     """
 
     def __init__(
         self,
         station: Station,
         models_ready: Callable[[], bool],
-        why: Callable[[], str] = lambda: MODEL_LACKING,
+        why: Callable[[], str] | None = None,
     ) -> None:
         self._station = station
         self._models_ready = models_ready
@@ -45,5 +45,5 @@ class Health:
         if self.leaving:
             return "the server is stopping"
         if self._station.phase is Phase.STARTING:
-            return "the server is still starting"
-        return self._why()
+            return "the server is still starting" + (f": {self._why()}" if self._why is not None else "")
+        return MODEL_LACKING if self._why is None else self._why()

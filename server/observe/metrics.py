@@ -104,7 +104,7 @@ class TallyCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         versions = self._measured()
-        labels = [_labels(version) for version in versions]
+        labels = [labels_of(version) for version in versions]
         for name, text, read in _COUNTERS:
             metric = Metric(name, text, "counter")
             for own, version in zip(labels, versions, strict=True):
@@ -133,10 +133,10 @@ class TallyCollector(Collector):
                     filled.add_sample(name, {**own, "padded": padded}, count_of(fill))
             yield filled
         for name, text, pick in _HISTOGRAMS:
-            yield _histogram(
+            yield histogram_of(
                 name, text, ((own, pick(v.tally)) for own, v in zip(labels, versions, strict=True))
             )
-        yield _histogram(
+        yield histogram_of(
             "tercet_stage_duration_seconds",
             "In pre- or post-processing code or a step of an ensemble, with all waits",
             (
@@ -260,12 +260,12 @@ def exposition(metrics: CollectorRegistry) -> bytes:
     return _SUFFIXED.sub(rb"\1 ", generate_latest(metrics))
 
 
-def _labels(version: Measured) -> dict[str, str]:
+def labels_of(version: Measured) -> dict[str, str]:
     tags = {f"_{key}": value for key, value in version.tags.items()}
     return {"model": version.model, "version": version.version, **tags}
 
 
-def _histogram(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histogram]]) -> Metric:
+def histogram_of(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histogram]]) -> Metric:
     family = HistogramMetricFamily(name, text)
     for labels, histogram in rows:
         cumulated = list(accumulate(histogram.counts))

@@ -98,6 +98,21 @@ class Fill:
             self.added += added
 
 
+@dataclass(slots=True)
+class StageTimes:
+    """Where the time of requests went that another process did a stage of.
+
+    transfer   the way there and back, without what the stages behind it took
+    """
+
+    queue: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    compute: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    transfer: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+
+    def parts(self) -> Sequence[tuple[str, Histogram]]:
+        return ("queue", self.queue), ("compute", self.compute), ("transfer", self.transfer)
+
+
 FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
 LEFT = ("full", "preferred", "delay", "idle", "deadline")
@@ -125,6 +140,7 @@ class Tally:
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
     fills             what padding added, by what was padded: "length" or "rows"
+    stage_times       of stages that other processes did
     """
 
     inference_count: int = 0
@@ -151,6 +167,7 @@ class Tally:
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
     fills: dict[str, Fill] = field(default_factory=dict)
+    stage_times: dict[str, StageTimes] = field(default_factory=dict)
 
     def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""
@@ -190,6 +207,13 @@ class Tally:
         if spans is None:
             spans = self.stage_s[name] = Histogram(SECONDS)
         return spans
+
+    def times(self, stage: str) -> StageTimes:
+        """The times of a stage that other processes do."""
+        times = self.stage_times.get(stage)
+        if times is None:
+            times = self.stage_times[stage] = StageTimes()
+        return times
 
     def fill(self, by: str) -> Fill:
         """What was added to pad the length of requests or the rows of runs."""

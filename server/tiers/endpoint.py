@@ -116,7 +116,7 @@ class Endpoint:
             return reply
 
     async def look_again(self, within_s: float) -> None:
-        """Hear all that it has to say by now, beside what comes by itself: for who has just ordered something.
+        """Hear all that it has to say by now, beside what comes by itself: for who has just given an order.
 
         A process that does not answer is lost soon enough, and nothing is raised.
         """

@@ -38,6 +38,7 @@ PARCEL_ROWS = 256
 class Gateway:
     """Answers `server.domain.catalogue.Catalogue`. Entered once; leaving it retires everything.
 
+    complete        set once every tier that was named has taken requests
     max_waiting     requests of one version that may wait for a tier to take them
     max_in_flight   requests of one ensemble that may be under way
     """
@@ -58,6 +59,7 @@ class Gateway:
         self._looking = False
         self._company: object = None
         self._required: frozenset[str] | None = None
+        self.complete = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -82,6 +84,11 @@ class Gateway:
         if not self._looking:
             self._looking = True
             self._loop.call_soon(self._look)
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent once more, so far."""
+        return self._budget.spent
 
     # The catalogue.
 
@@ -196,6 +203,7 @@ class Gateway:
             self._know(model, standings)
         if self._required is None and directory.tiers and not self._first_lacking():
             self._required = frozenset(self.table.models)
+            self.complete.set()
         self._news.set()
         self._news = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Orders to the tiers, given at a gateway: each goes to all their processes, and is done by all or is an error.
+"""Orders to the tiers, given at a gateway: each goes to all processes, and is done by all or is an error.
 
 Loads and unloads are decided here, once, and so is whatever else comes to be an order (a rollback): processes
 that carry one out ask nobody else. A process that is not there when an order comes hears nothing of it; what

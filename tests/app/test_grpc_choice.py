@@ -51,3 +51,9 @@ def test_what_grpcio_alone_can_do_is_asked_for_by_another_value_than_the_default
     assert needs_grpcio(Settings(grpc_max_connection_age=60_000, grpc_http2_max_ping_strikes=2)) == AGE
     assert needs_grpcio(Settings(grpc_keepalive_time=1000)) == []
     assert set(GRPCIO_ALONE) <= Settings.model_fields.keys()
+
+
+def test_a_tier_answers_streams_by_grpcio_unless_it_is_told_otherwise():
+    front, why = choose("auto", installed=True, need_grpcio=[], is_tier=True)
+    assert (front, why) == ("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
+    assert choose("native", installed=True, need_grpcio=[], is_tier=True).front == "native"

@@ -57,6 +57,18 @@ def count_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
     tally.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
     tally.rows.add(rows)
     tally.last_inference = int(time() * 1000)
+    count_stages(tally, requests, run)
+
+
+def count_stages(tally: Tally, requests: int, run: HopRun) -> None:
+    """Add where the time of so many requests went, which were answered together."""
+    transfer_ns = run.transfer_ns
+    for span in run.spans:
+        times = tally.times(span.stage)
+        times.queue.add_many(span.queue_ns / 1e9, requests)
+        times.compute.add_many(span.compute_ns / 1e9, requests)
+        times.transfer.add_many(transfer_ns / 1e9, requests)
+        transfer_ns = span.transfer_ns  # the way from this stage to the next
 
 
 def count_joint(tally: Tally, requests: int, ticket: Ticket, arrived: float) -> None:

@@ -12,14 +12,14 @@ class Outlier:
     """What is known of one endpoint. Times are monotonic seconds.
 
     until   it is left alone
-    times   it was, since it last did well for as long as a pause
+    times   it was, since it last did well for as long as a pause; `ejections` in all
     """
 
-    __slots__ = ("_in_a_row", "times", "until")
+    __slots__ = ("_in_a_row", "ejections", "times", "until")
 
     def __init__(self) -> None:
         self._in_a_row = 0
-        self.times = 0
+        self.times = self.ejections = 0
         self.until = 0.0
 
     def did_well(self, now: float) -> None:
@@ -34,6 +34,7 @@ class Outlier:
             return False
         self._in_a_row = 0
         self.times += 1
+        self.ejections += 1
         self.until = now + self._pause_s()
         return True
 

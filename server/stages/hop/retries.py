@@ -5,14 +5,15 @@ A token bucket, as gRPC's own retry throttling and Finagle's retry budget have i
 
 
 class RetryBudget:
-    """Every request adds `share` of a retry; at most `most` are saved up."""
+    """Every request adds `share` of a retry; at most `most` are saved up. `spent` counts those so far."""
 
-    __slots__ = ("_left", "_most", "_share")
+    __slots__ = ("_left", "_most", "_share", "spent")
 
     def __init__(self, share: float = 0.2, most: float = 100.0) -> None:
         self._share = share
         self._most = most
         self._left = most
+        self.spent = 0
 
     def earn(self, requests: int) -> None:
         self._left = min(self._most, self._left + requests * self._share)
@@ -22,4 +23,5 @@ class RetryBudget:
         if self._left < 1.0:
             return False
         self._left -= 1.0
+        self.spent += 1
         return True
