@@ -15,8 +15,8 @@ from tests.e2e.ensembles import DIAMOND, OVER, plus_both, put_ensemble
 from tests.e2e.workshop import put, times
 from tests.e2e_lifecycle.asking import answer, events, loads
 from tests.e2e_lifecycle.bucket import KEY, SECRET, Bucket, s3_server
-from tests.relay import Relay
 from tests.e2e_lifecycle.repository import Repository
+from tests.relay import Relay
 from tests.server_process import Server, running
 
 QUICK = ("--repository-poll-secs=0.3", "--repository-settle-secs=0.2", "--log-format=json")
