@@ -1,4 +1,4 @@
-"""Repositories of tiers that are deployed at different moments: one folder for each, and versions that are marked.
+"""Repositories of tiers that are deployed at different moments: a folder for each, and marked versions.
 
 A marked version answers with which content each of its stages was: 1 * mark by its pre.py, 10 * mark by its
 model, 100 * mark by its post.py, all added to x.
