@@ -5,7 +5,7 @@ without one, such as KServe's, is asked for the models that the operator has nam
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from time import monotonic, time
 from typing import Any
 
@@ -13,13 +13,15 @@ import grpc
 import structlog
 
 from protos import inference_pb2 as pb
+from server.domain.stage import StageName
 from server.domain.state import State
-from server.domain.tier import TierReport, VersionReport
+from server.domain.tier import VersionReport
 from server.lifecycle.remote import Queue
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.sender import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
 from server.tiers.foreign_answers import ForeignVersion, report_of, reports_before
+from server.tiers.live import Standing
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +40,18 @@ Named = tuple[str, str]
 
 
 class ForeignServer:
-    """One server. `run` is its one task, which its owner awaits or cancels.
+    """One server, with the face of an `Endpoint`. `run` is its one task, which its owner cancels.
 
-    link   the way of requests to it
+    link         the way of requests to it
+    instance     its address, as long as it answers; else empty
+    why          it is out of sight, or takes no requests; empty where it does
+    standings    what it has, as if it had said so itself: one where all versions have one content, and more
+                 where some are there with several
+    saturation   never told
     """
+
+    stage: StageName = "predict"
+    saturation = 0.0
 
     def __init__(
         self,
@@ -53,10 +63,14 @@ class ForeignServer:
         max_calls: int,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` hears when `report` would say something else."""
+        """`changed` hears when it says something else than before."""
+        self.address = at.address
         self.link = ForeignLink(
             at.address, ahead, max_requests=max_requests, max_bytes=max_bytes, max_calls=max_calls
         )
+        self.instance = ""
+        self.why = "it has not answered yet"
+        self.standings: Sequence[Standing] = ()
         self._at = at
         self._changed = changed
         self._indexed = True
@@ -66,28 +80,42 @@ class ForeignServer:
         self._heard = 0.0
         self._rounds = 0
 
-    def report(self, others: Iterable[VersionReport] | None = ()) -> TierReport:
-        """All that is known of it now.
+    @property
+    def ready(self) -> bool:
+        """Whether requests can go to it."""
+        return bool(self.instance) and self.link.up
 
-        `others` are what our own tiers have, None while not all of them have told: what has code before or
-        behind it is never asked without. A version is there once for each content that they have.
+    def keys(self) -> Collection[tuple[str, int | None]]:
+        """What it has said anything of."""
+        return {key for standing in self.standings for key in standing.versions}
+
+    def stand(self, others: Iterable[VersionReport] | None) -> None:
+        """Work out what it is to our tiers by now.
+
+        `others` are what these have, None while not all of them have told: what has code before or behind it
+        is never asked without. A version is there once for each content that they have.
         """
         listed = list(others or ())
-        versions: list[VersionReport] = []
+        reports: list[VersionReport] = []
         for told, since in self._has.values():
             before = reports_before(told, since, listed)
             self._with_code |= {(each.model, each.version) for each in before}
-            versions += before
+            reports += before
             own = report_of(told, since)
             if others is not None and (own.model, own.version) not in self._with_code:
-                versions.append(own)
-        return TierReport(
-            instance=SCHEME + self._at.address,
-            stage="predict",
-            whole=True,
-            versions=(*versions, *self._lacks),
-            ready=self.link.up,
-        )
+                reports.append(own)
+        layers: list[dict[tuple[str, int | None], VersionReport]] = [{}]
+        for report in (*reports, *self._lacks):
+            key = (report.model, report.version)
+            free = next((layer for layer in layers if key not in layer), None)
+            if free is None:
+                layers.append(free := {})
+            free[key] = report
+        self.standings = [
+            Standing(stage=self.stage, address=self.address, ready=self.ready, versions=layer)
+            for layer in layers
+            if self.instance
+        ]
 
     async def run(self) -> None:
         """Keep the link, and ask how the server is, until cancelled."""
@@ -99,7 +127,7 @@ class ForeignServer:
 
     async def _watch(self) -> None:
         """Ask over one connection, until it is of no use any more."""
-        async with grpc.aio.insecure_channel(self._at.address, options=OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
             while True:
                 try:
                     await self._round(channel)
@@ -107,14 +135,16 @@ class ForeignServer:
                 except grpc.aio.AioRpcError as status:
                     silent_s = monotonic() - self._heard
                     busy = status.code() is grpc.StatusCode.DEADLINE_EXCEEDED and silent_s < SILENT_S
-                    if not (self.link.up and busy):
+                    if not (self.instance and busy):
                         self._lost(f"{status.code().name}: {status.details()}", silent_s > SILENT_S)
                         return
                 await asyncio.sleep(POLL_S)
 
     def _lost(self, why: str, silent: bool) -> None:
-        if self.link.up:
-            log.warning("foreign_server_lost", address=self._at.address, reason=why)
+        self.why = why
+        if self.instance:
+            log.warning("foreign_server_lost", address=self.address, why=why)
+            self.instance = ""
             self.link.up = False
             if silent:
                 self.link.hang_up(why)
@@ -122,7 +152,7 @@ class ForeignServer:
 
     async def _round(self, channel: grpc.aio.Channel) -> None:
         """Ask everything once. Raises `AioRpcError` if the server does not answer."""
-        before = self.link.up, dict(self._has), self._lacks
+        before = self.instance, self.link.up, dict(self._has), self._lacks
         ready = await _ask(channel, "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
         again = self._rounds % READ_AGAIN_EVERY == 0
         self._rounds += 1
@@ -138,10 +168,12 @@ class ForeignServer:
             read[name] = known
         self._has = read
         self.link.batching = {name: told.max_batch_size for name, (told, _) in read.items()}
-        if ready.ready and not self.link.up:
-            log.info("foreign_server_found", address=self._at.address, models=sorted({m for m, _ in read}))
+        if not self.instance:
+            log.info("foreign_server_found", address=self.address, models=sorted({m for m, _ in read}))
+        self.instance = SCHEME + self.address
         self.link.up = ready.ready
-        if before != (self.link.up, self._has, self._lacks):
+        self.why = "" if ready.ready else "it is not ready yet, or about to leave"
+        if before != (self.instance, self.link.up, self._has, self._lacks):
             self._changed()
 
     async def _names(self, channel: grpc.aio.Channel) -> tuple[list[Named], tuple[VersionReport, ...]]:
@@ -156,7 +188,7 @@ class ForeignServer:
                     raise
                 self._indexed = False
                 if not self._at.models:
-                    log.error("foreign_models_unnamed", address=self._at.address, write="?models=NAME,NAME")
+                    log.error("foreign_models_unnamed", address=self.address, write="?model=NAME")
             else:
                 return self._sorted(index)
         ready = []

@@ -1,11 +1,11 @@
-"""How an operator writes a server that is not ours: `oip://host:port`, or with `?models=a,b` behind it."""
+"""How an operator writes a server that is not ours: `oip://host:port`, or with `?model=a&model=b` too."""
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 SCHEME = "oip://"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^][:/?#@\s]+):([0-9]{1,5})")
-_MODEL = re.compile(r"[^,&#\s]+")
 
 
 class AddressInvalid(ValueError):
@@ -31,10 +31,8 @@ class ForeignAddress:
             raise AddressInvalid(
                 f"'{written}' is no address: write oip://HOST:PORT, with the port of its gRPC"
             )
-        if not question:
-            return cls(found[0])
-        key, _, listed = question.partition("=")
-        models = tuple(listed.split(","))
-        if key != "models" or not all(_MODEL.fullmatch(model) for model in models):
-            raise AddressInvalid(f"'{written}' must end in ?models=NAME,NAME or in its port")
+        named = [part.partition("=") for part in question.split("&")] if question else []
+        models = tuple(unquote(value) for _, _, value in named)
+        if any(key != "model" for key, _, _ in named) or "" in models:
+            raise AddressInvalid(f"'{written}' must end in its port, or in ?model=NAME&model=NAME")
         return cls(found[0], models)

@@ -31,10 +31,16 @@ _NOT_REACHED = ("failed to connect", "connections to all backends failing", "dns
 
 
 def error_of(code: int, sentence: str, *, model: str, version: int) -> ServingError:
-    """The error of a call that ended with this status.
+    """The error of a call that ended with this status, which names its stage.
 
     One that says of itself that it is `untouched` cannot have begun there.
     """
+    error = _error_of(code, sentence, model, version)
+    error.__dict__["stage"] = STAGE
+    return error
+
+
+def _error_of(code: int, sentence: str, model: str, version: int) -> ServingError:
     said = sentence.lower()
     if code in (_EXHAUSTED, _UNAVAILABLE):
         if _says(said, _NO_PLACE):

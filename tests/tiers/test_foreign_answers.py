@@ -124,8 +124,8 @@ def test_what_cannot_be_a_predict_stage_says_why(told, why):
     ("written", "address", "models"),
     [
         ("oip://predictor:8001", "predictor:8001", ()),
-        ("oip://[::1]:8001?models=a", "[::1]:8001", ("a",)),
-        ("oip://10.0.0.7:81?models=a,b-c.d", "10.0.0.7:81", ("a", "b-c.d")),
+        ("oip://[::1]:8001?model=a", "[::1]:8001", ("a",)),
+        ("oip://10.0.0.7:81?model=a&model=b-c.d", "10.0.0.7:81", ("a", "b-c.d")),
     ],
 )
 def test_an_address_is_read(written, address, models):
@@ -145,5 +145,5 @@ def test_an_address_is_read(written, address, models):
     ],
 )
 def test_an_address_that_is_none_says_how_one_is_written(written):
-    with pytest.raises(AddressInvalid, match=r"oip://|models="):
+    with pytest.raises(AddressInvalid, match=r"oip://|model="):
         ForeignAddress.parse(written)

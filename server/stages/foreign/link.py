@@ -86,6 +86,7 @@ class ForeignLink:
     up         whether requests may go there: as whoever watches the server says
     batching   what it has, likewise
     rows       that are there, unanswered; `requests` likewise, and `bytes` of their inputs
+    parcels    that were sent so far, and the requests that they `carried`
     outlier    whether it is to be left alone for a while
     """
 
@@ -116,7 +117,7 @@ class ForeignLink:
         self._parcels: dict[Parcel, dict[asyncio.Task[None], _Call]] = {}
         self._beyond: dict[Ticket, tuple[Queue, Ticket]] = {}
         self._hung_up = asyncio.Event()
-        self._count = 0
+        self.parcels = self.carried = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._infer: Any = None
 
@@ -137,9 +138,10 @@ class ForeignLink:
         self, owner: Sent, head: stage_pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]
     ) -> Parcel:
         """Send requests; of the head its model and version count. Their answers go to the owner."""
-        self._count += 1
+        self.parcels += 1
+        self.carried += len(tickets)
         rows = sum([ticket.rows for ticket in tickets])
-        parcel = Parcel(self, self._count, owner, list(tickets), rows, monotonic_ns(), b"")
+        parcel = Parcel(self, self.parcels, owner, list(tickets), rows, monotonic_ns(), b"")
         parcel.size = sum([ticket.size for ticket in tickets])
         self.rows += rows
         self.requests += len(tickets)
@@ -184,6 +186,10 @@ class ForeignLink:
             for queue, ticket in list(self._beyond.values()):
                 queue.leave(ticket, ServerStopping())
             self._lose("it is being left")
+
+    def answers(self, model: str, version: int) -> bool:
+        """Whether the server has this version, or does not tell versions apart."""
+        return (model, str(version)) in self.batching or (model, "") in self.batching
 
     def _named(self, model: str, version: int) -> tuple[str, int]:
         """The version as the server names it, and the rows that it takes in one run."""

@@ -18,7 +18,7 @@ def kserve(tmp_path_factory):
 
 
 async def test_a_model_that_the_operator_names_is_found_and_answers(kserve):
-    async with asking(f"{kserve}?models=plus,shy,missing", "plus") as at:
+    async with asking(f"{kserve}?model=plus&model=shy&model=missing", "plus") as at:
         answers = await asyncio.gather(*(at.ask(x=row(number, 2)) for number in range(10)))
         report = at.foreign.report()
     for number, answer in enumerate(answers):
@@ -30,13 +30,13 @@ async def test_a_model_that_the_operator_names_is_found_and_answers(kserve):
 
 
 async def test_a_model_that_says_nothing_of_its_tensors_is_told_with_the_reason(kserve):
-    async with asking(f"{kserve}?models=shy", "shy") as at:
+    async with asking(f"{kserve}?model=shy", "shy") as at:
         (version,) = at.foreign.report().versions
         assert version.state is State.UNAVAILABLE
         assert "does not say what it takes" in version.reason
 
 
 async def test_its_refusals_are_read_as_ours(kserve):
-    async with asking(f"{kserve}?models=plus", "plus") as at:
+    async with asking(f"{kserve}?model=plus", "plus") as at:
         with pytest.raises(InvalidRequest, match="x must not be below 0"):
             await at.ask(x=row(-1))
