@@ -29,6 +29,7 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 
 # Triton's C++ server with its Python backend, in an environment of its own, for that backend wants NumPy 1
 triton := .venv/pytriton
+triton_packages := 'nvidia-pytriton>=0.5.14,<0.8' 'numpy<2'
 
 # $(call step,NAME,COMMAND) says what it does and, last, what failed
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
@@ -108,7 +109,7 @@ $(analyzer)/perf_analyzer: | $(ready_to_serve)
 	@chmod +x $(analyzer)/perf_analyzer && rm -r $(analyzer)/fetched
 
 $(triton)/.fetched: | $(ready_to_serve)
-	$(call step,an environment for Triton's server,$(bin)/python -m venv $(triton))
+	$(call step,an environment for tritonserver,$(bin)/python -m venv $(triton))
 	$(call step,fetch nvidia-pytriton,$(triton)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--no-deps --only-binary :all: 'nvidia-pytriton>=0.5.14,<0.8' 'numpy<2')
+		--no-deps --only-binary :all: $(triton_packages))
 	@touch $@
