@@ -31,6 +31,10 @@ wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 triton := .venv/pytriton
 triton_packages := 'nvidia-pytriton>=0.5.14,<0.8' 'numpy<2'
 
+# Tests wait for servers more than they compute: one file to a process, one process more than there are cores
+cores := $(shell getconf _NPROCESSORS_ONLN)
+parallel := --numprocesses=$(shell echo $$(($(cores) < 8 ? $(cores) + 1 : 8))) --dist=loadfile
+
 # $(call step,NAME,COMMAND) says what it does and, last, what failed
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
@@ -45,10 +49,10 @@ serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) 
 	@exec $(bin)/tercet serve model_repository $(ARGS)
 
 test: lint ## lint, types, the house test and all tests but the slow ones
-	$(call step,pytest,$(bin)/python -m pytest $(ARGS))
+	$(call step,pytest,$(bin)/python -m pytest $(parallel) $(ARGS))
 
 test-all: lint ## the same, and the full soaks and repetitions
-	$(call step,pytest,$(bin)/python -m pytest --run-slow $(ARGS))
+	$(call step,pytest,$(bin)/python -m pytest --run-slow $(parallel) $(ARGS))
 
 fuzz: $(ready_to_test) ## ask a server whatever may come, 10,000 cases each, for some ten minutes
 	$(call step,pytest,$(bin)/python -m pytest tests/fuzz --fuzz-cases=10000 $(ARGS))

@@ -25,6 +25,11 @@ class RunFailed(RuntimeFault):
     """The model raised while it ran; the message is the runtime's own sentence."""
 
 
+class RuntimeLost(RuntimeFault):
+    """The process that a model runs in is not there: it ended, or hung and was ended. The same run may go
+    well once it is there again; says what happened and to which model."""
+
+
 class InputRefused(RuntimeFault):
     """The request is at fault, in these words: pre- or post-processing code raised `ValueError`, or a
     value is one that the runtime's own datatype cannot hold."""

@@ -214,6 +214,23 @@ class Settings(BaseModel):
     verify_memory_bytes: int = _models(
         0, "how much memory that may take; 0: half of what the machine or the cgroup has", ge=0
     )
+    runtime_workers: Literal["off", "each", "group"] = _models(
+        "off",
+        "where models run: in the server, each in a process of its own, or all in one process; the parameter "
+        "runtime_worker of a model (none, own, group:NAME) decides for itself",
+    )
+    runtime_worker_run_secs: float = _models(
+        300, "a process in which a run takes longer is killed, and started again", gt=0
+    )
+    runtime_worker_max_crashes: int = _models(
+        5, "so many within five minutes, and the models of that process are unavailable", ge=1
+    )
+    runtime_worker_quarantine_secs: float = _models(
+        300, "how long they are then left alone, unless their files change or they are loaded by call", gt=0
+    )
+    runtime_worker_shared_bytes: int = _models(
+        256 * MIB, "bytes of tensors that are under way to and from one such process", ge=MIB
+    )
     state_dir: FilePath = _models(
         None, "folder for what outlives a restart, such as verdicts on versions; without it, nothing does"
     )

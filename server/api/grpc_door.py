@@ -6,6 +6,7 @@ code of the one table, with the sentence as details.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+LAST_BYTES_S = 0.1
+
 LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
 NOTHING = pb.ModelInferRequest()
@@ -106,6 +109,26 @@ class GrpcDoor:
         self._client_header = client_header
         self._limits = limits
         self._stream_infer = stream_infer
+        self._busy = 0
+        self._quiet = asyncio.Event()
+
+    async def answered(self, within_s: float) -> None:
+        """Wait until no call is being answered, and a little longer, or until the time is over.
+
+        grpcio closes a connection with its last call, and what has come in unread by then makes the system
+        throw away what has not gone out: clients of a large answer would lose its end.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._busy:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        await asyncio.sleep(LAST_BYTES_S)
+
+    def _over(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._quiet.set()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         methods: dict[str, tuple[Answer, Any]] = {
@@ -140,6 +163,7 @@ class GrpcDoor:
         request: InferRequest | None = None
         response: InferResponse | None = None
         status = 0
+        self._busy += 1
         try:
             self._station.admit()
             message = parsed(pb.ModelInferRequest, wire)
@@ -163,6 +187,7 @@ class GrpcDoor:
             status = codes_of(error, self._codes).grpc
             return self._refuse(context, error)
         finally:
+            self._over()
             if self._access is not None:
                 line = access_line(arrived, context.peer(), message, served, request, response, status)
                 self._access.record(line)
@@ -175,7 +200,7 @@ class GrpcDoor:
 
     async def model_ready(self, message: Any, context: Any) -> Any:
         try:
-            self._catalogue.facts(message.name, message.version)
+            self._catalogue.facts(message.name, message.version).check()
         except (ModelNotFound, ModelNotReady):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
@@ -211,6 +236,7 @@ class GrpcDoor:
         names = [name for name in _NAMES if name in request.DESCRIPTOR.fields_by_name]
 
         async def call(wire: bytes, context: Any) -> Any:
+            self._busy += 1
             try:
                 message = parsed(request, wire)
                 for field in names:
@@ -218,6 +244,8 @@ class GrpcDoor:
                 return await answer(message, context)
             except Exception as error:
                 return self._refuse(context, error)
+            finally:
+                self._over()
 
         return call
 

@@ -141,7 +141,7 @@ def _add_health(app: FastAPI, catalogue: Catalogue, health: Health) -> None:
     @app.get(VERSION + "/ready")
     async def model_ready(model: str, version: str = "") -> Response:
         try:
-            _facts(catalogue, model, version)
+            _facts(catalogue, model, version).check()
         except (ModelNotFound, ModelNotReady) as error:
             return JSONResponse({"name": model, "ready": False, "error": str(error)}, 400)
         return JSONResponse({"name": model, "ready": True})
@@ -227,7 +227,7 @@ def _add_v1(app: FastAPI, catalogue: Catalogue) -> None:
     @app.get("/v1/models/{model}")
     async def ready(model: str) -> Response:
         try:
-            catalogue.facts(model)
+            catalogue.facts(model).check()
         except (ModelNotFound, ModelNotReady) as error:
             if all(status.model != model for status in catalogue.index()):
                 raise

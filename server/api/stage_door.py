@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import structlog
 
+from server.stages.hop.arena import columns_of
 from server.stages.hop.replies import Replies
 from server.stages.hop.tier import Tier
 from server.wire.bundle import Broken, unpack
@@ -62,7 +63,12 @@ class StageDoor:
     async def _read(self, context: Any, replies: Replies) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
             head, columns = unpack(message)
-            if not head.ids and not head.cancelled and not head.freed:
+            replies.free(head.freed)
+            if head.arena_open:
+                replies.share()
+            if head.HasField("arena"):
+                replies.greet(head.arena)
+            elif head.ids or head.cancelled:
+                self._tier.take(head, columns_of(head, columns, replies.theirs), replies)
+            elif not head.freed and not head.arena_open:
                 replies.pong()
-            else:
-                self._tier.take(head, columns, replies)

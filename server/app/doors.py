@@ -326,6 +326,7 @@ class Doors:
         else:
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
+                await door.answered(self._settings.exit_timeout_secs)
 
 
 def _forwarding(pattern: str) -> HeaderForwarding | None:

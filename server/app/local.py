@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from runtimes.threads import read_cpu, thread_budget
+from runtimes.worker.crashes import CrashRule
+from runtimes.worker.worker import WorkerLimits
+from runtimes.worker.workers import Workers
 from server.api.counted import Counted
 from server.api.grpc_server import Service
 from server.api.stage_door import StageDoor
@@ -77,6 +80,7 @@ class Local:
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._reports.end()
 
 
 @asynccontextmanager
@@ -84,7 +88,9 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
     """The models of this process, until the block is left: then what is loaded is retired."""
     stage = STAGES.get(settings.role)
     async with AsyncExitStack() as parts:
-        manager = await parts.enter_async_context(_manager(settings))
+        workers = _workers(settings)
+        parts.callback(workers.close)
+        manager = await parts.enter_async_context(_manager(settings, workers))
         reports = Reports(stage, manager.table, station)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
         orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports))
@@ -128,7 +134,7 @@ async def _known(directory: Directory) -> AsyncIterator[None]:
             running.cancel()
 
 
-def _manager(settings: Settings) -> Manager:
+def _manager(settings: Settings, workers: Workers) -> Manager:
     processors = settings.cpu_threads or thread_budget(read_cpu())
     loader = Loader(
         cpu_budget=processors,
@@ -142,6 +148,7 @@ def _manager(settings: Settings) -> Manager:
         ),
         resource_limits=_resource_limits(settings),
         fair_clients=bool(settings.fairness_header),
+        workers=workers,
     )
     return Manager(
         loader,
@@ -150,6 +157,18 @@ def _manager(settings: Settings) -> Manager:
         retire_within_s=settings.exit_timeout_secs,
         max_in_flight=settings.max_queue_size,
         trials=trials(settings) if settings.verify_models else None,
+        quarantine_s=settings.runtime_worker_quarantine_secs,
+    )
+
+
+def _workers(settings: Settings) -> Workers:
+    return Workers(
+        settings.runtime_workers,
+        WorkerLimits(
+            run_s=settings.runtime_worker_run_secs,
+            slab_bytes=settings.runtime_worker_shared_bytes,
+            crashes=CrashRule(most=settings.runtime_worker_max_crashes),
+        ),
     )
 
 

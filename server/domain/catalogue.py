@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from server.domain.configuration import ModelConfig
+from server.domain.errors import ModelNotReady
 from server.domain.signature import Signature
 from server.domain.state import Status
 from server.observe.tally import Tally
@@ -24,6 +25,7 @@ class VersionFacts:
     labels      output name -> its class names, in order
     examples    golden examples, for people who want to see one
     devices     where its instances run, such as ("cpu",)
+    down        why no run of it can be done at this moment, in a sentence; empty while all is well
     """
 
     model: str
@@ -36,6 +38,14 @@ class VersionFacts:
     load_seconds: float
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     examples: Sequence[Any] = ()
+    down: str = ""
+
+    def check(self) -> None:
+        """Raises `ModelNotReady` while no run of it can be done."""
+        if self.down:
+            raise ModelNotReady(
+                f"model '{self.model}' version {self.version} is not at ready state: {self.down}"
+            )
 
 
 class Catalogue(Protocol):

@@ -192,6 +192,10 @@ class InferenceFailed(ServingError):
         super().__init__(f"model '{model}' version {version} failed: {reason}")
 
 
+class RuntimeDown(ServingError):
+    """The process that the model runs in ended under this run, or is not there: to ask again may help."""
+
+
 class StageFailed(ServingError):
     """Pre- or post-processing code raised; the traceback is in the log under `request_id`."""
 

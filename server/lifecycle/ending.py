@@ -5,6 +5,8 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from runtimes.signals import in_words
+
 MIB = 2**20
 
 OWN_CODE = ("pre.py", "post.py", "model.py")
@@ -12,15 +14,6 @@ OWN_CODE = ("pre.py", "post.py", "model.py")
 
 _FRAME = re.compile(r'File "(?:[^"]*/)?(' + "|".join(map(re.escape, OWN_CODE)) + r')", line (\d+) in (\S+)')
 """As `faulthandler` writes it, the innermost call first."""
-
-CRASHES = {
-    signal.SIGSEGV: "it touched memory that is not its own, in native code",
-    signal.SIGABRT: "native code gave up, as on a failed assertion or an error that nobody caught",
-    signal.SIGBUS: "a mapped file was shorter than expected, or memory was not there",
-    signal.SIGFPE: "native code divided by zero",
-    signal.SIGILL: "native code has instructions that this processor lacks",
-    signal.SIGKILL: "the system killed it, as it does when memory runs out",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +73,7 @@ def reason(ending: Ending, stage: str, limits: Limits) -> str:
         case Ending(signal=0, code=code):
             return f"its code ended the process that tried it, at {stage}, with exit code {code}"
         case Ending(signal=number):
-            return f"it crashed the process that tried it, at {stage}, by {_name(number)}: {_told(number)}"
+            return f"it crashed the process that tried it, at {stage}, by {in_words(number)}"
     raise AssertionError(ending)
 
 
@@ -88,14 +81,3 @@ def _place(said: str) -> str:
     """Where the author's own code was, as far as the end of what was printed tells."""
     frame = _FRAME.search(said, max(0, said.rfind("(most recent call first)")))
     return f" ({frame[1]} line {frame[2]}, in {frame[3]})" if frame else ""
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _told(number: int) -> str:
-    return next((told for crash, told in CRASHES.items() if crash == number), "something sent it that signal")

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 
-from runtimes.errors import InputRefused
+from runtimes.errors import InputRefused, RuntimeLost
 from runtimes.session import Session
 from server.domain.configuration import ModelConfig, TensorConfig
-from server.domain.errors import InvalidRequest
+from server.domain.errors import InvalidRequest, RuntimeDown
 from server.domain.tensors import Array, Tensors
 from server.observe.tally import Fill
 from server.scheduling.padding import drop_rows, elements, fill_rows
@@ -58,7 +58,7 @@ class Instance:
         self._thread: threading.Thread | None = None
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        """Run on the calling thread. Raises `InvalidRequest` or `RunFailed`."""
+        """Run on the calling thread. Raises `InvalidRequest`, `RuntimeDown` or `RunFailed`."""
         rows = filled = 0
         if self._row_counts:
             inputs, rows, filled = self._filled(inputs)
@@ -68,6 +68,8 @@ class Instance:
             outputs = self._session.run(inputs, self._outputs)
         except InputRefused as refusal:
             raise InvalidRequest(str(refusal)) from None
+        except RuntimeLost as lost:
+            raise RuntimeDown(str(lost)) from None
         if self._from:
             outputs = self._shaped(outputs, self._from)
         return drop_rows(outputs, rows, filled) if filled > rows else outputs

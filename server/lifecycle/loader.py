@@ -16,11 +16,14 @@ from runtimes.errors import DeviceMissing, ModelBroken, SignatureUnknown
 from runtimes.opening import open_session, platform_of
 from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
+from runtimes.worker.home import Home, home_of
+from runtimes.worker.workers import Workers
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
 from server.lifecycle.completion import complete
+from server.lifecycle.giving_back import GivingBack
 from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
@@ -83,6 +86,7 @@ class Loader:
     turns             whose run is next on the devices that all share
     resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
     fair_clients      whether the clients that the doors tell apart share each queue
+    workers           processes for models that are to live in one; None to open every model here
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Loader:
         auto_complete: bool = True,
         resource_limits: Sequence[Limit] = (),
         fair_clients: bool = False,
+        workers: Workers | None = None,
     ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
@@ -103,6 +108,8 @@ class Loader:
         self._auto_complete = auto_complete
         self._resource_limits = tuple(resource_limits)
         self._fair_clients = fair_clients
+        self._workers = workers
+        self._giving_back = GivingBack()
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
@@ -130,9 +137,10 @@ class Loader:
                 parameters=config.parameters,
             )
             placements = self.placements(config, platform)
+            home = home_of(config.parameters, self._workers.default if self._workers else "off")
             sessions: dict[Device, Session] = {}
             for device in dict.fromkeys(placement.device for placement in placements):
-                session = open_session(replace(file, device=device))
+                session = self._open(replace(file, device=device), home, config.name, version.version)
                 undo.callback(session.close)
                 sessions[device] = session
             description = next(iter(sessions.values())).description
@@ -244,7 +252,13 @@ class Loader:
             padding=loaded.padding,
             plan=plan,
             learned=loaded.learned,
+            giving_back=self._giving_back,
         )
+
+    def _open(self, file: ModelFile, home: Home, model: str, version: int) -> Session:
+        if self._workers is None or not home.in_worker:
+            return open_session(file)
+        return self._workers.open(file, home, f"model '{model}' version {version}")
 
     def _code(
         self, config: ModelConfig, version: VersionOffer, undo: ExitStack

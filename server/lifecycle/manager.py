@@ -17,6 +17,7 @@ from typing import Self
 
 import structlog
 
+from runtimes.worker.news import News, Out
 from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown
@@ -53,9 +54,11 @@ class Manager:
         max_in_flight: int = 1024,
         back_off: BackOff | None = None,
         trials: Trials | None = None,
+        quarantine_s: float = 300.0,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here.
+        a version is tried elsewhere before it is loaded here. One whose process crashed too often is left
+        alone for `quarantine_s`.
         """
         self.table = Table()
         self.schedules = Schedules(self.table, self._configured)
@@ -78,6 +81,7 @@ class Manager:
         self._failed: dict[tuple[str, int], tuple[str, str]] = {}
         self._required: frozenset[str] | None = None
         self._closing = False
+        self._quarantine_s = quarantine_s
 
     async def __aenter__(self) -> Self:
         self._again = Retries(asyncio.get_running_loop().call_later, self._back_off)
@@ -293,6 +297,7 @@ class Manager:
             return
         if isinstance(served, ServedVersion):
             self.schedules.hold(served)
+            served.watch(self._hear_of_worker)
         if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
             self._note(model, number, State.LOADING)
         replaced = self.table.serve(served)
@@ -328,6 +333,28 @@ class Manager:
             log.info("version_waits", model=model, version=version, wait_s=round(wait_s, 1))
         else:
             self._again.forget(model, version)
+
+    def _hear_of_worker(self, served: ServedVersion, news: News) -> None:
+        """The process that a version's model runs in has ended, is back, or has ended once too often.
+
+        Then the version goes, and comes back as a failed one does: with other content, by a load call, or
+        after a while. What is ready at the start does not hang on it any more: it is this model's trouble
+        alone.
+        """
+        model, version = served.facts.model, served.facts.version
+        if self._closing or self.table.versions(model).get(version) is not served:
+            return
+        if not isinstance(news, Out):
+            self._note(model, version, State.READY, served.facts.down)
+            return
+        log.error("version_quarantined", model=model, version=version, reason=news.why)
+        if self._required is not None:
+            self._required -= {model}
+        self._withdraw(model, version, news.why)
+        content = served.content.whole
+        self._failed[model, version] = content, news.why
+        due = partial(self._try_again, model, version)
+        self._again.again(model, version, content, due, at_least_s=self._quarantine_s)
 
     def _forgive(self, model: str, version: int) -> None:
         """It serves, or nobody wants it any more: how it failed is of no use."""
@@ -408,7 +435,12 @@ class Manager:
             self._tell_ensembles(model)
 
     def _retire(self, served: Served, reason: str | None = None) -> None:
-        self._tasks.create_task(self._let_go(served, reason), name=f"retire {served.facts.model}")
+        self._tasks.create_task(self._end(served, reason), name=f"retire {served.facts.model}")
+
+    async def _end(self, served: Served, reason: str | None) -> None:
+        await self._let_go(served, reason)
+        if isinstance(served, ServedVersion):
+            await served.give_back()
 
     async def _let_go(self, served: Served, reason: str | None) -> None:
         model, version = served.facts.model, served.facts.version

@@ -5,17 +5,11 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+from runtimes.memory import PAGE
+from runtimes.memory import resident_bytes as resident_bytes
+
 UNLIMITED = 2**60
 """From here on a control group's limit is none: version 1 writes a number near 2^63."""
-
-
-def resident_bytes(pid: int | None = None) -> int:
-    """Pages of a process that are in memory, those of files among them; 0 where it is gone."""
-    try:
-        return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
 
 
 def peak_bytes() -> int:

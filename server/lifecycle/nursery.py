@@ -14,7 +14,6 @@ its own, without core dumps, of low priority, the first that the kernel kills wh
 dies with the nursery. What it leaves running is killed.
 """
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -31,6 +30,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+from runtimes.forking import adopt_orphans, die_with_parent, kill_group, kill_orphans
 from runtimes.opening import import_runtime
 from server.domain.configuration import Platform
 from server.lifecycle.ending import Ending, Limits
@@ -60,7 +60,6 @@ A_BREATH_S = 0.2
 SAID_BYTES = 4096
 """Kept of what a child prints: the end of it tells why native code gave up."""
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 HEAD = struct.Struct("!Q")
 
 
@@ -82,7 +81,7 @@ class _Child:
 def main(arguments: list[str]) -> None:
     """What the server runs: the control socket's number, the limits, and the platform."""
     control, timeout_s, memory_bytes, platform = arguments
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     if platform == Platform.TORCHSCRIPT:  # onnxruntime starts a thread when it is imported: the child's to do
         import_runtime(platform)
     limits = Limits(timeout_s=float(timeout_s), memory_bytes=int(memory_bytes))
@@ -116,7 +115,7 @@ class _Nursery:
                 self._reap()
         finally:
             for child in self._children.values():
-                _kill_group(child.pid)
+                kill_group(child.pid)
 
     def _receive(self) -> bool:
         """Begin a trial; False where the server has gone."""
@@ -158,14 +157,14 @@ class _Nursery:
                 self._selector.unregister(child.output)
         else:
             self._selector.unregister(child.answers)
-            _kill_group(child.pid)
+            kill_group(child.pid)
 
     def _watch(self, child: _Child) -> None:
         taken = resident_bytes(child.pid) - child.resident_bytes
         child.peak_bytes = max(child.peak_bytes, taken)
         if child.limit:
             if monotonic() > child.ends_s:
-                _kill_group(child.pid)
+                kill_group(child.pid)
             return
         if taken > self._limits.memory_bytes:
             child.limit = "memory"
@@ -186,13 +185,13 @@ class _Nursery:
             if ended is None:
                 break
             if ended.si_pid in self._children:
-                _kill_group(ended.si_pid)  # while its number is still its own
+                kill_group(ended.si_pid)  # while its number is still its own
             _, status, used = os.wait4(ended.si_pid, 0)
             child = self._children.pop(ended.si_pid, None)
             if child is not None:
                 self._report(child, status, used.ru_maxrss * 1024)
         if not self._children:
-            _kill_leftovers()
+            kill_orphans()
 
     def _report(self, child: _Child, status: int, most_bytes: int) -> None:
         for descriptor in (child.output, child.answers):
@@ -234,7 +233,7 @@ def _be_a_child(
 
 
 def _confine(printed: int, strangers: list[int]) -> None:
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     os.setsid()
     for descriptor in strangers:
         os.close(descriptor)
@@ -252,30 +251,6 @@ def _confine(printed: int, strangers: list[int]) -> None:
 
 def _write(answers: socket.socket, line: dict[str, Any]) -> None:
     answers.sendall(json.dumps(line).encode() + b"\n")
-
-
-def _kill_group(pid: int) -> None:
-    """A child and what it has started; by itself where it had no time yet to begin a group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _kill_leftovers() -> None:
-    """What candidates have started in sessions of its own came to this process when their parent ended."""
-    own = os.getpid()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):
-            _, _, rest = status.read_text().rpartition(")")
-            if int(rest.split()[1]) == own:
-                pid = int(status.parent.name)
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ class Retries:
         self._chance = chance
         self._failures: dict[tuple[str, int], tuple[str, int]] = {}
 
-    def again(self, model: str, version: int, identity: str, due: Callable[[], None]) -> float:
+    def again(
+        self, model: str, version: int, identity: str, due: Callable[[], None], at_least_s: float = 0.0
+    ) -> float:
         """Note a failure of this content; `due` is called when it may be tried again, so many seconds on.
 
         `due` is not called if by then the version has been forgotten, or another content of it failed.
@@ -35,7 +37,7 @@ class Retries:
         known, count = self._failures.get((model, version), ("", 0))
         noted = (identity, count + 1 if known == identity else 1)
         self._failures[model, version] = noted
-        wait_s = self._rule.wait_s(noted[1], self._chance())
+        wait_s = max(at_least_s, self._rule.wait_s(noted[1], self._chance()))
 
         def call() -> None:
             if self._failures.get((model, version)) == noted:

@@ -5,17 +5,22 @@ finish what it has, then closed. It is closed once.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, replace
 from typing import Any
+
+import structlog
 
 from runtimes.device import Device
 from runtimes.session import Session
+from runtimes.worker.news import News, Up
+from runtimes.worker.workers import WorkerSession
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig
 from server.domain.scheduling import InForce, VersionScheduling
 from server.domain.signature import Signature
+from server.lifecycle.giving_back import Given, GivingBack
 from server.lifecycle.instances import Content, Instances
 from server.lifecycle.leases import Leases
 from server.lifecycle.part import Part
@@ -24,6 +29,8 @@ from server.lifecycle.warmup import Learned
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
 from server.scheduling.plan import Plan
+
+log = structlog.get_logger(__name__)
 
 
 class ServedVersion:
@@ -52,6 +59,7 @@ class ServedVersion:
         padding: PadRule | None,
         plan: Plan,
         learned: Learned,
+        giving_back: GivingBack,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -73,6 +81,7 @@ class ServedVersion:
         self._instances = instances
         self._sessions = sessions
         self._leases = Leases()
+        self._giving_back = giving_back
 
     @property
     def devices(self) -> Collection[Device]:
@@ -100,6 +109,24 @@ class ServedVersion:
             self.facts, config=replace(own, instance_groups=groups, declared=config.declared)
         )
         self.content = content
+
+    def watch(self, tell: Callable[["ServedVersion", News], None]) -> None:
+        """Have what becomes of its worker processes told, on this event loop. Not called if it has none."""
+        loop = asyncio.get_running_loop()
+
+        def heard(news: News) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody wants to know any more
+                loop.call_soon_threadsafe(self._note, news, tell)
+
+        for session in self._sessions:
+            if isinstance(session, WorkerSession):
+                session.watch(heard)
+
+    def _note(self, news: News, tell: Callable[["ServedVersion", News], None]) -> None:
+        self.facts = replace(self.facts, down="" if isinstance(news, Up) else news.why)
+        if isinstance(news, Up):
+            self.facts.tally.restarts += 1
+        tell(self, news)
 
     def schedule(self, holds: InForce) -> None:
         """What is wanted of its answers from now on."""
@@ -130,12 +157,18 @@ class ServedVersion:
         self._leases.until(task)
 
     async def retire(self, within_s: float) -> None:
-        """Let the last request have its answer, then give everything back."""
+        """Let the last request have its answer, then close everything."""
         await self._leases.ended(within_s)  # who is between stages even then finds the batcher closed
         await self.batcher.close(within_s)
         for instance in self._instances:
             instance.close()
-        await asyncio.to_thread(self._close)
+        await self._giving_back.close(self._close)
+
+    async def give_back(self) -> Given:
+        """Once it is retired: wait until the memory that it held is the system's again."""
+        given = await self._giving_back.back()
+        log.info("memory_given_back", model=self.facts.model, version=self.facts.version, **asdict(given))
+        return given
 
     def _close(self) -> None:
         for part in (self.pre, self.post):

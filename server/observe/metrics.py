@@ -115,6 +115,12 @@ class TallyCollector(Collector):
             for reason, count in version.tally.failures.items():
                 failures.add_sample(failures.name, {**own, "reason": reason}, count)
         yield failures
+        restarts = Metric(
+            "tercet_runtime_worker_restarts", "Starts of a model's own process after it had ended", "counter"
+        )
+        for own, version in zip(labels, versions, strict=True):
+            restarts.add_sample(f"{restarts.name}_total", own, version.tally.restarts)
+        yield restarts
         for name, text, reasons in _REASONS:
             metric = Metric(name, text, "counter")
             for own, version in zip(labels, versions, strict=True):

@@ -140,6 +140,7 @@ class Tally:
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
     fills             what padding added, by what was padded: "length" or "rows"
+    restarts          how often the process that the model runs in was started again
     stage_times       of stages that other processes did
     """
 
@@ -167,6 +168,7 @@ class Tally:
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
     fills: dict[str, Fill] = field(default_factory=dict)
+    restarts: int = 0
     stage_times: dict[str, StageTimes] = field(default_factory=dict)
 
     def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:

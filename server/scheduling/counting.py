@@ -9,6 +9,7 @@ from server.domain.errors import (
     InvalidRequest,
     QueueFull,
     RequestCancelled,
+    RuntimeDown,
     ServingError,
     StageFailed,
     TooLate,
@@ -26,7 +27,7 @@ def reason_of(error: BaseException) -> str:
             return "REJECTED"
         case RequestCancelled() | asyncio.CancelledError():
             return "CANCELED"
-        case InferenceFailed() | StageFailed():
+        case InferenceFailed() | StageFailed() | RuntimeDown():
             return "BACKEND"
         case _:
             return "OTHER"

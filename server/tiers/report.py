@@ -88,19 +88,20 @@ class Reports:
         for listener in self._listeners:
             listener.set()
 
+    def end(self) -> None:
+        """Nothing new is taken here any more: who listens hears that this is the end."""
+        self._ended = True
+        self.look()
+
     async def run(self) -> None:
-        """Look at what changes, until cancelled: then nobody is told any more, and who listens is let go."""
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(LOOK_OVER_S):
-                        await self._work.wait()
-                except TimeoutError:
-                    self._changed.update(self._table.models)
-                await self._look_at_changes()
-        finally:
-            self._ended = True
-            self.look()
+        """Look at what changes, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_OVER_S):
+                    await self._work.wait()
+            except TimeoutError:
+                self._changed.update(self._table.models)
+            await self._look_at_changes()
 
     async def _look_at_changes(self) -> None:
         self._work.clear()

@@ -27,6 +27,7 @@ from server.domain.errors import (
     RequestCancelled,
     RequestTooLarge,
     RouteNotFound,
+    RuntimeDown,
     ServerBusy,
     ServerStopping,
     ServingError,
@@ -78,6 +79,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         LoadUnknown: _INTERNAL,
         LoadFailed: _INVALID_ARGUMENT,
         InferenceFailed: _INTERNAL,
+        RuntimeDown: _UNAVAILABLE,
         StageFailed: _INTERNAL,
     }
 )

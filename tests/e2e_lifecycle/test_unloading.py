@@ -1,5 +1,8 @@
 """Load and unload by call while requests are in flight."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -9,7 +12,7 @@ import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
 from tests.e2e_lifecycle.asking import answer, asked, events
-from tests.e2e_lifecycle.held import PREPROCESS, SETUP, Gate, over_grpc, over_http
+from tests.e2e_lifecycle.held import PREPROCESS, SETUP, Asking, Gate, over_grpc, over_http
 from tests.e2e_lifecycle.repository import Repository
 from tests.lifecycle.shelf import plus
 from tests.server_process import Server, running
@@ -26,6 +29,24 @@ def is_live(server: Server) -> bool:
         return server.client.get("/v2/health/live").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def being_written(file: Path) -> Iterator[threading.Event]:
+    """Touch a file again and again, until told that it is done."""
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.05):
+            file.touch()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        yield done
+    finally:
+        done.set()
+        writing.join()
 
 
 @pytest.fixture
@@ -110,13 +131,19 @@ def test_an_unload_during_a_load_waits_for_it(repository, gate, tmp_path):
 
 
 def test_a_load_that_comes_before_the_models_of_the_start_are_looked_at_is_not_lost(repository, tmp_path):
-    options = [*EXPLICIT, "--load-model=written", "--repository-settle-secs=2"]
+    options = [*EXPLICIT, "--load-model=written", "--repository-settle-secs=0.5"]
     repository.move_in("moved", 2)
-    repository.write("written", 1)
-    with running(tmp_path / "log", repository.path, options=options, wait=False) as server:
+    folder = repository.write("written", 1)
+    with (
+        being_written(folder / "model.onnx") as done,
+        running(tmp_path / "log", repository.path, options=options, wait=False) as server,
+    ):
         server.until(lambda: is_live(server), every_s=0.01)
-        assert server.index() == {}, "what was just written is still waited for"
-        assert server.client.post("/v2/repository/models/moved/load").status_code == 200
+        assert server.index() == {}, "what is being written is still waited for"
+        load = "/v2/repository/models/moved/load"
+        loading = Asking(lambda: server.client.post(load, timeout=30).status_code)
+        done.set()  # it is at rest half a second later
+        assert loading.result() == 200
         server.until(server.ready)
         assert (answer(server, "moved"), answer(server, "written")) == (2, 1)
 

@@ -33,6 +33,7 @@ OWN_COUNTERS = {
     "tercet_requests_refused_total",
     "tercet_padding_elements_total",
     "tercet_padded_real_elements_total",
+    "tercet_runtime_worker_restarts_total",
 }
 OWN_GAUGES = {"tercet_saturation_ratio"}
 OWN_HISTOGRAMS = {

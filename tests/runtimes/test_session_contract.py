@@ -1,6 +1,6 @@
-"""What every runtime promises behind `Session`: one suite, run over each of them."""
+"""What every runtime promises behind `Session`: one suite over each of them, here and in a worker process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from runtimes.errors import ModelBroken, RunFailed
 from runtimes.opening import open_session
 from runtimes.session import ModelFile, Session
 from runtimes.tensors import TensorSpec
+from runtimes.worker.home import ALL_TOGETHER
+from runtimes.worker.workers import Workers
 from tests.runtimes.models import ALL_KITS, KITS, Kit, SleepingKit, mlp_by_hand, on, some_rows, values_of
 
 
@@ -28,16 +30,32 @@ def any_kit(request: pytest.FixtureRequest) -> Kit | SleepingKit:
     return request.param
 
 
+Open = Callable[[ModelFile], Session]
+
+
+@pytest.fixture(scope="module", params=["here", "worker"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """How a model is opened: in this process, or in another one."""
+    if request.param == "here":
+        yield open_session
+        return
+    workers = Workers()
+    yield lambda model: workers.open(model, ALL_TOGETHER, "the model")
+    workers.close()
+
+
 @pytest.fixture(scope="module")
-def any_mlp(any_kit: Kit | SleepingKit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    session = open_session(any_kit.mlp(tmp_path_factory.mktemp(any_kit.name)))
+def any_mlp(
+    opened: Open, any_kit: Kit | SleepingKit, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Session]:
+    session = opened(any_kit.mlp(tmp_path_factory.mktemp(any_kit.name)))
     yield session
     session.close()
 
 
 @pytest.fixture(scope="module")
-def mlp(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    session = open_session(kit.mlp(tmp_path_factory.mktemp(kit.name)))
+def mlp(opened: Open, kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    session = opened(kit.mlp(tmp_path_factory.mktemp(kit.name)))
     yield session
     session.close()
 
@@ -63,8 +81,8 @@ def test_a_run_gives_what_the_weights_say(mlp):
 
 
 @pytest.mark.parametrize(("kit", "datatype"), every_datatype(), scope="function")
-def test_every_datatype_comes_back_bit_for_bit(kit, datatype, tmp_path):
-    session = open_session(kit.identity(tmp_path, datatype))
+def test_every_datatype_comes_back_bit_for_bit(opened, kit, datatype, tmp_path):
+    session = opened(kit.identity(tmp_path, datatype))
     sent = values_of(datatype)
     result = session.run({"x": sent}, ["y"])["y"]
     assert session.description.inputs[0].datatype == session.description.outputs[0].datatype == datatype
@@ -73,8 +91,8 @@ def test_every_datatype_comes_back_bit_for_bit(kit, datatype, tmp_path):
     assert not np.may_share_memory(result, sent)
 
 
-def test_only_the_outputs_asked_for_are_returned_and_in_that_order(kit, tmp_path):
-    session = open_session(kit.sum_and_difference(tmp_path))
+def test_only_the_outputs_asked_for_are_returned_and_in_that_order(opened, kit, tmp_path):
+    session = opened(kit.sum_and_difference(tmp_path))
     inputs = {"b": np.full((1, 3), 2, np.float32), "a": np.full((1, 3), 5, np.float32)}
     assert list(session.run(inputs, ["difference", "sum"])) == ["difference", "sum"]
     assert session.run(inputs, ["difference"])["difference"].tolist() == [[3, 3, 3]]
@@ -109,8 +127,8 @@ def test_eight_threads_at_once_each_get_their_own_answer(mlp):
         assert all(callers.map(ask, range(400)))
 
 
-def test_a_failed_run_says_why_without_paths_and_the_next_one_works(kit, tmp_path):
-    session = open_session(kit.pairs(tmp_path))
+def test_a_failed_run_says_why_without_paths_and_the_next_one_works(opened, kit, tmp_path):
+    session = opened(kit.pairs(tmp_path))
     with pytest.raises(RunFailed) as failure:
         session.run({"x": np.ones(3, np.float32)}, ["y"])
     sentence = str(failure.value)
@@ -130,26 +148,26 @@ def test_a_failed_run_says_why_without_paths_and_the_next_one_works(kit, tmp_pat
     ],
     ids=["empty", "garbage", "truncated"],
 )
-def test_a_broken_file_is_refused_with_its_name_and_no_path(any_kit, tmp_path, harm, says):
+def test_a_broken_file_is_refused_with_its_name_and_no_path(opened, any_kit, tmp_path, harm, says):
     model = any_kit.mlp(tmp_path)
     model.path.write_bytes(harm(model.path.read_bytes()))
     with pytest.raises(ModelBroken, match=says) as refusal:
-        open_session(model)
+        opened(model)
     assert str(tmp_path) not in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_of_the_other_kind_is_refused(any_kit, tmp_path):
+def test_a_file_of_the_other_kind_is_refused(opened, any_kit, tmp_path):
     model = any_kit.mlp(tmp_path)
     other = model.path.rename(tmp_path / ("model.pt" if model.path.suffix == ".onnx" else "model.onnx"))
     with pytest.raises(ModelBroken, match=other.name):
-        open_session(ModelFile(path=other))
+        opened(ModelFile(path=other))
 
 
-def test_a_model_that_says_nothing_of_its_threads_starts_none(any_kit, tmp_path):
-    open_session(any_kit.mlp(tmp_path)).run({"x": some_rows(1)}, ["y"])
+def test_a_model_that_says_nothing_of_its_threads_starts_none(opened, any_kit, tmp_path):
+    opened(any_kit.mlp(tmp_path)).run({"x": some_rows(1)}, ["y"])
     before = thread_count()
-    sessions = [open_session(any_kit.mlp(tmp_path)) for _ in range(4)]
+    sessions = [opened(any_kit.mlp(tmp_path)) for _ in range(4)]
     for session in sessions:
         session.run({"x": some_rows(32)}, ["y"])
     assert thread_count() == before
@@ -160,8 +178,8 @@ def thread_count() -> int:
 
 
 @pytest.mark.cuda
-def test_a_model_on_a_cuda_device_gives_what_it_gives_on_the_cpu(kit, mlp, tmp_path):
-    session = open_session(on(Device("cuda"), kit.mlp(tmp_path)))
+def test_a_model_on_a_cuda_device_gives_what_it_gives_on_the_cpu(opened, kit, mlp, tmp_path):
+    session = opened(on(Device("cuda"), kit.mlp(tmp_path)))
     rows = some_rows(5)
     np.testing.assert_allclose(
         session.run({"x": rows}, ["y"])["y"], mlp.run({"x": rows}, ["y"])["y"], rtol=1e-2, atol=1e-2

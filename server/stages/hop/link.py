@@ -17,9 +17,11 @@ import structlog
 
 from protos import stage_pb2 as pb
 from server.domain.errors import TierUnavailable
+from server.domain.shared import Place
 from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
+from server.stages.hop.arena import Arena, Theirs, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import PLACES, Parcel, Sent
 from server.wire.bundle import Broken, pack, read, unpack
@@ -63,9 +65,13 @@ class Link:
         *,
         max_requests: int,
         max_bytes: int,
+        shared_bytes: int = 2**26,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """It holds at most so many requests and bytes, whoever sends them. `changed` hears when `up` is."""
+        """It holds at most so many requests and bytes, whoever sends them. `changed` hears when `up` is.
+
+        At `shared_bytes` 0 all tensors go on the wire.
+        """
         self.address = address
         self.stage = stage
         self.up = False
@@ -77,6 +83,10 @@ class Link:
         self._parcels: dict[int, Parcel] = {}
         self.parcels = self.carried = 0
         self._outbox: deque[Parcel | bytes] = deque()
+        self._freed: deque[int] = deque()
+        self._shared_bytes = shared_bytes
+        self._arena: Arena | None = None
+        self._theirs: Theirs | None = None
         self._more = asyncio.Event()
         self._leaving = False
         self._heard = 0.0
@@ -98,7 +108,11 @@ class Link:
         head.ids.extend(range(first, first + len(tickets)))
         rows = [ticket.rows for ticket in tickets]
         head.rows.extend(rows)
-        parcel = Parcel(self, number, owner, list(tickets), sum(rows), monotonic_ns(), pack(head, pieces))
+        places: Sequence[Place] = ()
+        if self._arena is not None:
+            pieces, places = self._arena.lay(head, pieces)
+        message = pack(head, pieces)
+        parcel = Parcel(self, number, owner, list(tickets), sum(rows), monotonic_ns(), message, places)
         self._parcels[number] = parcel
         self.rows += parcel.rows
         self.requests += len(tickets)
@@ -112,6 +126,10 @@ class Link:
         self._take(parcel, place)
         if parcel.message is None:
             self._post(pack(pb.Head(cancelled=[parcel.number * PLACES + place])))
+        elif not parcel.left:  # it is never written
+            del self._parcels[parcel.number]
+            parcel.release()
+            self.bytes -= parcel.size
 
     async def run(self) -> None:
         """Keep the stream open, until cancelled."""
@@ -130,9 +148,7 @@ class Link:
                 call = channel.stream_stream(METHOD)()
                 try:
                     async with asyncio.timeout(OPENED_WITHIN_S):
-                        await call.write(pack(pb.Head()))
-                        if await call.read() is grpc.aio.EOF:
-                            raise Broken("it was closed at once")
+                        await self._greet(call)
                     was_up = True
                     self._open()
                     await self._serve(call)
@@ -144,6 +160,21 @@ class Link:
         finally:
             self._close(why)
         return why, was_up
+
+    async def _greet(self, call: Any) -> None:
+        """Hear that somebody is there, and agree on memory to share if it is on this host."""
+        if self._shared_bytes:
+            self._arena = Arena(self._shared_bytes)
+        await call.write(pack(pb.Head(arena=self._arena.offer() if self._arena is not None else None)))
+        answer = await call.read()
+        if answer is grpc.aio.EOF:
+            raise Broken("it was closed at once")
+        head, _ = unpack(answer)
+        if self._arena is not None and head.arena_open:
+            self._arena.is_read = True
+            self._theirs = Theirs.open(head.arena) if head.HasField("arena") else None
+            if self._theirs is not None:
+                await call.write(pack(pb.Head(arena_open=True)))
 
     async def _serve(self, call: Any) -> None:
         """Read, write and watch until one of them ends."""
@@ -179,7 +210,14 @@ class Link:
             error = TierUnavailable(
                 self.stage, parcel.owner.model, f"the connection to it was lost ({why})", untouched=untouched
             )
-            parcel.owner.lost(parcel, [ticket for ticket in parcel.tickets if ticket is not None], error)
+            parcel.release()
+            if parcel.left:
+                left = [ticket for ticket in parcel.tickets if ticket is not None]
+                parcel.owner.lost(parcel, left, error)
+        if self._arena is not None:
+            self._arena.close()
+        self._arena = self._theirs = None
+        self._freed.clear()
 
     def _post(self, message: Parcel | bytes) -> None:
         self._outbox.append(message)
@@ -189,6 +227,8 @@ class Link:
         while True:
             while self._outbox:
                 message = self._outbox.popleft()
+                if self._freed:
+                    await call.write(pack(pb.Head(freed=self._take_freed())))
                 if isinstance(message, Parcel):
                     parcel, content = message, message.message
                     if content is None or not parcel.left:
@@ -198,11 +238,16 @@ class Link:
                     del content
                 else:
                     await call.write(message)
+            if self._freed:
+                await call.write(pack(pb.Head(freed=self._take_freed())))
             if self._leaving:
                 await call.done_writing()
                 await asyncio.Future()
             self._more.clear()
             await self._more.wait()
+
+    def _take_freed(self) -> list[int]:
+        return [self._freed.popleft() for _ in range(len(self._freed))]
 
     async def _watch(self, call: Any) -> None:
         """Ask for a sign of life, and hang up when none comes."""
@@ -213,6 +258,8 @@ class Link:
                 raise Broken(f"nothing was heard of it for {silent_s:.0f} s")
             if silent_s > PING_S / 2 and not self._leaving:
                 self._post(pack(pb.Head()))
+            elif self._freed:
+                self._more.set()
 
     async def _read(self, call: Any) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
@@ -234,7 +281,7 @@ class Link:
 
     def _answered(self, head: pb.Head, columns: Sequence[memoryview]) -> None:
         ids = list(head.ids)
-        outputs = list(read(head, columns).cut())
+        outputs = list(read(head, columns_of(head, columns, self._theirs, self._freed.append)).cut())
         spans = [
             Span(
                 STAGE_NAMES.get(span.stage, self.stage),
@@ -252,7 +299,7 @@ class Link:
             parcel = self._parcels.get(number)
             answers: list[tuple[Ticket, Tensors]] = []
             while at < len(ids) and ids[at] // PLACES == number:
-                ticket = None if parcel is None else self._take(parcel, ids[at] % PLACES)
+                ticket = None if parcel is None else self._answer_of(parcel, ids[at] % PLACES)
                 if ticket is not None:
                     answers.append((ticket, outputs[at]))
                 at += 1
@@ -261,9 +308,18 @@ class Link:
 
     def _refused(self, fault: pb.Fault) -> None:
         parcel = self._parcels.get(fault.id // PLACES)
-        ticket = None if parcel is None else self._take(parcel, fault.id % PLACES)
+        ticket = None if parcel is None else self._answer_of(parcel, fault.id % PLACES)
         if parcel is not None and ticket is not None:
             parcel.owner.refused(parcel, ticket, error_of(fault))
+
+    def _answer_of(self, parcel: Parcel, place: int) -> Ticket | None:
+        """The other side has done with one: its ticket, unless it was given up."""
+        ticket = self._take(parcel, place)
+        parcel.open -= 1
+        if parcel.open <= 0 and self._parcels.pop(parcel.number, None) is not None:
+            parcel.release()
+            self.bytes -= parcel.size
+        return ticket
 
     def _take(self, parcel: Parcel, place: int) -> Ticket | None:
         """A ticket off its parcel, once; None if it is not on it any more."""
@@ -271,9 +327,6 @@ class Link:
         if ticket is not None:
             self.rows -= ticket.rows
             self.requests -= 1
-            if not parcel.left:
-                del self._parcels[parcel.number]
-                self.bytes -= parcel.size
         return ticket
 
 

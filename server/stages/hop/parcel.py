@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from protos import stage_pb2 as pb
 from server.domain.errors import ServingError, TierUnavailable
+from server.domain.shared import Place
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
@@ -67,14 +68,28 @@ class Parcel:
 
     link      it is on
     tickets   in their places; None where the answer has come
-    left      how many are not answered
+    left      how many wait for an answer
+    open      how many the other side has not answered: those that were given up among them
+    places    in shared memory, which are its own until then
     rows      of those, as a measure of the work that lies there
     sent      monotonic ns
     size      bytes of its message
     message   what is to be written; None once it was
     """
 
-    __slots__ = ("left", "link", "message", "number", "owner", "rows", "sent", "size", "tickets")
+    __slots__ = (
+        "left",
+        "link",
+        "message",
+        "number",
+        "open",
+        "owner",
+        "places",
+        "rows",
+        "sent",
+        "size",
+        "tickets",
+    )
 
     def __init__(
         self,
@@ -85,14 +100,16 @@ class Parcel:
         rows: int,
         sent: int,
         message: bytes,
+        places: Sequence[Place],
     ) -> None:
         self.link = link
         self.number = number
         self.owner = owner
         self.tickets = tickets
-        self.left = len(tickets)
+        self.left = self.open = len(tickets)
         self.rows = rows
-        self.size = len(message)
+        self.size = len(message) + sum(place.size for place in places)
+        self.places = places
         self.sent = sent
         self.message: bytes | None = message
 
@@ -106,3 +123,9 @@ class Parcel:
             self.left -= 1
             self.rows -= ticket.rows
         return ticket
+
+    def release(self) -> None:
+        """Nobody reads what it has laid any more."""
+        for place in self.places:
+            place.release()
+        self.places = ()

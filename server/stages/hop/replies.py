@@ -1,14 +1,17 @@
 """Answers on their way back over one stream: those that are ready together go in one bundle."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from protos import stage_pb2 as pb
+from server.domain.shared import Place
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
+from server.stages.hop.arena import Arena, Theirs
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import STAGE_NUMBERS, fault_of
+from server.wire.raw import Buffer
 
 
 @dataclass(slots=True)
@@ -25,7 +28,12 @@ class _Group:
 class Replies:
     """Of one stream, on the event loop. `works` are the requests that can be given up, each by a call."""
 
-    def __init__(self, stage: StageName) -> None:
+    def __init__(self, stage: StageName, *, shared_bytes: int = 2**26) -> None:
+        self.theirs: Theirs | None = None
+        self._shared_bytes = shared_bytes
+        self._arena: Arena | None = None
+        self._places: dict[int, Place] = {}
+        self._greeting: pb.Head | None = None
         self.works: dict[int, Callable[[], object]] = {}
         self._stage = stage
         self._groups: dict[tuple[object, ...], _Group] = {}
@@ -59,6 +67,28 @@ class Replies:
         self._open -= 1
         self._more.set()
 
+    def greet(self, offer: pb.Arena) -> None:
+        """Open the memory that the sender offers, and offer ours, if it is on this host."""
+        self._greeting = pb.Head()
+        if self._shared_bytes and self.theirs is None:
+            self.theirs = Theirs.open(offer)
+            if self.theirs is not None:
+                self._arena = Arena(self._shared_bytes)
+                self._greeting = pb.Head(arena_open=True, arena=self._arena.offer())
+        self._more.set()
+
+    def share(self) -> None:
+        """The sender has opened ours."""
+        if self._arena is not None:
+            self._arena.is_read = True
+
+    def free(self, regions: Iterable[int]) -> None:
+        """The sender has read what lay there."""
+        for region in regions:
+            place = self._places.pop(region, None)
+            if place is not None:
+                place.release()
+
     def pong(self) -> None:
         """Say that somebody is here."""
         self._pings += 1
@@ -74,6 +104,10 @@ class Replies:
         for give_up in list(self.works.values()):
             give_up()
         self.works.clear()
+        self.free(list(self._places))
+        if self._arena is not None:
+            self._arena.close()
+            self._arena = None
 
     async def drained(self) -> None:
         """Wait until all that was taken is answered, and written."""
@@ -89,6 +123,9 @@ class Replies:
             groups, self._groups = self._groups, {}
             faults, self._faults = self._faults, []
             pings, self._pings = self._pings, 0
+            if self._greeting is not None:
+                greeting, self._greeting = self._greeting, None
+                await write(pack(greeting))
             leaving, self._leaving = self._leaving, False
             if faults or leaving or (pings and not groups):
                 await write(pack(pb.Head(faults=faults, leaving=leaving)))
@@ -121,4 +158,8 @@ class Replies:
                 rows=span.rows,
                 transfer_ns=span.transfer_ns,
             )
-        return pack(head, lay(head, group.parts, group.stacked))
+        pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
+        if self._arena is not None:
+            pieces, places = self._arena.lay(head, pieces)
+            self._places.update((place.start, place) for place in places)
+        return pack(head, pieces)

@@ -1,0 +1,70 @@
+"""Closes what a version held, and sees to it that the memory goes back to the system.
+
+What is freed stays with the process until its allocator is told to give it back, which walks all of its
+memory: so that is done once for all that is closed within a breath, in a thread. Why, with figures:
+docs/decisions/memory-returned.md.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtimes.memory import resident_bytes, trim
+
+BREATH_S = 0.05
+"""For others that are closed at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """By how many bytes what is resident has shrunk since the first of `closed` was about to be closed.
+
+    All of them together: nobody can tell whose a page was. What grew meanwhile makes it less; never below 0.
+    """
+
+    bytes: int
+    closed: int
+
+
+class GivingBack:
+    """Used on one event loop. Whoever waits and leaves takes nobody along.
+
+    resident, give_back, breath_s   for tests
+    """
+
+    def __init__(
+        self,
+        resident: Callable[[], int] = resident_bytes,
+        give_back: Callable[[], object] = trim,
+        breath_s: float = BREATH_S,
+    ) -> None:
+        self._resident = resident
+        self._give_back = give_back
+        self._breath_s = breath_s
+        self._closed = 0
+        self._before: int | None = None
+        self._next: asyncio.Future[Given] | None = None
+
+    async def close(self, close: Callable[[], None]) -> None:
+        """Call `close` in a thread. Raises what it raises. What it frees is not given back yet."""
+        if self._before is None:
+            self._before = self._resident()
+        await asyncio.to_thread(close)
+        self._closed += 1
+
+    async def back(self) -> Given:
+        """Wait until what has been closed so far is given back."""
+        if self._next is not None:
+            return await asyncio.shield(self._next)
+        self._next = coming = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.sleep(self._breath_s)
+        finally:  # who asks from now on is with the next
+            before, given = self._before or 0, Given(0, self._closed)
+            self._closed, self._before, self._next = 0, None, None
+            try:
+                await asyncio.to_thread(self._give_back)
+                given = Given(max(0, before - self._resident()), given.closed)
+            finally:
+                coming.set_result(given)
+        return given

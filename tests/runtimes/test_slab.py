@@ -1,0 +1,117 @@
+"""Memory that two processes share: handed out once, given back, and gone with them."""
+
+import gc
+import mmap
+import os
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from runtimes.memory import resident_bytes
+from runtimes.slab import ALIGNMENT, LOOK_EVERY, Slab, SlabFull, map_to_read, map_to_write
+
+MIB = 2**20
+
+
+@pytest.fixture
+def slab():
+    made = Slab(MIB)
+    yield made
+    made.close()
+
+
+def test_what_one_side_writes_the_other_reads(slab):
+    place = slab.take(100, 0)
+    place.view[:] = 7
+    theirs = map_to_read(os.dup(slab.descriptor))
+    assert theirs[place.start : place.start + place.size].tolist() == [7] * place.size
+    map_to_write(slab.descriptor)[place.start] = 9
+    assert place.view[0] == 9
+
+
+def test_the_side_that_reads_cannot_write(slab):
+    with pytest.raises(ValueError, match="read-only"):
+        map_to_read(slab.descriptor)[0] = 1
+
+
+def test_neither_side_can_make_it_smaller_under_the_other(slab):
+    with pytest.raises(PermissionError):
+        os.ftruncate(slab.descriptor, mmap.PAGESIZE)
+
+
+def test_places_are_aligned_and_do_not_touch(slab):
+    places = [slab.take(size, 0) for size in (1, 63, 64, 65)]
+    assert [place.start % ALIGNMENT for place in places] == [0] * 4
+    for before, after in pairwise(places):
+        assert before.start + before.size <= after.start
+
+
+def test_who_asks_for_more_than_there_is_is_told_so_at_once(slab):
+    with pytest.raises(SlabFull, match=rf"{2 * MIB} bytes .* {MIB}"):
+        slab.take(2 * MIB, 60)
+
+
+def test_who_comes_while_all_is_taken_waits_and_then_is_told(slab):
+    slab.take(MIB, 0)
+    with pytest.raises(SlabFull, match="others have them"):
+        slab.take(1, 0.02)
+
+
+def test_who_waits_has_it_as_soon_as_it_is_released(slab):
+    place = slab.take(MIB, 0)
+    threading.Timer(0.02, place.release).start()
+    assert slab.take(MIB, 10).start == 0
+
+
+def test_what_is_lent_comes_back_with_the_last_view_of_it(slab):
+    lent = slab.take(MIB, 0).lend()
+    part = lent[8:16].view(np.float64).reshape(1)
+    del lent
+    with pytest.raises(SlabFull):
+        slab.take(1, 0.01)
+    assert part.tolist() == [0.0]
+    del part
+    gc.collect()
+    assert slab.take(MIB, 0).start == 0
+
+
+def test_what_a_large_request_took_is_given_back_after_small_ones():
+    slab = Slab(64 * MIB)
+    large = slab.take(48 * MIB, 0)
+    large.view[:] = 1
+    held = resident_bytes()
+    large.release()
+    for _ in range(2 * LOOK_EVERY):
+        slab.take(1024, 0).release()
+    assert held - resident_bytes() > 40 * MIB
+    slab.close()
+
+
+def test_what_is_still_in_use_is_not_given_back():
+    slab = Slab(8 * MIB)
+    low, high = slab.take(MIB, 0), slab.take(MIB, 0)
+    high.view[:] = 5
+    low.release()
+    for _ in range(3 * LOOK_EVERY):
+        slab.take(1024, 0).release()
+    assert set(high.view.tolist()) == {5}
+    slab.close()
+
+
+def test_nothing_of_it_is_left_when_its_owner_is_killed():
+    before = set(os.listdir("/dev/shm"))
+    program = "import os, signal; from runtimes.slab import Slab; s = Slab(2**20); s.take(9, 0).view[:] = 1; "
+    ended = subprocess.run([sys.executable, "-c", program + "os.kill(os.getpid(), signal.SIGKILL)"])
+    assert ended.returncode == -9
+    assert set(os.listdir("/dev/shm")) - before == set()
+
+
+def test_nobody_takes_of_one_that_is_closed(slab):
+    other = Slab(MIB)
+    other.close()
+    with pytest.raises(SlabFull, match="closed"):
+        other.take(1, 0)

@@ -1,0 +1,271 @@
+"""Models in processes of their own: what ends there ends alone, comes back, and leaves nothing."""
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import psutil
+import pytest
+
+from runtimes.errors import ModelBroken, RunFailed, RuntimeLost
+from runtimes.session import ModelFile
+from runtimes.tensors import TensorSpec
+from runtimes.worker.crashes import CrashRule
+from runtimes.worker.home import OWN, Home
+from runtimes.worker.news import Down, News, Out, Up
+from runtimes.worker.worker import WorkerLimits
+from runtimes.worker.workers import Workers, WorkerSession
+from tests.runtimes.models import onnx_identity, onnx_mlp, sleeping, some_rows
+from tests.runtimes.wild import FATAL, GOOD, rows, wild
+
+GROUP = Home(in_worker=True, group="g")
+X, Y = TensorSpec("x", "FP32", (-1, 4)), TensorSpec("y", "FP32", (-1, 4))
+
+
+Open = Callable[[ModelFile, Home, str], WorkerSession]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    made = Workers(limits=WorkerLimits(crashes=CrashRule(most=2, first_s=0.01)))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def opened(workers: Workers) -> Iterator[Open]:
+    """Opens a model in a worker, until the test is over."""
+    with ExitStack() as sessions:
+
+        def opening(file: ModelFile, home: Home, label: str) -> WorkerSession:
+            session = workers.open(file, home, label)
+            sessions.callback(session.close)
+            return session
+
+        yield opening
+
+
+@pytest.fixture(scope="module")
+def wild_file(tmp_path_factory: pytest.TempPathFactory):
+    return wild(tmp_path_factory.mktemp("wild"))
+
+
+def heard(session: WorkerSession) -> "SimpleQueue[News]":
+    news: SimpleQueue[News] = SimpleQueue()
+    session.watch(news.put)
+    return news
+
+
+def until(holds: Callable[[], object], within_s: float = 20.0) -> None:
+    ends = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def kill(session: WorkerSession, number: signal.Signals = signal.SIGKILL) -> psutil.Process:
+    until(lambda: session.pid)
+    assert session.pid is not None
+    process = psutil.Process(session.pid)
+    process.send_signal(number)
+    return process
+
+
+def test_a_worker_that_is_killed_comes_back_and_a_run_that_comes_meanwhile_waits_for_it(opened, tmp_path):
+    session = opened(onnx_mlp(tmp_path), OWN, "model 'm' version 1")
+    news = heard(session)
+    kill(session).wait(10)
+    assert isinstance(news.get(timeout=10), Down)
+    assert session.run({"x": some_rows(3)}, ["y"])["y"].shape == (3, 10)
+    assert news.get(timeout=10) == Up()
+
+
+def test_native_code_that_crashes_fails_its_run_in_words_that_name_model_and_signal(opened, wild_file):
+    session = opened(wild_file, OWN, "model 'wild' version 7")
+    other = opened(wild_file, OWN, "model 'other' version 1")
+    assert session.run(rows(GOOD), ["y"])["y"].tolist() == [[GOOD] * 4]
+    with pytest.raises(RuntimeLost, match=r"^model 'wild' version 7 did not finish .* SIGSEGV: .*ask again$"):
+        session.run(rows(FATAL), ["y"])
+    assert other.run(rows(GOOD), ["y"])["y"].tolist() == [[GOOD] * 4]
+    assert session.run(rows(GOOD), ["y"])["y"].tolist() == [[GOOD] * 4]
+
+
+def test_one_that_crashes_too_often_is_given_up_and_says_why(opened, wild_file):
+    session = opened(wild_file, OWN, "model 'wild' version 1")
+    news = heard(session)
+    for _ in range(2):
+        with pytest.raises(RuntimeLost):
+            session.run(rows(FATAL), ["y"])
+    assert [type(news.get(timeout=10)) for _ in range(3)] == [Down, Up, Out]
+    with pytest.raises(RuntimeLost, match=r"SIGSEGV.*with 2 crashes within 300 s it is not started"):
+        session.run(rows(GOOD), ["y"])
+    late = heard(session)
+    assert isinstance(late.get(timeout=1), Out)
+
+
+def test_a_run_that_hangs_is_ended_with_its_process(tmp_path):
+    workers = Workers(limits=WorkerLimits(run_s=0.3))
+    times = {"table_ms": {"1": 1, "2": 60_000}}
+    session = workers.open(sleeping(tmp_path, [X], [Y], service_time=times), OWN, "model 'm' version 1")
+    with pytest.raises(RuntimeLost, match=r"was killed, as it did not answer within 0\.3 s"):
+        session.run(rows(1, count=2), ["y"])
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+    workers.close()
+
+
+def test_as_many_runs_go_on_at_once_as_there_are_callers(opened, tmp_path):
+    file = sleeping(tmp_path, [X], [Y], service_time={"fixed_ms": 200})
+    session = opened(file, OWN, "model 'm' version 1")
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(lambda at: session.run(rows(at), ["y"])["y"][0, 0], range(8)))
+    assert answers == list(range(8))
+    assert time.monotonic() - began < 8 * 0.2
+
+
+def test_models_of_a_group_share_a_process_and_its_end(workers, tmp_path, wild_file):
+    one = workers.open(wild_file, GROUP, "model 'wild' version 1")
+    two = workers.open(onnx_mlp(tmp_path), GROUP, "model 'm' version 1")
+    until(lambda: one.pid)
+    assert one.pid == two.pid
+    news = heard(two)
+    with pytest.raises(RuntimeLost):
+        one.run(rows(FATAL), ["y"])
+    assert [type(news.get(timeout=10)) for _ in range(2)] == [Down, Up]
+    assert two.run({"x": some_rows(1)}, ["y"])["y"].shape == (1, 10)
+    one.close()
+    assert two.run({"x": some_rows(1)}, ["y"])["y"].shape == (1, 10)
+
+
+def test_a_file_that_crashes_its_process_while_it_is_opened_is_refused(opened, tmp_path):
+    file = wild(tmp_path, inputs=(), outputs=(), samples=rows(FATAL))
+    with pytest.raises(ModelBroken, match=r"^model\.pt could not be opened: .*SIGSEGV"):
+        opened(file, OWN, "model 'wild' version 1")
+
+
+def test_a_sample_of_one_request_describes_a_model_there_too(opened, tmp_path):
+    file = wild(tmp_path, inputs=(), outputs=(), samples=rows(GOOD))
+    session = opened(file, OWN, "model 'wild' version 1")
+    assert (session.description.inputs, session.description.batches) == ((X,), True)
+
+
+def test_a_file_that_has_changed_is_not_taken_for_the_one_that_served(opened, tmp_path):
+    file = onnx_mlp(tmp_path)
+    session = opened(file, OWN, "model 'm' version 1")
+    news = heard(session)
+    onnx_identity(tmp_path, "FP32")
+    kill(session)
+    assert isinstance(news.get(timeout=10), Down)
+    told = news.get(timeout=10)
+    assert isinstance(told, Out)
+    assert "its file has changed" in told.why
+    with pytest.raises(RuntimeLost, match="its file has changed"):
+        session.run({"x": some_rows(1)}, ["y"])
+
+
+def test_the_end_of_the_process_that_starts_workers_is_not_held_against_the_models(opened, tmp_path):
+    session = opened(onnx_mlp(tmp_path), OWN, "model 'm' version 1")
+    news = heard(session)
+    for _ in range(3):
+        until(lambda: session.pid)
+        psutil.Process(session.pid).parent().kill()
+        assert isinstance(news.get(timeout=10), Down)
+        assert news.get(timeout=20) == Up()
+    assert session.run({"x": some_rows(1)}, ["y"])["y"].shape == (1, 10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_are_meant_for_the_server_end_no_worker(opened, tmp_path, number):
+    session = opened(onnx_mlp(tmp_path), OWN, "model 'm' version 1")
+    process = kill(session, number)
+    process.parent().send_signal(number)
+    for _ in range(3):
+        assert session.run({"x": some_rows(1)}, ["y"])["y"].shape == (1, 10)
+    assert session.pid == process.pid
+
+
+def test_what_a_model_prints_is_in_the_log(workers, wild_file, capsys):
+    session = workers.open(wild_file, OWN, "model 'wild' version 1")
+    session.run(rows(-2), ["y"])
+    session.close()  # its output is read to the end
+    assert "the first element is negative" in capsys.readouterr().out
+
+
+def test_outputs_that_are_lent_stay_as_they_are_while_others_run(workers, tmp_path):
+    session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
+    count = 100_000
+    answers = [session.run(rows(at, count), ["y"])["y"] for at in range(5)]
+    before = session.copied_bytes
+    session.run(rows(9, count), ["y"])
+    assert session.copied_bytes - before == count * 16, "one copy in, none out"
+    assert [(answer[0, 0], answer[-1, -1]) for answer in answers] == [(at, at) for at in range(5)]
+    session.close()
+    assert [float(answer.sum()) for answer in answers] == [at * count * 4 for at in range(5)]
+
+
+def test_outputs_that_nobody_could_foresee_the_size_of_come_whole(opened, tmp_path):
+    text = TensorSpec("x", "BYTES", (-1, -1)), TensorSpec("y", "BYTES", (-1, -1))
+    session = opened(sleeping(tmp_path, [text[0]], [text[1]]), OWN, "model 'm' version 1")
+    for length in (1, 100_000, 3):
+        sent = np.array([[b"a" * length, b""]], object)
+        assert session.run({"x": sent}, ["y"])["y"].tolist() == sent.tolist()
+
+
+def test_tensors_that_are_larger_than_what_is_shared_are_refused_in_words(tmp_path):
+    workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
+    session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
+    with pytest.raises(RunFailed, match="do not fit into the 1048576 that are shared"):
+        session.run(rows(1, 2**16), ["y"])
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+    workers.close()
+
+
+def test_closing_waits_for_no_worker_that_is_just_being_started_again(workers, wild_file):
+    session = workers.open(wild_file, OWN, "model 'wild' version 1")
+    news = heard(session)
+    kill(session)
+    assert isinstance(news.get(timeout=10), Down)
+    began = time.monotonic()
+    session.close()
+    assert time.monotonic() - began < 5
+    with pytest.raises(RuntimeLost):
+        session.run(rows(GOOD), ["y"])
+
+
+def test_nothing_is_left_of_workers_that_are_closed_or_were_killed(tmp_path):
+    def everything() -> tuple[set[str], int, int]:
+        gc.collect()
+        names = {os.readlink(each) for each in fds() if each.is_symlink()}
+        return set(os.listdir("/dev/shm")), len(names), threading.active_count()
+
+    def fds() -> list[Path]:
+        return list(Path("/proc/self/fd").iterdir())
+
+    def children() -> list[psutil.Process]:
+        return psutil.Process().children(recursive=True)
+
+    others = set(children())
+    with_one = Workers()
+    with_one.open(onnx_mlp(tmp_path), OWN, "model 'm' version 1").close()
+    with_one.close()
+    before, open_before = everything(), len(fds())
+    for number in range(4):
+        workers = Workers()
+        session = workers.open(onnx_mlp(tmp_path), OWN, "model 'm' version 1")
+        assert session.run({"x": some_rows(1)}, ["y"])["y"].shape == (1, 10)
+        if number % 2:
+            kill(session)
+        session.close()
+        workers.close()
+    del session
+    until(lambda: everything()[0::2] == before[0::2])
+    until(lambda: len(fds()) <= open_before)
+    until(lambda: not set(children()) - others)
