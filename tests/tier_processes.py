@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.server_process import Server, running
 
@@ -55,34 +56,24 @@ def in_tiers(
     gateway: int = 1,
     options: Sequence[str] = (),
 ) -> Iterator[Tiers]:
-    """So many processes of each tier over these repositories, ready when the gateways are.
+    """So many processes of each tier over these repositories, all of them ready.
 
-    They are stopped from the front to the back. `options` go to the tiers that have models.
+    They start side by side, and are stopped from the front to the back. `options` go to the tiers that have
+    models.
     """
     tiers = Tiers()
+    more: dict[str, Any] = {"options": options, "wait": False}
     with ExitStack() as stack:
         for number in range(post):
-            started = tier(log_folder, "post", *repositories, options=options, name=f"post-{number}")
+            started = tier(log_folder, "post", *repositories, name=f"post-{number}", **more)
             tiers.post.append(stack.enter_context(started))
         for number in range(predict):
-            started = tier(
-                log_folder,
-                "predict",
-                *repositories,
-                post=tiers.post,
-                options=options,
-                name=f"predict-{number}",
-            )
+            name = f"predict-{number}"
+            started = tier(log_folder, "predict", *repositories, post=tiers.post, name=name, **more)
             tiers.predict.append(stack.enter_context(started))
         for number in range(pre):
-            started = tier(
-                log_folder,
-                "pre",
-                *repositories,
-                predict=tiers.predict,
-                options=options,
-                name=f"pre-{number}",
-            )
+            name = f"pre-{number}"
+            started = tier(log_folder, "pre", *repositories, predict=tiers.predict, name=name, **more)
             tiers.pre.append(stack.enter_context(started))
         for number in range(gateway):
             ahead = endpoints("pre", tiers.pre)
@@ -93,6 +84,9 @@ def in_tiers(
                 post=tiers.post,
                 options=ahead,
                 name=f"gateway-{number}",
+                wait=False,
             )
             tiers.gateway.append(stack.enter_context(started))
+        for server in (*tiers.post, *tiers.predict, *tiers.pre, *tiers.gateway):
+            server.until(server.ready)
         yield tiers

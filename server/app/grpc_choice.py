@@ -36,7 +36,10 @@ def needs_grpcio(settings: Settings) -> list[str]:
 
 
 def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str], is_tier: bool = False) -> GrpcFront:
-    """`wanted` is auto, native or grpcio; other processes ask a tier by streams. Raises `GrpcFrontRefused` for a native front that cannot be had."""
+    """`wanted` is auto, native or grpcio. A tier is asked by streams, which are grpcio's.
+
+    Raises `GrpcFrontRefused` for a native front that cannot be had.
+    """
     if wanted == "grpcio":
         return GrpcFront("grpcio", "--grpc-front=grpcio")
     if not installed:

@@ -8,6 +8,10 @@ from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 
+PATIENCE_S = 1.5
+"""Whoever sends a request here has seen every tier ready for it: this process may hear of the next one, or
+reach it again, a moment later."""
+
 MOST = 512
 """Senders that are kept; the longest unused goes first."""
 
@@ -31,6 +35,7 @@ class Forwarding:
                 tally=Tally(),
                 max_waiting=self._max_waiting,
                 budget=self._budget,
+                patience_s=PATIENCE_S,
             )
             if len(self._senders) > MOST:
                 self._senders.popitem(last=False)

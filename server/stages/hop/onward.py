@@ -2,17 +2,14 @@
 
 import asyncio
 
-import structlog
-
-from server.domain.errors import InvalidRequest, RequestCancelled, ServingError, StageFailed
+from server.domain.errors import RequestCancelled
 from server.domain.request import InferRequest
 from server.domain.tensors import Tensors
 from server.lifecycle.part_version import PartVersion
 from server.scheduling.ticket import Ticket
+from server.stages.hop.blame import blamed
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.sender import Way
-
-log = structlog.get_logger(__name__)
 
 TOGETHER = 64
 """Requests of one version in a parcel, at most."""
@@ -55,15 +52,5 @@ class Onward:
             raise
         if ticket.outputs is None:
             assert ticket.error is not None
-            raise _blamed(served, request, ticket.error)
+            raise blamed(ticket.error, facts, request.id)
         return ticket.outputs
-
-
-def _blamed(served: PartVersion, request: InferRequest, error: ServingError) -> ServingError:
-    """What the model refuses of what pre-processing made is the code's fault, not the caller's."""
-    if not isinstance(error, InvalidRequest) or getattr(error, "stage", "") != "predict":
-        return error
-    facts = served.facts
-    told = {"model": facts.model, "version": facts.version, "request_id": request.id}
-    log.error("pre_output_misfit", reason=str(error), **told)
-    return StageFailed(facts.model, facts.version, served.stage, request.id)

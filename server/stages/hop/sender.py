@@ -41,6 +41,9 @@ LATE_NS = 1_000_000
 SHUNNED_NS = 500_000_000
 """An endpoint that has refused what it cannot have begun is asked last for so long."""
 
+LOOK_AGAIN_NS = 5_000_000
+"""Between two looks for an endpoint, where there is none and requests may wait for one."""
+
 TRIES = 3
 """Of one request, at most."""
 
@@ -78,6 +81,7 @@ class Sender:
 
     max_waiting   requests that wait here, because no link takes them
     budget        how much may be sent once more
+    patience_s    how long a request may wait for an endpoint where there is none that is ready
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Sender:
         tally: Tally,
         max_waiting: int,
         budget: RetryBudget,
+        patience_s: float = 0.0,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self.model = way.model
@@ -96,6 +101,7 @@ class Sender:
         self._tally = tally
         self._max_waiting = max_waiting
         self._budget = budget
+        self._patience_ns = int(patience_s * 1e9)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._head = pb.Head(
@@ -294,12 +300,15 @@ class Sender:
         return True
 
     def _strand(self) -> None:
-        """There is nobody who could answer."""
+        """There is nobody who could answer: those who have waited long enough are told so."""
         stage = self._way.route[0]
-        while self._waiting:
+        now = self._clock()
+        while self._waiting and now - self._waiting[0].queued >= self._patience_ns:
             ticket = self._waiting.popleft()
             self._tally.pending -= 1
             self._fail(ticket, TierUnavailable(stage, self.model, "it has no endpoint that is ready"))
+        if self._waiting:
+            self._hold.set_by(now + LOOK_AGAIN_NS)
         self._note_quiet()
 
     # Who is told.

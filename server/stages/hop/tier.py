@@ -16,12 +16,10 @@ from protos import stage_pb2 as pb
 from server.domain.errors import (
     DeadlineExceeded,
     InferenceFailed,
-    InvalidRequest,
     ModelNotReady,
     RequestCancelled,
     ServerBusy,
     ServingError,
-    StageFailed,
 )
 from server.domain.phase import Station
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
@@ -31,6 +29,7 @@ from server.lifecycle.ensemble import EnsembleVersion, Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.ticket import Ticket
+from server.stages.hop.blame import blamed
 from server.stages.hop.counting import HopRun, count_joint
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.replies import Replies
@@ -297,7 +296,10 @@ class Tier:
         def told(ticket: Ticket) -> None:
             if ticket.outputs is None:
                 assert ticket.error is not None
-                replies.fail(number, self._blamed(served, ticket.error, spans, asked))
+                error = ticket.error
+                if spans[-1].stage == "pre":
+                    error = blamed(error, served.facts, asked.id)
+                replies.fail(number, error)
                 return
             run = ticket.run
             assert isinstance(run, HopRun)
@@ -314,20 +316,6 @@ class Tier:
             sender.submit(ticket)
         except ServingError as error:
             replies.fail(number, error)
-
-    def _blamed(self, served: Served, error: ServingError, spans: Spans, asked: InferRequest) -> ServingError:
-        """What the model refuses of what pre-processing made is the code's fault, not the caller's."""
-        if isinstance(error, InvalidRequest) and spans[-1].stage == "pre":
-            facts = served.facts
-            log.error(
-                "pre_output_misfit",
-                model=facts.model,
-                version=facts.version,
-                reason=str(error),
-                request_id=asked.id,
-            )
-            return StageFailed(facts.model, facts.version, "pre", asked.id)
-        return error
 
     def _requests(self, head: pb.Head, batch: Batch) -> list[InferRequest]:
         """Each request of a bundle, with what it says of itself."""
