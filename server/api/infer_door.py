@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from server.api.body import pack, read_body
 from server.api.client_key import ClientHeader
@@ -25,6 +26,7 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.ensemble import Served
 from server.observe.access import AccessLog
+from server.stages.explaining import EXPLAIN, TIMING
 from server.stages.route import Route
 from server.wire import infer_http
 from server.wire.bounds import check_request
@@ -183,6 +185,8 @@ class InferDoor:
             wishes = wishes_of(headers, self.client_header)
             if verb is None:
                 served, request, form = self.read(target, wishes, body, arrived)
+                if scope["query_string"]:
+                    _add_query(request, scope["query_string"])
             else:
                 served = self._find(target)
                 request, write = verb.read(body, headers, served.facts.signature, target.version, arrived)
@@ -298,6 +302,16 @@ def digits(model: str, version: str) -> str:
     if version and not (version.isascii() and version.isdigit()):
         raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
     return version
+
+
+def _add_query(request: InferRequest, query: bytes) -> None:
+    """What a URL says behind its question mark, as if the request had it for a parameter: `explain` alone."""
+    asked = dict(parse_qsl(query.decode("latin-1"))).get(EXPLAIN)
+    if asked is None:
+        return
+    if asked != TIMING:
+        raise InvalidRequest(f"?{EXPLAIN}={asked} is not known here; there is ?{EXPLAIN}={TIMING}")
+    request.parameters = {**request.parameters, EXPLAIN: asked}
 
 
 async def _send(send: Any, status: int, headers: Headers, pieces: list[infer_http.Chunk]) -> None:

@@ -9,9 +9,10 @@ from time import monotonic, time
 import numpy as np
 
 from server.domain.errors import ServingError
-from server.domain.request import NO_PARAMETERS, InferRequest, InferResponse
+from server.domain.request import NO_PARAMETERS, InferRequest, InferResponse, Parameter
 from server.domain.tensors import Array, TensorSpec
 from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.stages.explaining import of_step, whole
 from server.stages.flow import Flow
 
 
@@ -27,6 +28,7 @@ class Journey:
         self._tensors: dict[str, Array] = dict(request.inputs)
         self._queue_ns = 0
         self._compute_ns = 0
+        self._took: dict[str, Parameter] = {}
 
     def begin(self) -> list[int]:
         """The steps that can run at once, by their places. An input that was left out counts as there."""
@@ -64,6 +66,8 @@ class Journey:
         """A step has its answer: those that can run by that, by their places."""
         self._queue_ns += response.queue_ns
         self._compute_ns += response.compute_ns
+        if response.parameters:  # of a request that asks where its time goes
+            self._took |= of_step(at, self._steps[at].model, response.parameters)
         outputs = self._steps[at].outputs
         for name, tensor in outputs.items():
             if self._flow.needs(tensor):
@@ -88,7 +92,7 @@ class Journey:
             self._served.version,
             {name: fitted(self._tensors[name], specs[name], batches) for name in self._wanted},
             self._request.id,
-            NO_PARAMETERS,
+            {**self._took, **whole(self._request)} if self._took else NO_PARAMETERS,
             self._request.rows,
             self._queue_ns,
             self._compute_ns,

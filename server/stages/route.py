@@ -6,8 +6,9 @@ found, for its whole way.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
+from types import MappingProxyType
 from uuid import uuid4
 
 import structlog
@@ -18,8 +19,8 @@ from server.domain.errors import (
     RequestCancelled,
     StageFailed,
 )
-from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
-from server.domain.stage import Span, StageName
+from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse, Parameters
+from server.domain.stage import STAGES, Span, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion, Plain, Served
 from server.lifecycle.part import CodeStage, Part
@@ -31,6 +32,8 @@ from server.scheduling.ticket import Lane, Ticket
 from server.stages.alone import Alone, Onward
 from server.stages.counting import counted
 from server.stages.ensemble import Ensembles
+from server.stages.explaining import timings, wants_timing
+from server.stages.hop.counting import HopRun
 from server.stages.pool import Pool
 from server.stages.splitting import cut, through_pieces
 
@@ -186,11 +189,14 @@ class Route:
         rows = request.rows = seen.rows(request.inputs)
         request_id = request.id or uuid4().hex
         left = None if request.deadline == FOREVER else request.deadline - monotonic()
+        took: dict[StageName, float] = {}
         try:
             async with asyncio.timeout(left):
                 inputs: Tensors = request.inputs
                 if served.pre is not None:
+                    began = monotonic()
                     inputs = await self._stage(served, "pre", served.pre, inputs, request, request_id)
+                    took["pre"] = monotonic() - began
                     rows = _rows_for_model(served, inputs, request_id)
                 if served.padding is None:
                     ticket = await self._predict(served, request, inputs, rows)
@@ -201,7 +207,9 @@ class Route:
                         served, served.padding, request, inputs, rows
                     )
                 if served.post is not None:
+                    began = monotonic()
                     outputs = await self._stage(served, "post", served.post, outputs, request, request_id)
+                    took["post"] = monotonic() - began
         except TimeoutError:
             raise DeadlineExceeded(request.model) from None
         missing = [name for name in request.outputs or seen.output_names if name not in outputs]
@@ -210,7 +218,7 @@ class Route:
             raise StageFailed(request.model, served.facts.version, "post", request_id)
         if not request.outputs:
             outputs = {name: outputs[name] for name in seen.output_order}
-        return respond(served, request, ticket, outputs)
+        return respond(served, request, ticket, outputs, took)
 
     async def _stage(
         self,
@@ -250,19 +258,44 @@ def lane_of(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 
-def respond(served: Served, request: InferRequest, ticket: Ticket, outputs: Tensors) -> InferResponse:
-    """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named."""
+NOTHING_TOOK: Mapping[StageName, float] = MappingProxyType({})
+
+
+def respond(
+    served: Served,
+    request: InferRequest,
+    ticket: Ticket,
+    outputs: Tensors,
+    took: Mapping[StageName, float] = NOTHING_TOOK,
+) -> InferResponse:
+    """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named.
+
+    `took` has the seconds that stages beside the run took in this process.
+    """
     if request.outputs:
         outputs = {name: outputs[name] for name in request.outputs}
     run = ticket.run
     assert run is not None
+    parameters = NO_PARAMETERS
+    if request.parameters and wants_timing(request):
+        parameters = _timings(request, ticket, took)
     return InferResponse(
         request.model,
         served.version,
         outputs,
         request.id,
-        NO_PARAMETERS,
+        parameters,
         run.rows,
         run.began - ticket.queued,
         run.ended - run.inferred,
     )
+
+
+def _timings(request: InferRequest, ticket: Ticket, took: Mapping[StageName, float]) -> Parameters:
+    run = ticket.run
+    assert run is not None
+    if isinstance(run, HopRun):
+        return timings(request, run.spans, run.transfer_ns)
+    spans = {stage: Span(stage, 0, int(seconds * 1e9)) for stage, seconds in took.items()}
+    spans["predict"] = Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
+    return timings(request, [spans[stage] for stage in STAGES if stage in spans])

@@ -47,6 +47,7 @@ class Directory:
         link: Callable[..., Link],
         foreign: Sequence[Callable[..., ForeignServer]] = (),
         look_up: LookUp = look_up,
+        look_up_every_s: float = LOOK_UP_EVERY_S,
     ) -> None:
         """`name` is that of this process; `link` makes the link to an address and a stage.
 
@@ -57,6 +58,7 @@ class Directory:
         self._link = link
         self._changed: Changed = _nobody
         self._look_up = look_up
+        self._look_up_every_s = look_up_every_s
         self._found: dict[tuple[StageName, Place], frozenset[str]] = {
             (stage, place): frozenset() if place.is_name else frozenset({place.address})
             for stage, places in self._places.items()
@@ -127,7 +129,7 @@ class Directory:
                 self._fit(stage)
             await asyncio.sleep(SOONEST_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(uniform(0.8, 1.2) * LOOK_UP_EVERY_S):
+                async with asyncio.timeout(uniform(0.8, 1.2) * self._look_up_every_s):
                     await lost.wait()
 
     def _fit(self, stage: StageName) -> None:

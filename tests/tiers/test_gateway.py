@@ -1,10 +1,14 @@
 """A gateway and its tiers, each a process of its own, over repositories that change at different moments."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc
 
+from server.domain.stage import STAGES
 from tests.server_process import free_ports
 from tests.tier_processes import endpoints, tier
 from tests.tiers.folders import Folders
@@ -85,8 +89,8 @@ def test_a_version_in_one_tier_only_is_not_live_until_the_others_have_it(company
     company.until("newer", 1, "READY")
     with Traffic(company.gateway, "newer") as traffic:
         folders.put("newer", 2, 2, only=("pre", "post"))
-        company.gateway.until(lambda: company.line("newer", 2)[0] not in ("", "LOADING"))
-        assert company.line("newer", 2) == ("UNAVAILABLE", "the predict tier does not have it")
+        lacks = ("UNAVAILABLE", "the predict tier does not have it")
+        company.gateway.until(lambda: company.line("newer", 2) == lacks)
         assert company.marks("newer") == [1, 1, 1]
         refused = company.ask("newer", 2)
         assert refused.status_code == 503
@@ -141,3 +145,58 @@ def _answers(server) -> bool:
         return server.client.get("/v2/health/live").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def timed(company, path: str, **parameters) -> dict:
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0, 0]}
+    answer = company.client.post(path, json={"inputs": [x], "parameters": parameters})
+    assert answer.status_code == 200, answer.text
+    return answer.json().get("parameters", {})
+
+
+def test_a_request_may_ask_where_its_time_went(company):
+    told = timed(company, "/v2/models/steady/infer?explain=timing")
+    for stage in STAGES:
+        assert {f"timing.{stage}.{part}_us" for part in ("queue", "compute", "transfer")} <= told.keys()
+    assert sum(value for part, value in told.items() if part != "timing.total_us") <= told["timing.total_us"]
+    assert timed(company, "/v2/models/plain/infer", explain="timing").keys() == {
+        "timing.predict.queue_us",
+        "timing.predict.compute_us",
+        "timing.predict.transfer_us",
+        "timing.total_us",
+    }
+    assert timed(company, "/v2/models/steady/infer") == {}
+
+
+def test_an_explanation_that_there_is_not_is_refused(company):
+    refused = company.client.post("/v2/models/steady/infer?explain=weather", json={"inputs": []})
+    assert refused.status_code == 400
+    assert "?explain=timing" in refused.json()["error"]
+
+
+def test_a_request_over_grpc_asks_by_a_parameter(company):
+    client = tritonclient.grpc.InferenceServerClient(company.gateway.grpc)
+    x = tritonclient.grpc.InferInput("x", [1, 2], "FP32")
+    x.set_data_from_numpy(np.zeros((1, 2), np.float32))
+    answer = client.infer("steady", [x], parameters={"explain": "timing"}).get_response()
+    assert answer.parameters["timing.predict.compute_us"].int64_param > 0
+    client.close()
+
+
+def test_metrics_show_the_tiers_and_where_the_time_goes(company):
+    company.marks("steady")
+    shown = httpx.get(f"http://{company.gateway.metrics}/metrics").text
+    for stage in STAGES:
+        assert f'tercet_tier_endpoints{{state="ready",tier="{stage}"}} 1.0' in shown
+        assert f'tercet_tier_saturation_ratio{{tier="{stage}"}}' in shown
+    assert f'tercet_hop_bundles_total{{endpoint="{company.pre.grpc}",tier="pre"}}' in shown
+    for part in ("queue", "compute", "transfer"):
+        counted = f'tercet_stage_time_seconds_count{{model="steady",part="{part}",stage="post",version="1"}}'
+        assert counted in shown
+
+
+def test_a_gateway_loads_no_runtime(company):
+    mapped = Path(f"/proc/{company.gateway.pid}/maps").read_text()
+    assert "onnxruntime" not in mapped
+    assert "libtorch" not in mapped
+    assert "onnxruntime" in Path(f"/proc/{company.predict.pid}/maps").read_text()

@@ -19,8 +19,14 @@ max_batch_size: 8
 input { name: "x" data_type: TYPE_FP32 dims: 2 }
 output { name: "z" data_type: TYPE_FP32 dims: 2 }
 ensemble_scheduling {
-  step { model_name: "m" model_version: -1 input_map { key: "x" value: "x" } output_map { key: "y" value: "t" } }
-  step { model_name: "p" model_version: -1 input_map { key: "x" value: "t" } output_map { key: "y" value: "z" } }
+  step {
+    model_name: "m"  model_version: -1
+    input_map { key: "x" value: "x" }  output_map { key: "y" value: "t" }
+  }
+  step {
+    model_name: "p"  model_version: -1
+    input_map { key: "x" value: "t" }  output_map { key: "y" value: "z" }
+  }
 }
 """
 

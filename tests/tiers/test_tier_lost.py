@@ -1,4 +1,4 @@
-"""Tiers that go and come back, seen at a gateway: the predict tier here is a process that tests kill and start."""
+"""A tier that goes and comes back, as a gateway sees it: tests kill its process, and start another."""
 
 import signal
 import time
