@@ -39,6 +39,11 @@ from server.scheduling.resources import Limit, ResourceShort, check_limits, need
 from server.scheduling.turns import Turns
 from server.wire import golden
 
+ELSEWHERE = (
+    'its model is on another server (backend: "remote"): have a pre or a post tier serve its code, '
+    "and name that server with --predict-endpoints=oip://HOST:PORT"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -117,7 +122,8 @@ class Loader:
         began = monotonic()
         assert offer.config is not None
         config = offer.config
-        assert version.model_file is not None
+        if version.model_file is None:
+            raise ModelBroken(ELSEWHERE)
         platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)
