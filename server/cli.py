@@ -64,7 +64,7 @@ would stay open that they are meant to close:
 IDLE_FLAGS = frozenset(
     """
     allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
-    model-namespacing reuse-grpc-port reuse-http-port
+    model-namespacing
     """.split()  # noqa: SIM905
 )
 IDLE_VALUES = frozenset(

@@ -24,6 +24,7 @@ async def grpcio_server(
     *,
     max_message_bytes: int,
     finish_within_s: float,
+    shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
 
@@ -34,7 +35,7 @@ async def grpcio_server(
             *(() if transport is None else transport.for_grpcio()),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shares_port)),
         ]
     )
     server.add_generic_rpc_handlers((door.handlers(), health.handlers()))

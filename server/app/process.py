@@ -160,11 +160,11 @@ class Process:
                     self._settings, self._station, self._closing, manager, orders, self._log, mirrors.measured
                 )
                 doors.open(tasks, listeners, Route(manager.table, pool), access)
-                starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
+                starting = tasks.create_task(self._greet(manager, orders, doors, addresses), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
                 self._station.move_to(Phase.LEAVING)
-                await asyncio.sleep(self._settings.drain_grace_secs)
+                await doors.leave(self._settings.drain_grace_secs)
                 self._station.move_to(Phase.STOPPING)
                 starting.cancel()
                 following.cancel()
@@ -217,13 +217,14 @@ class Process:
             at_start=settings.load_model,
         )
 
-    async def _greet(self, manager: Manager, orders: Orders, addresses: Addresses) -> None:
+    async def _greet(self, manager: Manager, orders: Orders, doors: Doors, addresses: Addresses) -> None:
         """Once every model was tried: say what is served, and be ready."""
         await orders.begun.wait()
         await manager.all_settled()
         if self._settings.exit_on_error and not manager.ready(strict=True):
             raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
         _spare_the_collector()
+        await doors.begin()
         self._station.move_to(Phase.SERVING)
         log.info("server_ready")
         folders = [place for place in self._settings.model_repository if isinstance(place, Path)]

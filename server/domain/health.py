@@ -1,4 +1,4 @@
-"""Whether the server lives and whether it is ready: three answers that mean different things."""
+"""Whether the server has started, lives and is ready: three answers that mean different things."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from server.domain.phase import Phase, Station
 class Health:
     """Asked by every door.
 
+    started   whatever was wanted at the start has been tried, and came to something or not
     live      the process is up and not on its way out
     ready     it serves what it is required to serve
     leaving   it is on its way out, so it will not be ready again
@@ -16,6 +17,10 @@ class Health:
     def __init__(self, station: Station, models_ready: Callable[[], bool]) -> None:
         self._station = station
         self._models_ready = models_ready
+
+    @property
+    def started(self) -> bool:
+        return self._station.phase is not Phase.STARTING
 
     @property
     def live(self) -> bool:
