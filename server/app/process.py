@@ -20,7 +20,7 @@ import numpy as np
 import structlog
 import uvloop
 
-from runtimes.threads import read_cpu, thread_budget
+from runtimes.processors import read_cpu, thread_budget
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
