@@ -12,6 +12,7 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
 from server.supervisor.fetch import NoAnswer, fetch
@@ -31,64 +32,46 @@ OUR_SENTENCE = "tercet: "
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def _tie_to(supervisor: int) -> None:
+    """In the new process, between fork and exec: no lock is taken that another thread might have held."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it died before that was set
+        os._exit(1)
+
+
 class Child:
-    """A running process. Made by `start`, which also follows what it says.
+    """A process that runs, from when this is made. Raises `OSError` if there can be none.
+
+    Not to be made by another thread than the loop's: the kernel ties a process to the thread that started it,
+    and to that one's end.
 
     ended      set once it is gone; then `code` is its exit code, below 0 for a signal
     started    set once it has tried what it is to serve
     ready      whether it said so when it was last asked
     """
 
-    def __init__(self, seat: Seat, process: "subprocess.Popen[bytes]", metrics_port: int) -> None:
+    def __init__(
+        self, seat: Seat, command: Sequence[str], environment: Mapping[str, str], metrics_port: int
+    ) -> None:
         self.seat = seat
         self.metrics_port = metrics_port
         self.ended = asyncio.Event()
         self.started = asyncio.Event()
         self.ready = False
-        self.killed = False
-        self._process = process
         self._born = monotonic()
         self._died = 0.0
+        self._said_all = asyncio.Event()
         self._sentences: deque[str] = deque(maxlen=MOST_SENTENCES)
-        self._pipes: list[asyncio.Event] = []
-
-    @classmethod
-    async def start(
-        cls,
-        seat: Seat,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        metrics_port: int,
-        journal: Journal,
-    ) -> "Child":
-        """Raises `OSError` if there can be no process.
-
-        Not by a thread: the kernel ties a process to the thread that started it, and to that one's end.
-        """
-        supervisor = os.getpid()
-
-        def tie() -> None:
-            """Between fork and exec: no lock is taken here that another thread might hold."""
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != supervisor:  # it died before that was set
-                os._exit(1)
-
-        process = subprocess.Popen(  # noqa: ASYNC220  (milliseconds)
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
             start_new_session=True,
-            preexec_fn=tie,
+            preexec_fn=partial(_tie_to, os.getpid()),
         )
-        child = cls(seat, process, metrics_port)
-        child._watch()
-        assert process.stdout is not None
-        assert process.stderr is not None
-        child._pipes.append(await journal.follow(seat, process.stdout, None))
-        child._pipes.append(await journal.follow(seat, process.stderr, child._hear))
-        return child
+        self._watch()
 
     @property
     def pid(self) -> int:
@@ -107,8 +90,15 @@ class Child:
         """What it said to the operator rather than to the log."""
         return list(self._sentences)
 
-    async def observe(self) -> None:
-        """Ask how it is, again and again, until it has ended."""
+    async def observe(self, journal: Journal) -> None:
+        """Write down what it says, and ask how it is, again and again, until it has ended."""
+        process = self._process
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pipes = [
+            await journal.follow(self.seat, process.stdout, None),
+            await journal.follow(self.seat, process.stderr, self._hear),
+        ]
         while not self.ended.is_set():
             if not self.started.is_set() and await self._says("started"):
                 self.started.set()
@@ -117,7 +107,11 @@ class Child:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.ended.wait()
-        self.ready = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_LINES_S):
+                for pipe in pipes:
+                    await pipe.wait()
+        self._said_all.set()
 
     async def leave(self, within_s: float) -> None:
         """Ask it to go, and see to it that it does. Back once it is gone."""
@@ -126,16 +120,14 @@ class Child:
             async with asyncio.timeout(within_s):
                 await self.ended.wait()
         except TimeoutError:
-            self.killed = True
             self._signal(signal.SIGKILL)
             await self.ended.wait()
 
     async def last_words(self) -> None:
-        """Until all that it said is in the log."""
+        """Once it has ended: until all it said is in the log, unless children of its own talk on."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_LINES_S):
-                for pipe in self._pipes:
-                    await pipe.wait()
+            async with asyncio.timeout(2 * LAST_LINES_S):
+                await self._said_all.wait()
 
     async def _says(self, what: str) -> bool:
         try:

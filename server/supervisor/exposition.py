@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 
 from server.supervisor.plan import Seat
 
-SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?P<labels>\{)?(?P<rest>.*)")
+SAMPLE = re.compile(
+    r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)"
+    r"(?:\{(?P<labels>.*)\})? (?P<value>[-+]?[0-9][-+.0-9eE]*|[-+]?Inf|NaN)(?P<moment> -?[0-9]+)?"
+)
+"""A line of the text format, version 0.0.4."""
 
 
 @dataclass(slots=True)
@@ -40,15 +44,14 @@ def joined(pages: Mapping[Seat, str]) -> str:
 def _lines(page: str, labels: str) -> Iterator[tuple[str, str, str]]:
     """Each with the name of its family, and what it is: HELP, TYPE, or empty for a sample."""
     family = ""
-    for line in page.splitlines():
+    for line in page.split("\n"):
         words = line.split(" ", 3)
         if words[0] == "#" and len(words) > 2 and words[1] in ("HELP", "TYPE"):
             family = words[2]
             yield family, words[1], line
         elif (found := SAMPLE.fullmatch(line)) is not None:
-            name, opened, rest = found["name"], found["labels"], found["rest"]
-            if not name.startswith(family) or not family:
+            name = found["name"]
+            if not family or not name.startswith(family):
                 family = name
-            inside = f"{{{labels},{rest}" if opened and not rest.startswith("}") else f"{{{labels}}}"
-            tail = "" if opened and not rest.startswith("}") else rest.removeprefix("}")
-            yield family, "", f"{name}{inside}{tail}"
+            inside = f"{labels},{found['labels']}" if found["labels"] else labels
+            yield family, "", f"{name}{{{inside}}} {found['value']}{found['moment'] or ''}"

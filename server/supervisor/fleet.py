@@ -95,6 +95,11 @@ class Fleet:
             any(keeper.ready for seat, keeper in self.keepers.items() if seat.role is role) for role in roles
         )
 
+    @property
+    def complete(self) -> bool:
+        """Whether every process is ready."""
+        return all(keeper.ready for keeper in self.keepers.values())
+
     def roll(self) -> None:
         """Replace every process, one after the other; once more after that if one is under way."""
         self._wishes.set()
@@ -148,16 +153,11 @@ class Fleet:
             for keeper in going:
                 await keeper.gone()
 
-    async def _start(self, seat: Seat) -> Child:
+    def _start(self, seat: Seat) -> Child:
         metrics_port = free_port()
-        child = await Child.start(
-            seat,
-            [*self._program, *self.plan.arguments(seat, metrics_port)],
-            self._environment,
-            metrics_port,
-            self._journal,
-        )
-        self._tasks.create_task(child.observe(), name=f"observe {seat}")
+        command = [*self._program, *self.plan.arguments(seat, metrics_port)]
+        child = Child(seat, command, self._environment, metrics_port)
+        self._tasks.create_task(child.observe(self._journal), name=f"observe {seat}")
         return child
 
     def _front(self) -> dict[str, object]:

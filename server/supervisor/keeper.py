@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -11,6 +12,9 @@ from server.supervisor.child import Child
 from server.supervisor.plan import Seat
 from server.supervisor.restart import Failures, RestartRule, has_refused
 from server.supervisor.state import LEGAL, SeatState
+
+LEFT = (0, -signal.SIGTERM)
+"""Exit codes of a process that was told to go, and did: the second of one that had just been started."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +38,7 @@ class Keeper:
     def __init__(
         self,
         seat: Seat,
-        start: Callable[[Seat], Awaitable[Child]],
+        start: Callable[[Seat], Child],
         rule: RestartRule,
         *,
         leave_within_s: float,
@@ -56,6 +60,7 @@ class Keeper:
         self._swapped = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        self._up = asyncio.Event()
         self._alive: set[Child] = set()
 
     @property
@@ -81,7 +86,7 @@ class Keeper:
             while not self._leaving.is_set():
                 self._move(SeatState.STARTING)
                 try:
-                    self.child = await self._new()
+                    self.child = self._new()
                 except OSError as error:
                     log.error("process_not_started", **self._facts(), reason=str(error))
                     await self._back_off(0.0)
@@ -99,14 +104,18 @@ class Keeper:
         With `surge`, the new one is as ready as the old one was before that is told to go; without it the
         old one goes first.
         """
+        try:
+            async with asyncio.timeout(within_s):
+                await self._up.wait()
+        except TimeoutError:
+            raise NotReplaced(f"{self.seat} is {self.state}, so there is nothing to replace") from None
         old = self.child
-        if self.state is not SeatState.UP or old is None:
-            raise NotReplaced(f"{self.seat} is {self.state}, so there is nothing to replace")
+        assert old is not None
         was_ready = old.ready
         if not surge:
             await self._exchange_without_surge(old, within_s, was_ready)
             return
-        new = await self._successor()
+        new = self._successor()
         reason = await _until_up(new, within_s, ready=was_ready)
         if reason or self.child is not old:
             await self._end(new)
@@ -124,7 +133,7 @@ class Keeper:
         self._settled.clear()
         try:
             await self._end(old)
-            new = self.child = await self._successor()
+            new = self.child = self._successor()
         finally:
             self._settled.set()
         reason = await _until_up(new, within_s, ready=was_ready)
@@ -132,14 +141,14 @@ class Keeper:
             raise NotReplaced(f"the new process of {self.seat} {reason}")
         log.info("process_replaced", **self._facts(), pid=new.pid, old_pid=old.pid)
 
-    async def _successor(self) -> Child:
+    def _successor(self) -> Child:
         try:
-            return await self._new()
+            return self._new()
         except OSError as error:
             raise NotReplaced(f"there can be no new process of {self.seat}: {error}") from None
 
-    async def _new(self) -> Child:
-        child = await self._start(self.seat)
+    def _new(self) -> Child:
+        child = self._start(self.seat)
         self._alive.add(child)
         log.info("process_started", **self._facts(), pid=child.pid)
         return child
@@ -205,7 +214,7 @@ class Keeper:
         await child.leave(self._leave_within_s)
         self._alive.discard(child)
         await child.last_words()
-        if child.killed or child.code:
+        if child.code not in LEFT:
             self.left_well = False
             log.error("process_left_badly", **self._facts(), pid=child.pid, code=child.code)
         else:
@@ -214,6 +223,10 @@ class Keeper:
     def _move(self, state: SeatState) -> None:
         assert state in LEGAL[self.state], f"{self.state} to {state}"
         self.state = state
+        if state is SeatState.UP:
+            self._up.set()
+        else:
+            self._up.clear()
 
     def _facts(self) -> dict[str, object]:
         return {"role": str(self.seat.role), "process": self.seat.number}
