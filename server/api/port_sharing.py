@@ -3,10 +3,10 @@
 The processes listen with SO_REUSEPORT, and the kernel deals new connections out to them. A listener that is
 closed takes along what waits to be accepted, so before that it goes deaf: a filter drops what would begin a
 connection, and the client's kernel, which asks again after a second, meets one of the others. Then the
-listener is closed and the clients are sent away: over HTTP/1.1 by `Connection: close` with the next answer,
-over gRPC by the frame GOAWAY, upon which they finish their calls here and make the next ones elsewhere.
+listener is closed, and the clients who are here are sent away: gRPC's by the frame GOAWAY, upon which they
+finish their calls on this connection and make the next ones on another.
 
-Neither gRPC server below us can be asked to do this (docs/decisions/shared-ports.md), so it is done to the
+Neither gRPC server below us can be asked for this (docs/decisions/shared-ports.md), so it is done to the
 sockets that they have opened, which the process finds among its own.
 """
 
@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from time import monotonic
+from time import monotonic, sleep
 from typing import NamedTuple
 
 DEAF_S = 0.05
 """For connections that were begun before, to be made and accepted: more than a round trip and a wake-up."""
 
-LOOK_S = 0.002
+QUIET_S = 0.002
 LOOK_AGAIN_S = 0.01
 
 SO_ATTACH_FILTER = 26
@@ -44,6 +44,8 @@ GOAWAY = (8).to_bytes(3, "big") + b"\x07\x00" + struct.pack(">III", 0, 2**31 - 1
 BYTES_SENT_AT = 200
 TCP_INFO_BYTES = 256
 
+Peer = tuple[object, ...]
+
 
 class Sending(NamedTuple):
     """How far a connection is: `total` bytes were ever sent, `room` is left for more, in bytes.
@@ -56,6 +58,13 @@ class Sending(NamedTuple):
     room: int
 
 
+class Own(NamedTuple):
+    """A TCP socket of this process: its descriptor, and who is at the other end; None of a listener."""
+
+    number: int
+    peer: Peer | None
+
+
 def deafen(listener: socket.socket) -> None:
     """Let nobody begin a connection here any more."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
@@ -66,11 +75,8 @@ def deafen(listener: socket.socket) -> None:
 
 async def until_listening(port: int) -> None:
     """Back when something in this process listens on the port."""
-    while True:
-        with _listeners(port) as listeners:
-            if listeners:
-                return
-        await asyncio.sleep(LOOK_S)
+    while not any(own.peer is None for own in _own_sockets(port)):  # noqa: ASYNC110  (nobody tells)
+        await asyncio.sleep(QUIET_S)
 
 
 async def stop_listening(port: int) -> None:
@@ -78,13 +84,14 @@ async def stop_listening(port: int) -> None:
 
     Their owner keeps its file descriptors, with sockets behind them on which nobody ever comes.
     """
-    with _listeners(port) as listeners:
-        for _, listener in listeners:
+    listeners = [own.number for own in _own_sockets(port) if own.peer is None]
+    for number in listeners:
+        with closing(socket.socket(fileno=os.dup(number))) as listener:
             deafen(listener)
-        await asyncio.sleep(DEAF_S)
-        for number, _ in listeners:
-            with closing(socket.socket()) as silent:
-                os.dup2(silent.fileno(), number, inheritable=False)
+    await asyncio.sleep(DEAF_S)
+    for number in {own.number for own in _own_sockets(port) if own.peer is None} & set(listeners):
+        with closing(socket.socket()) as silent:
+            os.dup2(silent.fileno(), number, inheritable=False)
 
 
 async def send_away(port: int, within_s: float) -> None:
@@ -95,78 +102,56 @@ async def send_away(port: int, within_s: float) -> None:
     that never rests so long is not told.
     """
     until = monotonic() + within_s
-    told: set[tuple[object, ...]] = set()
-    while monotonic() < until:
-        with _connections(port) as connections:
-            if not connections:
-                return
-            before = {peer: _sending(each) for peer, each in connections.items() if peer not in told}
-            await asyncio.sleep(LOOK_S)
-            for peer, then in before.items():
-                if then is not None and then.room > then.waiting and _sending(connections[peer]) == then:
-                    with suppress(OSError):  # it has gone meanwhile
-                        connections[peer].send(GOAWAY, socket.MSG_DONTWAIT)
-                        told.add(peer)
+    told: set[Peer | None] = set()
+    while monotonic() < until and await asyncio.to_thread(_tell, port, told):  # noqa: ASYNC110
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-def _sending(connection: socket.socket) -> Sending | None:
+def _tell(port: int, told: set[Peer | None]) -> bool:
+    """Tell those that rest and are not in `told`, and put them there; whether anybody is here."""
+    here = [own for own in _own_sockets(port) if own.peer is not None]
+    before = {own: _sending(own) for own in here if own.peer not in told}
+    sleep(QUIET_S)
+    for own, then in before.items():
+        if then is None or then.waiting > then.room or _sending(own) != then:
+            continue
+        with suppress(OSError), closing(socket.socket(fileno=os.dup(own.number))) as connection:
+            if connection.getpeername() == own.peer:  # and not another that has got the number since
+                connection.send(GOAWAY, socket.MSG_DONTWAIT)
+                told.add(own.peer)
+    return bool(here)
+
+
+def _sending(own: Own) -> Sending | None:
     """None of one that has gone, and from a kernel that does not say."""
     try:
-        (waiting,) = struct.unpack("i", ioctl(connection.fileno(), TIOCOUTQ, bytes(4)))
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
-        room = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - waiting
-        return Sending(struct.unpack_from("Q", info, BYTES_SENT_AT)[0], waiting, room)
+        with _lent(own.number) as each:
+            (waiting,) = struct.unpack("i", ioctl(own.number, TIOCOUTQ, bytes(4)))
+            info = each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            room = each.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - waiting
+            return Sending(struct.unpack_from("Q", info, BYTES_SENT_AT)[0], waiting, room)
     except (OSError, struct.error):
         return None
 
 
-@contextmanager
-def _listeners(port: int) -> Iterator[list[tuple[int, socket.socket]]]:
-    found = []
-    try:
-        for number, each in _own_sockets(port):
-            if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found.append((number, each))
-            else:
-                each.close()
-        yield found
-    finally:
-        for _, each in found:
-            each.close()
+def _own_sockets(port: int) -> list[Own]:
+    """The TCP sockets of this process that listen on this local port, or are connected to it."""
+    return [own for name in os.listdir("/proc/self/fd") if (own := _own_socket(int(name), port)) is not None]
+
+
+def _own_socket(number: int, port: int) -> Own | None:
+    with suppress(OSError), _lent(number) as each:  # no socket, not connected, or closed since it was listed
+        if each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port:
+            listens = each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            return Own(number, None if listens else each.getpeername())
+    return None
 
 
 @contextmanager
-def _connections(port: int) -> Iterator[dict[tuple[object, ...], socket.socket]]:
-    found = {}
+def _lent(number: int) -> Iterator[socket.socket]:
+    """A socket object over a descriptor that stays its owner's. Raises `OSError` if that is no socket."""
+    each = socket.socket(fileno=number)
     try:
-        for _, each in _own_sockets(port):
-            try:
-                found[each.getpeername()] = each
-            except OSError:  # a listener, or nobody there any more
-                each.close()
-        yield found
+        yield each
     finally:
-        for each in found.values():
-            each.close()
-
-
-def _own_sockets(port: int) -> Iterator[tuple[int, socket.socket]]:
-    """Descriptors of this process whose TCP socket has this local port, each with a double to be closed."""
-    folder = "/proc/self/fd"
-    for name in os.listdir(folder):
-        try:
-            if not os.readlink(f"{folder}/{name}").startswith("socket:"):
-                continue
-            double = os.dup(int(name))
-        except OSError:  # closed since it was listed
-            continue
-        each = socket.socket(fileno=double)
-        try:
-            ours = each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port
-        except OSError:
-            ours = False
-        if ours:
-            yield int(name), each
-        else:
-            each.close()
+        each.detach()
