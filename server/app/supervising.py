@@ -1,5 +1,6 @@
 """`tercet up`: makes of options what the supervisor is to do, and has it done or a running one told."""
 
+import sys
 from collections.abc import Mapping
 
 from runtimes.processors import read_cpu, thread_budget
@@ -7,7 +8,7 @@ from server.app.command import CommandFailed, UsageError
 from server.observe.logs import LogSettings
 from server.settings import Settings
 from server.supervisor.command import NotRolled, UpSettings, roll, run
-from server.supervisor.plan import PlanInvalid, Ports, counts
+from server.supervisor.plan import PlanInvalid, Ports, Role, counts
 from server.supervisor.words import UpWords, passed_on
 
 DRAIN_GRACE_S = 2.0
@@ -32,6 +33,11 @@ def supervise(own: UpWords, given: Mapping[str, object], follows: bool, settings
         count = counts(own.counts, processors)
     except PlanInvalid as error:
         raise UsageError(str(error)) from None
+    if count.get(Role.ALL, 0) > 1 and settings.model_control_mode == "explicit":
+        print(
+            "tercet: warning: a call that loads or unloads a model reaches one of the processes, not all",
+            file=sys.stderr,
+        )
     if settings.http_address != settings.grpc_address:
         raise UsageError(
             "tercet up has one address for --http-address and --grpc-address: give both the same"

@@ -57,6 +57,7 @@ async def test_who_comes_while_a_listener_closes_is_let_in_by_the_other(listener
             third.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             third.bind(listener_address := (LOOPBACKS[listener.family == socket.AF_INET6], port))
             third.listen()
+            third.settimeout(5)
             (await late).close()
             assert third.accept()[1][0] == listener_address[0]
         assert other.getsockname()[1] == 0, "its descriptor has another socket behind it"
