@@ -107,10 +107,27 @@ async def _supervise(
             rule=rule,
             surge=settings.surge,
         )
-        loop.add_signal_handler(signal.SIGHUP, fleet.roll)
+        at_a_terminal = _has_terminal()
+
+        def hung_up() -> None:
+            """A wish for a rolling restart; of a terminal that was closed, for the end."""
+            if at_a_terminal and not _has_terminal():
+                stopping.set()
+            else:
+                fleet.roll()
+
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
         async with AsyncExitStack() as parts:
             await parts.enter_async_context(View(fleet, *settings.view, scrape_s=settings.scrape_s))
             return 0 if await fleet.run(stopping) else 1
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _ports(settings: UpSettings, parts: ExitStack) -> dict[Role, Ports]:
