@@ -136,9 +136,11 @@ class Child:
             return False
         return status == 200
 
-    def _hear(self, line: str) -> None:
-        if line.startswith(OUR_SENTENCE):
-            self._sentences.append(line.removeprefix(OUR_SENTENCE))
+    def _hear(self, text: str) -> None:
+        if OUR_SENTENCE in text:
+            lines = text.split("\n")
+            said = [line.removeprefix(OUR_SENTENCE) for line in lines if line.startswith(OUR_SENTENCE)]
+            self._sentences.extend(said)
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.ended.is_set():  # not reaped yet, so that the id is still its own

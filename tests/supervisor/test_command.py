@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -106,7 +107,7 @@ def test_a_supervisor_that_is_killed_leaves_processes_that_end_by_themselves(tmp
 def test_the_port_answers_what_it_knows_and_stands_what_is_no_http(tmp_path):
     with supervisor(tmp_path) as fleet, httpx.Client(base_url=f"http://127.0.0.1:{fleet.port}") as client:
         for noise in (b"\r\n\r\n", b"GET\r\n\r\n", b"\xff\xfe /\r\n\r\n", b"x" * 100_000):
-            with __import__("socket").create_connection(("127.0.0.1", fleet.port), timeout=5) as guest:
+            with socket.create_connection(("127.0.0.1", fleet.port), timeout=5) as guest:
                 guest.sendall(noise)
         assert client.get("/v2/health/ready").status_code == 200
         assert client.head("/").content == b""
