@@ -63,8 +63,9 @@ class Place:
         return view
 
     def release(self) -> None:
-        """From any thread, also from a destructor."""
-        self._release((self.start, self.size))
+        """From any thread, also from a destructor. Once is enough, and more changes nothing."""
+        release, self._release = self._release, _done
+        release((self.start, self.size))
 
 
 class Slab:
@@ -144,6 +145,10 @@ def map_to_read(descriptor: int) -> Bytes:
 
 def map_to_write(descriptor: int) -> Bytes:
     return np.frombuffer(mmap.mmap(descriptor, 0), np.uint8)
+
+
+def _done(_: tuple[int, int]) -> None:
+    """It is released already."""
 
 
 def _rounded(size: int, to: int) -> int:

@@ -171,7 +171,7 @@ class Worker:
         life = self._life
         if life is None or model.out:
             life = self._up(model.label, PATIENCE_S, model)
-        sent = Packed.of(inputs)
+        sent = _packed(inputs)
         within_s = self._limits.run_s
         place = self._place(sent.size + model.room.for_inputs(inputs))
         sent.lay(place.view)
@@ -208,6 +208,9 @@ class Worker:
             ) from None
         except RuntimeFault:
             place.release()
+            raise
+        except BaseException:  # a fault of ours, or no descriptor left: who knows whether it is read there
+            self._strand(life, place)
             raise
         life.idle.append(lane)
         return self._taken(model, inputs, place, begins, answer["outputs"])
@@ -414,3 +417,12 @@ class Worker:
     def _tell(self, news: News) -> None:
         for model in list(self._models.values()):
             model.tell(news)
+
+
+def _packed(inputs: Tensors) -> Packed:
+    try:
+        return Packed.of(inputs)
+    except KeyError as error:
+        raise RunFailed(
+            f"an input has the dtype {error}, which no datatype of the protocol carries"
+        ) from None

@@ -109,6 +109,16 @@ def test_nothing_of_it_is_left_when_its_owner_is_killed():
     assert not [name for name in os.listdir("/dev/shm") if "tercet" in name]
 
 
+def test_a_place_that_is_released_twice_is_not_given_to_two(slab):
+    place = slab.take(MIB, 0)
+    place.release()
+    other = slab.take(MIB, 0)
+    place.release()
+    with pytest.raises(SlabFull):
+        slab.take(1, 0.01)
+    assert other.start == 0
+
+
 def test_nobody_takes_of_one_that_is_closed(slab):
     other = Slab(MIB)
     other.close()

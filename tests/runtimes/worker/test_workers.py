@@ -218,6 +218,23 @@ def test_outputs_that_nobody_could_foresee_the_size_of_come_whole(opened, tmp_pa
         assert session.run({"x": sent}, ["y"])["y"].tolist() == sent.tolist()
 
 
+def test_answers_that_do_not_fit_fail_their_run_and_no_other(tmp_path):
+    workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
+    there = TensorSpec("y", "FP32", (-1, 2**20))
+    session = workers.open(sleeping(tmp_path, [TensorSpec("x", "FP32", (-1, 4))], [there]), OWN, "the model")
+    for _ in range(3):
+        with pytest.raises(RunFailed, match="do not fit"):
+            session.run(rows(1), ["y"])
+    workers.close()
+
+
+def test_an_input_that_nothing_can_carry_is_refused_in_words(opened, tmp_path):
+    session = opened(sleeping(tmp_path, [X], [Y]), OWN, "the model")
+    with pytest.raises(RunFailed, match=r"complex64.*no datatype of the protocol"):
+        session.run({"x": np.zeros((1, 4), np.complex64)}, ["y"])
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+
+
 def test_tensors_that_are_larger_than_what_is_shared_are_refused_in_words(tmp_path):
     workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
     session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
