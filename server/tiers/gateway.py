@@ -151,7 +151,7 @@ class Gateway:
         for stage in STAGES:
             if stage in directory.tiers and (why := lacking(stage, standings, directory.tiers)):
                 named = [
-                    f"{each.address}: {each.why}" for each in directory.endpoints() if each.stage == stage
+                    f"{each.address}: {each.why}" for each in directory.everyone() if each.stage == stage
                 ]
                 said = "; ".join(named or [f"{place}: no address" for place in directory.places(stage)])
                 return f"{why} ({said})"
