@@ -3,6 +3,7 @@
 `Watch` and `Control` of `protos/stage.proto`; `Exchange` has a door of its own (`server.api.stage_door`).
 """
 
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -26,7 +27,11 @@ log = structlog.get_logger(__name__)
 
 
 class TierDoor:
-    """Bytes in, bytes out, for grpcio's asyncio server. `stage` is where errors are said to come from."""
+    """Bytes in, bytes out, for grpcio's asyncio server.
+
+    stage   where errors are said to come from
+    hold    hears which leaving versions a gateway cannot do without yet
+    """
 
     def __init__(
         self,
@@ -34,11 +39,13 @@ class TierDoor:
         reports: Reports,
         control: Control,
         statistics: Statistics,
+        hold: Callable[[Iterable[tuple[str, int]]], object] = lambda versions: None,
     ) -> None:
         self._stage: StageName = stage
         self._reports = reports
         self._control = control
         self._statistics = statistics
+        self._hold = hold
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -88,5 +95,7 @@ class TierDoor:
                 of = asked.statistics
                 found = await self._statistics.of(of.model, of.version)
                 reply.statistics = statistics_message(found).SerializeToString()
+            case "hold":
+                self._hold([(each.model, each.version) for each in asked.hold.versions])
             case _:
                 raise InvalidRequest("the order is none that this release knows")

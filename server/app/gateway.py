@@ -72,8 +72,10 @@ async def gateway_models(
     try:
         async with asyncio.TaskGroup() as group:
             knowing = group.create_task(directory.run(gateway.look), name="tiers")
+            holding = group.create_task(gateway.hold(), name="held versions")
             async with gateway:
                 yield Tiers(gateway, behind)
             knowing.cancel()
+            holding.cancel()
     finally:
         pool.close()

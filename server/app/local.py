@@ -7,6 +7,11 @@ it has.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+<<<<<<< HEAD
+=======
+from functools import partial
+from time import monotonic
+>>>>>>> roles
 
 from runtimes.threads import read_cpu, thread_budget
 from runtimes.worker.crashes import CrashRule
@@ -41,6 +46,11 @@ from server.stages.hop.tier import Tier
 from server.stages.pool import Pool
 from server.stages.route import Route
 from server.tiers.directory import Directory
+<<<<<<< HEAD
+=======
+from server.tiers.lingering import Lingering
+from server.tiers.place import Place, place_of
+>>>>>>> roles
 from server.tiers.report import Reports
 
 STAGES: Mapping[Role, StageName] = {"pre": "pre", "predict": "predict", "post": "post"}
@@ -51,12 +61,19 @@ class Local:
     """Answers `server.app.models.Models`; opened by `local_models`."""
 
     def __init__(
-        self, manager: Manager, mirrors: Mirrors, orders: Orders, reports: Reports, behind: Behind
+        self,
+        manager: Manager,
+        mirrors: Mirrors,
+        orders: Orders,
+        reports: Reports,
+        lingering: Lingering,
+        behind: Behind,
     ) -> None:
         self._manager = manager
         self._mirrors = mirrors
         self._orders = orders
         self._reports = reports
+        self._lingering = lingering
         self._tasks: list[asyncio.Task[None]] = []
         self.behind = behind
 
@@ -65,6 +82,7 @@ class Local:
             tasks.create_task(self._mirrors.follow(), name="remote repositories"),
             tasks.create_task(self._orders.follow(), name="repository"),
             tasks.create_task(self._reports.run(), name="reports"),
+            tasks.create_task(self._lingering.run(self._orders.again), name="lingering"),
         ]
 
     async def settled(self) -> None:
@@ -91,9 +109,10 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
         workers = _workers(settings)
         parts.callback(workers.close)
         manager = await parts.enter_async_context(_manager(settings, workers))
-        reports = Reports(stage, manager.table, station)
+        lingering = Lingering(manager.ready_versions, monotonic)
+        reports = Reports(stage, manager.table, station, lingering.lingers)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
-        orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports))
+        orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports, lingering))
         pool = Pool(settings.stage_threads, settings.stage_queue_size)
         parts.callback(pool.close)
         directory, forwarding = tiers_ahead(settings)
@@ -107,7 +126,7 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
         )
         services: Sequence[Service] = (
             StageDoor(tier, closing, finish_within_s=settings.exit_timeout_secs),
-            TierDoor(as_stage, reports, orders, statistics),
+            TierDoor(as_stage, reports, orders, statistics, lingering.hold),
         )
         strict = settings.strict_readiness
         behind = Behind(
@@ -120,7 +139,7 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
             collectors=[MirrorCollector(mirrors.measured)],
             services=services,
         )
-        yield Local(manager, mirrors, orders, reports, behind)
+        yield Local(manager, mirrors, orders, reports, lingering, behind)
 
 
 @asynccontextmanager
@@ -172,7 +191,14 @@ def _workers(settings: Settings) -> Workers:
     )
 
 
-def _orders(settings: Settings, manager: Manager, mirrors: Mirrors, parts: Parts, reports: Reports) -> Orders:
+def _orders(
+    settings: Settings,
+    manager: Manager,
+    mirrors: Mirrors,
+    parts: Parts,
+    reports: Reports,
+    lingering: Lingering,
+) -> Orders:
     scanner = Scanner(
         [mirrors.folder_of(place) for place in settings.model_repository],
         config_name=settings.model_config_name,
@@ -190,6 +216,7 @@ def _orders(settings: Settings, manager: Manager, mirrors: Mirrors, parts: Parts
         at_start=settings.load_model,
         parts=parts,
         told=reports.learn,
+        stretched=lingering.of if parts.stage is not None else lambda offers: offers,
     )
 
 

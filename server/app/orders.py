@@ -61,8 +61,11 @@ class Orders:
         at_start: Sequence[str] = (),
         parts: Parts = WHOLE,
         told: Callable[[Offers, frozenset[str]], object] = lambda offers, wanted: None,
+        stretched: Callable[[Offers], Offers] = lambda offers: offers,
     ) -> None:
-        """`parts` are what is loaded here. `told` hears all that is offered, and what is wanted of it."""
+        """`parts` are what is loaded here; `stretched` adds what is to linger. `told` hears all that is
+        offered, and what is wanted of it.
+        """
         self._scanner = scanner
         self._manager = manager
         self._mirrors = mirrors
@@ -71,6 +74,7 @@ class Orders:
         self._at_start = at_start
         self._parts = parts
         self._told = told
+        self._stretched = stretched
         self._offers: Offers = MappingProxyType({})
         self._wanted: frozenset[str] = frozenset()
         self._calls: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -196,8 +200,12 @@ class Orders:
     def _order(self, offers: Offers, wanted: frozenset[str]) -> None:
         self._offers, self._wanted = offers, wanted
         self._told(offers, wanted)
-        here = self._parts.of(offers)
+        here = self._stretched(self._parts.of(offers))
         self._manager.apply(here, wanted & here.keys())
+
+    def again(self) -> None:
+        """Order the same once more: what lingered may be over."""
+        self._order(self._offers, self._wanted)
 
     def _forget(self, model: str) -> None:
         """What calls have said of a model before."""

@@ -43,6 +43,7 @@ class VersionReport:
     config         `inference.ModelConfig`, serialised
     seen           None unless it is READY
     resident       whether it is in memory, and not only loadable on request
+    leaving        another version is to take its place here; it goes once no gateway holds it
     """
 
     model: str
@@ -59,6 +60,7 @@ class VersionReport:
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     load_seconds: float = 0.0
     resident: bool = False
+    leaving: bool = False
 
     @property
     def ready(self) -> bool:

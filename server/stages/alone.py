@@ -5,19 +5,24 @@ that does not answers with what its code made. A post tier takes what the model 
 """
 
 import asyncio
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Protocol
 from uuid import uuid4
 
 import structlog
 
-from server.domain.errors import DeadlineExceeded, InvalidRequest, StageFailed
+from server.domain.errors import DeadlineExceeded, InvalidRequest, QueueFull, StageFailed
 from server.domain.request import FOREVER, InferRequest, InferResponse
+from server.domain.stage import Span
 from server.domain.tensors import Tensors
 from server.lifecycle.part_version import PartVersion
 from server.stages.pool import Pool
 
 log = structlog.get_logger(__name__)
+
+
+PATIENCE_RUNS = 10
+"""So many runs of its own a request may wait until the tier counts as saturated, as with a model's queue."""
 
 
 class Onward(Protocol):
@@ -41,26 +46,48 @@ class Alone:
             signature.check_outputs(request.outputs)
         request.rows = signature.rows(request.inputs) if served.checks else 1
         request_id = request.id or uuid4().hex
-        began = monotonic()
+        left = None if request.deadline == FOREVER else request.deadline - monotonic()
         try:
-            async with asyncio.timeout(None if request.deadline == FOREVER else request.deadline - began):
-                outputs: Tensors = await self._pool.run(
-                    request.model,
-                    lambda: served.part.run(request.inputs, request_id, request.parameters, request.priority),
-                )
-                took = monotonic() - began
+            async with asyncio.timeout(left):
+                outputs, span = await self.run(served, request, request.inputs, request_id)
                 if self._onward is not None and served.stage == "pre":
                     outputs = await self._onward.go(served, request, outputs)
         except TimeoutError:
             raise DeadlineExceeded(request.model) from None
-        served.facts.tally.stage(served.stage).add(took)
         return InferResponse(
             request.model,
             served.version,
             _asked_for(served, request, outputs, request_id),
             request.id,
-            compute_ns=int(took * 1e9),
+            queue_ns=span.queue_ns,
+            compute_ns=span.compute_ns,
         )
+
+    async def run(
+        self, served: PartVersion, request: InferRequest, tensors: Tensors, request_id: str
+    ) -> tuple[Tensors, Span]:
+        """Its code, for one request of whoever asks, and what that took. Raises a `ServingError`."""
+        tally = served.facts.tally
+        queued = began = monotonic_ns()
+
+        def work() -> Tensors:
+            nonlocal began
+            began = monotonic_ns()
+            return served.part.run(tensors, request_id, request.parameters, request.priority)
+
+        try:
+            outputs = await self._pool.run(request.model, work)
+        except QueueFull:
+            tally.refused["requests"] += 1
+            tally.pressure.note(1.0, 1, monotonic_ns())
+            raise
+        ended = monotonic_ns()
+        waited, took = began - queued, ended - began
+        tally.pressure.note(waited / (PATIENCE_RUNS * max(1, took)), 1, ended)
+        tally.queue.add(1, waited)
+        tally.queue_s.add(waited / 1e9)
+        tally.stage(served.stage).add(took / 1e9)
+        return outputs, Span(served.stage, waited, took)
 
 
 def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors, request_id: str) -> Tensors:

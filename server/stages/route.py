@@ -18,6 +18,7 @@ from server.domain.errors import (
     InvalidRequest,
     RequestCancelled,
     StageFailed,
+    TierUnavailable,
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse, Parameters
 from server.domain.stage import STAGES, Span, StageName
@@ -118,13 +119,16 @@ class Route:
 
         Call it with a lease on what was found.
         """
-        assert isinstance(served, ServedVersion | PartVersion)
+        if not self.does(served, stage):
+            raise TierUnavailable(stage, request.model, "it was asked of another tier", untouched=True)
+        if isinstance(served, PartVersion):
+            return await self._alone.run(served, request, tensors, request.id or uuid4().hex)
+        assert isinstance(served, ServedVersion)
         began = monotonic()
         part = served.pre if stage == "pre" else served.post
         if stage != "predict" and part is not None:
             done = await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
             return done, Span(stage, 0, int((monotonic() - began) * 1e9))
-        assert isinstance(served, ServedVersion)
         rows = served.predicts.rows(tensors)
         if served.padding is None:
             ticket = await self._predict(served, request, tensors, rows)
@@ -222,7 +226,7 @@ class Route:
 
     async def _stage(
         self,
-        served: ServedVersion | PartVersion,
+        served: ServedVersion,
         name: CodeStage,
         part: Part,
         tensors: Tensors,

@@ -7,13 +7,16 @@ pinned to what it found, so one that is on its way when a version is replaced en
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import time
 from types import TracebackType
 from typing import Self
 
+import grpc
 import structlog
 
+from protos import stage_pb2 as pb
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotReady
 from server.domain.stage import STAGES
@@ -26,10 +29,14 @@ from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
+from server.tiers.endpoint import Endpoint
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
-from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, judge, lacking
+from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
 
 log = structlog.get_logger(__name__)
+
+HOLD_EVERY_S = 1.0
+"""A word on what the tiers are to keep holds for longer than that (`server.tiers.lingering`)."""
 
 PARCEL_ROWS = 256
 """Of several requests in one parcel, at most."""
@@ -52,6 +59,8 @@ class Gateway:
         self._max_in_flight = max_in_flight
         self._retire_within_s = retire_within_s
         self._budget = RetryBudget()
+        self._held: set[Key] = set()
+        self._some_held = asyncio.Event()
         self._dependencies = Dependencies(self.table)
         self._live: dict[Key, Live] = {}
         self._ensembles: dict[Key, tuple[VersionFacts, Content]] = {}
@@ -177,6 +186,38 @@ class Gateway:
         if not meant:
             raise LoadUnknown(model)
 
+    async def hold(self) -> None:
+        """Have the tiers keep what they are about to let go, while nothing else is live in its place.
+
+        Until cancelled: the owner of the directory awaits this, too.
+        """
+        while True:
+            await self._some_held.wait()
+            standings = {each.address: each for each in self._directory.standings()}
+            self._held = {
+                key
+                for key in self._held
+                if (live := self._live.get(key)) is not None and leaving(key, live, list(standings.values()))
+            }
+            if not self._held:
+                self._some_held.clear()
+                continue
+            holding = [
+                self._hold_at(endpoint, standing)
+                for endpoint in self._directory.endpoints()
+                if (standing := endpoint.standing) is not None
+            ]
+            await asyncio.gather(*holding)
+            await asyncio.sleep(HOLD_EVERY_S)
+
+    async def _hold_at(self, endpoint: Endpoint, standing: Standing) -> None:
+        held = [key for key in self._held if leaving(key, self._live[key], [standing])]
+        if not held:
+            return
+        names = [pb.Held(model=model, version=version) for model, version in held]
+        with suppress(grpc.aio.AioRpcError):  # it is lost, or of a release that cannot be held
+            await endpoint.order(pb.ControlRequest(hold=pb.Hold(versions=names)), HOLD_EVERY_S)
+
     # The work.
 
     def look_now(self) -> None:
@@ -198,6 +239,8 @@ class Gateway:
         for model, version in sorted(due, key=_in_order):
             if version is not None:
                 self._judge((model, version), standings)
+        for model in {model for model, _ in due}:
+            self._let_go(model, standings)
         self._fit_ensembles()
         for model in {model for model, _ in due}:
             self._know(model, standings)
@@ -212,6 +255,8 @@ class Gateway:
         before = self._live.get(key)
         judged = judge(key, standings, self._directory.tiers, before)
         now, status = judged.live, judged.status
+        if now is not None and before is None and self._is_superseded(key, now, standings):
+            now, status = None, Status(*key, State.UNAVAILABLE, UNLOADED, time())
         if now is None:
             self._live.pop(key, None)
             self._withdraw(key)
@@ -231,6 +276,32 @@ class Gateway:
             self._note(status)
         else:
             self.table.drop(*key)
+
+    def _let_go(self, model: str, standings: Sequence[Standing]) -> None:
+        """Do without the versions that are leaving, now that others are live."""
+        for version in list(self.table.versions(model)):
+            key = (model, version)
+            live = self._live.get(key)
+            if live is not None and self._is_superseded(key, live, standings):
+                del self._live[key]
+                self._withdraw(key)
+                self._note(Status(*key, State.UNAVAILABLE, UNLOADED, time()))
+            elif live is not None and leaving(key, live, standings):
+                self._held.add(key)
+                self._some_held.set()
+
+    def _is_superseded(self, key: Key, live: Live, standings: Sequence[Standing]) -> bool:
+        """Whether it is to leave, and another version of its model is there to stay."""
+        if not is_leaving(key, live, standings):
+            return False
+        model, version = key
+        return any(
+            (other := self._live.get((model, number))) is not None
+            and other.lacks is None
+            and not is_leaving((model, number), other, standings)
+            for number in self.table.versions(model)
+            if number != version
+        )
 
     def _take_up(self, key: Key, live: Live, standings: Sequence[Standing]) -> None:
         """Serve a content that is live now. Raises `Unusable`."""

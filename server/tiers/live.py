@@ -79,10 +79,27 @@ def judge(
         return Judgement(live=None, status=_status(key, reports, told, standings, tiers))
     state, reason = State.READY, ""
     if live.lacks is not None:
-        is_coming, reason = _why_not(key, live.content, live.lacks, standings, tiers)
-        state = State.LOADING if is_coming else State.UNAVAILABLE
+        _, reason = _why_not(key, live.content, live.lacks, standings, tiers)
+        state = State.UNAVAILABLE
     since = max((report.since for _, report in reports if report.content == live.content), default=0.0)
     return Judgement(live=live, status=Status(*key, state, reason, since))
+
+
+def leaving(key: Key, live: Live, standings: Sequence[Standing]) -> Sequence[Standing]:
+    """The processes that say another version is to take the place of what is live."""
+    return [
+        each for each in standings if (report := able(each, key, live.content)) is not None and report.leaving
+    ]
+
+
+def is_leaving(key: Key, live: Live, standings: Sequence[Standing]) -> bool:
+    """Whether a tier has it from nothing but processes that are to let it go."""
+    going = {each.address for each in leaving(key, live, standings)}
+    return any(
+        own and all(each.address in going for each in own)
+        for stage in live.stages
+        if (own := [each for each in standings if each.stage == stage and able(each, key, live.content)])
+    )
 
 
 def able(standing: Standing, key: Key, content: str) -> VersionReport | None:
@@ -214,10 +231,10 @@ def _never(reports: Sequence[tuple[Standing, VersionReport]]) -> str:
 def _why_not(
     key: Key, content: str, stage: StageName, standings: Sequence[Standing], tiers: Collection[StageName]
 ) -> tuple[bool, str]:
-    """What keeps a tier from its part; and whether that comes by itself."""
+    """What keeps a tier from its part; and whether that may come by itself, as in the middle of a rollout."""
     own = [each for each in standings if each.stage == stage]
     if not own:
-        return False, lacking(stage, standings, tiers)
+        return stage in tiers, lacking(stage, standings, tiers)
     said = [report for each in own if (report := each.versions.get(key)) is not None]
     if any(report.state is State.LOADING and report.content == content for report in said):
         return True, f"the {stage} tier is still loading it"
@@ -229,5 +246,5 @@ def _why_not(
     if any(report.content == content and report.ready for report in said):
         return True, f"what has it of the {stage} tier is not ready yet, or about to leave"
     if any(report.content not in ("", content) for report in said):
-        return False, f"the {stage} tier has other content of it"
-    return False, f"the {stage} tier does not have it"
+        return True, f"the {stage} tier has other content of it"
+    return True, f"the {stage} tier does not have it yet"

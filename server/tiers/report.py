@@ -5,8 +5,9 @@ what changes, and a sign of life where nothing does.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic_ns, time
 from typing import NamedTuple
 from uuid import uuid4
@@ -46,13 +47,21 @@ class Reports:
 
     stage       the one that is done here; None for all of them
     table       tells of whatever changes in it
+    lingers     whether a version is to leave, and is kept for a while
     """
 
-    def __init__(self, stage: StageName | None, table: Table, station: Station) -> None:
+    def __init__(
+        self,
+        stage: StageName | None,
+        table: Table,
+        station: Station,
+        lingers: Callable[[str, int], bool] = lambda model, version: False,
+    ) -> None:
         self._instance = uuid4().hex
         self._stage = stage
         self._table = table
         self._station = station
+        self._lingers = lingers
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
         self._stages: dict[str, tuple[StageName, ...]] = {}
@@ -198,7 +207,8 @@ class Reports:
         problem = self._table.problem(model)
         statuses = dict(self._table.statuses(model))
         told: dict[int | None, VersionReport] = {
-            version: self._version(offer, status) for version, status in statuses.items()
+            version: replace(self._version(offer, status), leaving=self._lingers(model, version))
+            for version, status in statuses.items()
         }
         if not told and problem is not None:
             told[None] = describing.waiting(problem, "", ())

@@ -66,6 +66,7 @@ def _version_message(report: VersionReport) -> pb.VersionReport:
         labels=[pb.Labels(output=output, names=names) for output, names in report.labels.items()],
         load_seconds=report.load_seconds,
         resident=report.resident,
+        leaving=report.leaving,
     )
     if report.seen is not None:
         message.seen.CopyFrom(_seen_message(report.seen))
@@ -92,6 +93,7 @@ def _version_of(message: pb.VersionReport) -> VersionReport:
         labels={each.output: tuple(each.names) for each in message.labels},
         load_seconds=message.load_seconds,
         resident=message.resident,
+        leaving=message.leaving,
     )
 
 

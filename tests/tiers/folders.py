@@ -29,9 +29,18 @@ class Folders:
         return self._folder / stage
 
     def put(
-        self, model: str, version: int, mark: int, *stages: StageName, only: tuple[StageName, ...] = STAGES
+        self,
+        model: str,
+        version: int,
+        mark: int,
+        *stages: StageName,
+        only: tuple[StageName, ...] = STAGES,
+        policy: str = "all {}",
     ) -> None:
-        """Deploy a version with these stages (all, if none is named) to the tiers in `only`."""
+        """Deploy a version with these stages (all, if none is named) to the tiers in `only`.
+
+        `policy` is that of a model which is new to them.
+        """
         made = self._folder / uuid4().hex
         made.mkdir()
         (made / "model.onnx").write_bytes(plus(10.0 * mark))
@@ -40,7 +49,7 @@ class Folders:
         if "post" in (stages or STAGES):
             (made / "post.py").write_text(CODE.format(name="postprocess", amount=100 * mark))
         for stage in only:
-            self._move_in(made, self.of(stage) / model, version)
+            self._move_in(made, self.of(stage) / model, version, policy)
         shutil.rmtree(made)
 
     def write(self, model: str, config: str) -> None:
@@ -53,10 +62,10 @@ class Folders:
         for stage in STAGES:
             (self.of(stage) / model / str(version)).rename(self._folder / uuid4().hex)
 
-    def _move_in(self, made: Path, model: Path, version: int) -> None:
+    def _move_in(self, made: Path, model: Path, version: int, policy: str) -> None:
         if not model.exists():
             model.mkdir()
-            (model / "config.pbtxt").write_text("max_batch_size: 8\nversion_policy { all {} }\n")
+            (model / "config.pbtxt").write_text(f"max_batch_size: 8\nversion_policy {{ {policy} }}\n")
         copy = self._folder / uuid4().hex
         shutil.copytree(made, copy)
         if (model / str(version)).exists():

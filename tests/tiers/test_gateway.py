@@ -1,5 +1,6 @@
 """A gateway and its tiers, each a process of its own, over repositories that change at different moments."""
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -89,12 +90,12 @@ def test_a_version_in_one_tier_only_is_not_live_until_the_others_have_it(company
     company.until("newer", 1, "READY")
     with Traffic(company.gateway, "newer") as traffic:
         folders.put("newer", 2, 2, only=("pre", "post"))
-        lacks = ("UNAVAILABLE", "the predict tier does not have it")
+        lacks = ("LOADING", "the predict tier does not have it yet")
         company.gateway.until(lambda: company.line("newer", 2) == lacks)
         assert company.marks("newer") == [1, 1, 1]
         refused = company.ask("newer", 2)
         assert refused.status_code == 503
-        assert "the predict tier does not have it" in refused.json()["error"]
+        assert "the predict tier does not have it yet" in refused.json()["error"]
         folders.put("newer", 2, 2, only=("predict",))
         company.until("newer", 2, "READY")
         assert company.marks("newer") == [2, 2, 2]
@@ -102,12 +103,42 @@ def test_a_version_in_one_tier_only_is_not_live_until_the_others_have_it(company
     assert traffic.answers == {111, 222}
 
 
+def test_an_old_version_stays_in_every_tier_until_the_new_one_is_in_all(company, folders):
+    folders.put("rolling", 1, 1, policy="latest { num_versions: 1 }")
+    company.until("rolling", 1, "READY")
+    with Traffic(company.gateway, "rolling") as traffic:
+        folders.put("rolling", 2, 2, only=("pre", "post"))
+        company.gateway.until(lambda: company.line("rolling", 2)[0] == "LOADING")
+        time.sleep(2.5)  # longer than a tier keeps what no gateway holds
+        assert company.marks("rolling") == [1, 1, 1]
+        folders.put("rolling", 2, 2, only=("predict",))
+        company.until("rolling", 2, "READY")
+        assert company.line("rolling", 1)[0] != "READY"
+        assert company.marks("rolling") == [2, 2, 2]
+        company.pre.until(lambda: company.pre.index()[("rolling", "1")][0] == "UNAVAILABLE")
+    assert traffic.refusals == []
+    assert traffic.answers == {111, 222}
+
+
+def test_a_version_that_is_taken_back_loses_no_request(company, folders):
+    folders.put("taken_back", 1, 1)
+    folders.put("taken_back", 2, 2)
+    company.until("taken_back", 2, "READY")
+    company.until("taken_back", 1, "READY")
+    with Traffic(company.gateway, "taken_back") as traffic:
+        company.gateway.until(lambda: traffic.answers == {222})
+        folders.remove("taken_back", 2)
+        company.gateway.until(lambda: 111 in traffic.answers)
+        company.pre.until(lambda: ("taken_back", "2") not in company.pre.index())
+    assert traffic.refusals == []
+
+
 def test_tiers_with_different_contents_never_answer_together(company, folders):
     folders.put("mixed", 1, 1, only=("pre", "post"))
     folders.put("mixed", 1, 2, only=("predict",))
     company.gateway.until(lambda: "other content" in company.line("mixed", 1)[1])
-    assert company.line("mixed", 1)[0] == "UNAVAILABLE"
-    assert company.ask("mixed").status_code in (404, 503)
+    assert company.line("mixed", 1)[0] == "LOADING"
+    assert company.ask("mixed").status_code == 503
     folders.put("mixed", 1, 2, only=("pre", "post"))
     company.until("mixed", 1, "READY")
     assert company.marks("mixed") == [2, 2, 2]
@@ -120,7 +151,7 @@ def test_new_content_of_a_version_is_swapped_without_a_mixture(company, folders)
         folders.put("swapped", 1, 2)
         company.gateway.until(lambda: 222 in traffic.answers)
     assert traffic.answers == {111, 222}
-    assert {status for status, _ in traffic.refusals} <= {404, 503}
+    assert {status for status, _ in traffic.refusals} <= {503}
 
 
 def test_a_version_that_is_taken_away_is_served_no_more(company, folders):

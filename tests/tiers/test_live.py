@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.state import UNLOADED, State
-from server.tiers.live import Judgement, Live, able, judge
+from server.tiers.live import Judgement, Live, able, is_leaving, judge, leaving
 from tests.tiers.standings import ALL, every, report, standing
 
 KEY = ("m", 1)
@@ -26,8 +26,10 @@ def test_a_version_is_live_once_every_stage_has_a_process_that_is_ready_for_it()
 def test_a_version_that_one_tier_lacks_is_not_live_and_the_index_names_the_tier():
     judged = asked([standing("pre", report("A")), standing("predict"), standing("post", report("A"))])
     assert judged.live is None
-    assert judged.status.state is UNAVAILABLE
-    assert judged.status.reason == "the predict tier does not have it"
+    assert (judged.status.state, judged.status.reason) == (
+        LOADING,
+        "the predict tier does not have it yet",
+    )
 
 
 def test_a_version_that_one_tier_still_loads_is_loading():
@@ -120,6 +122,16 @@ def test_an_ensemble_is_live_by_the_word_of_the_predict_tier():
     word = report("E", stages=(), platform="ensemble")
     assert asked([standing("predict", word)]).live == Live(content="E", stages=())
     assert asked([standing("pre", word), standing("predict")]).live is None
+
+
+def test_a_version_is_leaving_once_a_tier_has_it_from_nobody_who_stays():
+    stays, leaves = report("A"), report("A", leaving=True)
+    one = [standing("predict", leaves, address="a:1"), standing("predict", stays, address="a:2")]
+    only = Live(content="A", stages=("predict",))
+    assert not is_leaving(KEY, only, one)
+    assert [each.address for each in leaving(KEY, only, one)] == ["a:1"]
+    assert is_leaving(KEY, only, one[:1])
+    assert not is_leaving(KEY, only, [])
 
 
 # The laws.
