@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from time import time
 from types import TracebackType
 from typing import Self
@@ -31,6 +32,7 @@ from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
 from server.tiers.endpoint import Endpoint
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
+from server.tiers.fitting import as_seen
 from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
 
 log = structlog.get_logger(__name__)
@@ -334,7 +336,12 @@ class Gateway:
             max_rows=PARCEL_ROWS,
         )
         return Sender(
-            way, self._directory, tally=facts.tally, max_waiting=self._max_waiting, budget=self._budget
+            way,
+            self._directory,
+            tally=facts.tally,
+            max_waiting=self._max_waiting,
+            budget=self._budget,
+            fit=partial(as_seen, facts) if "post" in live.stages else None,
         )
 
     def _serve(self, served: Served) -> None:
