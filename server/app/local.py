@@ -7,11 +7,7 @@ it has.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-<<<<<<< HEAD
-=======
-from functools import partial
 from time import monotonic
->>>>>>> roles
 
 from runtimes.threads import read_cpu, thread_budget
 from runtimes.worker.crashes import CrashRule
@@ -46,11 +42,7 @@ from server.stages.hop.tier import Tier
 from server.stages.pool import Pool
 from server.stages.route import Route
 from server.tiers.directory import Directory
-<<<<<<< HEAD
-=======
 from server.tiers.lingering import Lingering
-from server.tiers.place import Place, place_of
->>>>>>> roles
 from server.tiers.report import Reports
 
 STAGES: Mapping[Role, StageName] = {"pre": "pre", "predict": "predict", "post": "post"}
