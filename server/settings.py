@@ -244,6 +244,9 @@ class Settings(BaseModel):
     allow_http: bool = _http(True, "answer over HTTP")
     http_address: str = _http("0.0.0.0", "address to listen on", min_length=1)
     http_port: Port = _http(8000, "port to listen on; 0 takes a free one")
+    reuse_http_port: bool = _http(
+        False, "share the port with other processes that say so, as `tercet up` does"
+    )
     http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
     http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
     http_max_headers: int = _http(256, "headers of a request, and of the trailer behind its chunks", ge=1)
@@ -264,6 +267,9 @@ class Settings(BaseModel):
     allow_grpc: bool = _grpc(True, "answer over gRPC")
     grpc_address: str = _grpc("0.0.0.0", "address to listen on", min_length=1)
     grpc_port: Port = _grpc(8001, "port to listen on; 0 takes a free one")
+    reuse_grpc_port: bool = _grpc(
+        False, "share the port with other processes that say so, as `tercet up` does"
+    )
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
 
     grpc_front: Literal["auto", "native", "grpcio"] = _grpc(

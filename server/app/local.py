@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 
-from runtimes.threads import read_cpu, thread_budget
+from runtimes.processors import read_cpu, thread_budget
 from runtimes.worker.crashes import CrashRule
 from runtimes.worker.worker import WorkerLimits
 from runtimes.worker.workers import Workers

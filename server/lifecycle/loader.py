@@ -87,6 +87,7 @@ class Loader:
     resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
     fair_clients      whether the clients that the doors tell apart share each queue
     workers           processes for models that are to live in one; None to open every model here
+    giving_back       through which what is retired gives its memory back
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Loader:
         resource_limits: Sequence[Limit] = (),
         fair_clients: bool = False,
         workers: Workers | None = None,
+        giving_back: GivingBack | None = None,
     ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
@@ -109,7 +111,7 @@ class Loader:
         self._resource_limits = tuple(resource_limits)
         self._fair_clients = fair_clients
         self._workers = workers
-        self._giving_back = GivingBack()
+        self._giving_back = giving_back or GivingBack()
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
