@@ -74,7 +74,12 @@ def prepare(setup: Setup, question: Question) -> None:
     check(reply.outputs, question.truth)
     question.reply_bytes = reply.body_bytes
     call = question.to(setup.front)
-    load(call, clients=question.clients, seconds=WARM_UP_S * question.patience, reply_bytes=question.reply_bytes)
+    load(
+        call,
+        clients=question.clients,
+        seconds=WARM_UP_S * question.patience,
+        reply_bytes=question.reply_bytes,
+    )
 
 
 def in_turn(setups: Sequence[Setup], question: Question, pace: Pace, say: Say) -> None:
