@@ -206,7 +206,7 @@ class Gateway:
             holding = [
                 self._hold_at(endpoint, standing)
                 for endpoint in self._directory.endpoints()
-                if (standing := endpoint.standing) is not None
+                for standing in endpoint.standings
             ]
             await asyncio.gather(*holding)
             await asyncio.sleep(HOLD_EVERY_S)
