@@ -116,5 +116,5 @@ class Relay:
     async def _hold_up(self) -> None:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        while self.is_dead:
+        while self.is_dead:  # noqa: ASYNC110  (another thread's doing)
             await asyncio.sleep(0.01)

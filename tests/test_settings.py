@@ -218,7 +218,5 @@ def test_a_predict_tier_may_be_another_server_and_a_pre_tier_then_asks_the_post_
 
 
 def test_no_other_tier_may_be_another_server():
-    (fault,) = faults(
-        {"role": "gateway", "predict_endpoints": "a:1", "post_endpoints": "oip://triton:8001"}
-    )
+    (fault,) = faults({"role": "gateway", "predict_endpoints": "a:1", "post_endpoints": "oip://triton:8001"})
     assert fault == "--post-endpoints has oip://triton:8001: only the predict tier can be another server"

@@ -31,13 +31,13 @@ def measure(scratch: Path, pace: Pace, say: Say, findings: Findings) -> Any:
     if len(cores) < 2:
         say("pipelines need two cores: not measured")
         return told
-    for name, lay, row in (
-        ("digits", lay_digits, one_file("IMAGE", digit())),
-        ("photos", lay_photos, one_file("FILE", photo())),
+    for name, lay, row, patience in (
+        ("digits", lay_digits, one_file("IMAGE", digit()), 1),
+        ("photos", lay_photos, one_file("FILE", photo()), 4),
     ):
         repository = scratch / name
         lay(repository)
-        told[name] = _shares(repository, scratch, name, row, cores[:2], pace, say, findings)
+        told[name] = _shares(repository, scratch, name, row, patience, cores[:2], pace, say, findings)
     told["pre processes"] = _doubled(scratch, pace, say, findings)
     return told
 
@@ -47,6 +47,7 @@ def _shares(
     scratch: Path,
     name: str,
     row: Tensors,
+    patience: int,
     cores: list[int],
     pace: Pace,
     say: Say,
@@ -64,7 +65,7 @@ def _shares(
             with _from(load_from), tiers(repository, scratch, {stage: 1}, held) as alone:
                 front = alone.of[stage][0]
                 setup = Setup(f"{stage} alone", front, front.cpu_s)
-                question = Question(name, rows[stage], DOOR, CLIENTS)
+                question = Question(name, rows[stage], DOOR, CLIENTS, patience)
                 in_turn([setup], question, pace, say)
                 rates[stage] = setup.of("requests_per_s")
                 told.append(setup.told())
@@ -72,7 +73,7 @@ def _shares(
                     rows[after] = ask(question.to(front)).outputs
         with tiers(repository, scratch, {"gateway": 1, "pre": 1, "predict": 1, "post": 1}, held) as whole:
             setup = Setup("the whole way", whole.front, whole.cpu_s)
-            in_turn([setup], Question(name, row, DOOR, CLIENTS), pace, say)
+            in_turn([setup], Question(name, row, DOOR, CLIENTS, patience), pace, say)
             told.append(setup.told())
     slowest = min(STAGES, key=lambda stage: rates[stage])
     findings[f"{name} share"] = setup.of("requests_per_s") / rates[slowest]

@@ -42,7 +42,7 @@ class Tiers:
 def tiers(
     repository: Path, logs: Path, counts: Mapping[str, int], cores: Mapping[str, Cores] | None = None
 ) -> Iterator[Tiers]:
-    """So many processes of each role ("all" is the fused server), ready; `cores` by role, all if not named."""
+    """So many processes of each role ("all" is the fused server), ready; `cores` by role, else all."""
     made = Tiers()
     with ExitStack() as stack:
         for role in ("post", "predict", "pre", "gateway", "all"):

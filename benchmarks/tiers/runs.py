@@ -48,12 +48,17 @@ class Setup:
 
 @dataclass(slots=True)
 class Question:
-    """What all of them are asked; `truth` is what each has to answer, None for what the first answers."""
+    """What all of them are asked.
+
+    truth      what each has to answer; None for what the first answers
+    patience   runs last so many times longer: what is slow needs more time to be counted
+    """
 
     model: str
     row: Tensors
     door: Door
     clients: int
+    patience: int = 1
     truth: Tensors | None = None
     reply_bytes: int = 0
 
@@ -69,7 +74,12 @@ def prepare(setup: Setup, question: Question) -> None:
     check(reply.outputs, question.truth)
     question.reply_bytes = reply.body_bytes
     call = question.to(setup.front)
-    load(call, clients=question.clients, seconds=WARM_UP_S, reply_bytes=question.reply_bytes)
+    load(
+        call,
+        clients=question.clients,
+        seconds=WARM_UP_S * question.patience,
+        reply_bytes=question.reply_bytes,
+    )
 
 
 def in_turn(setups: Sequence[Setup], question: Question, pace: Pace, say: Say) -> None:
@@ -78,7 +88,7 @@ def in_turn(setups: Sequence[Setup], question: Question, pace: Pace, say: Say) -
         prepare(setup, question)
     for _ in range(pace.repeats):
         for setup in setups:
-            setup.runs.append(timed(setup, question, pace.seconds))
+            setup.runs.append(timed(setup, question, pace.seconds * question.patience))
             last = setup.runs[-1]
             say(
                 f"  {question.model} over {question.door}, {question.clients} clients: {setup.name:<22}"

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from time import time
 from types import TracebackType
 from typing import Self
 
-import grpc
 import structlog
 
 from protos import stage_pb2 as pb
@@ -29,8 +29,9 @@ from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
-from server.tiers.endpoint import Endpoint
+from server.tiers.endpoint import LOST, Endpoint
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
+from server.tiers.fitting import as_seen
 from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
 
 log = structlog.get_logger(__name__)
@@ -205,17 +206,21 @@ class Gateway:
             holding = [
                 self._hold_at(endpoint, standing)
                 for endpoint in self._directory.endpoints()
-                if (standing := endpoint.standing) is not None
+                for standing in endpoint.standings
             ]
             await asyncio.gather(*holding)
             await asyncio.sleep(HOLD_EVERY_S)
 
     async def _hold_at(self, endpoint: Endpoint, standing: Standing) -> None:
-        held = [key for key in self._held if leaving(key, self._live[key], [standing])]
+        held = [
+            key
+            for key in self._held
+            if (live := self._live.get(key)) is not None and leaving(key, live, [standing])
+        ]
         if not held:
             return
         names = [pb.Held(model=model, version=version) for model, version in held]
-        with suppress(grpc.aio.AioRpcError):  # it is lost, or of a release that cannot be held
+        with suppress(*LOST):  # also of a release that cannot be held
             await endpoint.order(pb.ControlRequest(hold=pb.Hold(versions=names)), HOLD_EVERY_S)
 
     # The work.
@@ -334,7 +339,12 @@ class Gateway:
             max_rows=PARCEL_ROWS,
         )
         return Sender(
-            way, self._directory, tally=facts.tally, max_waiting=self._max_waiting, budget=self._budget
+            way,
+            self._directory,
+            tally=facts.tally,
+            max_waiting=self._max_waiting,
+            budget=self._budget,
+            fit=partial(as_seen, facts) if "post" in live.stages else None,
         )
 
     def _serve(self, served: Served) -> None:

@@ -1,18 +1,11 @@
 import pytest
 
-from tests.faults.promises import HEAD, Row
-
-ROWS = pytest.StashKey[list[Row]]()
+from tests.faults.ground import ROWS
+from tests.faults.promises import HEAD
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
-
-
-@pytest.fixture
-def table(request: pytest.FixtureRequest) -> list[Row]:
-    """Where the rows go that are printed at the end."""
-    return request.config.stash[ROWS]
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:

@@ -31,7 +31,8 @@ POST = """\
 import os
 import numpy as np
 OUTPUTS = [
-    {{"name": "y", "datatype": "FP32", "shape": [-1, 1]}}, {{"name": "by", "datatype": "FP32", "shape": [-1, 3]}}
+    {{"name": "y", "datatype": "FP32", "shape": [-1, 1]}},
+    {{"name": "by", "datatype": "FP32", "shape": [-1, 3]}},
 ]
 NOTES = open(os.path.join({notes!r}, "post-" + str(os.getpid())), "ab", buffering=0)
 

@@ -1,4 +1,4 @@
-"""Callers who ask without pause, over HTTP and gRPC, each request within its deadline, and keep every outcome."""
+"""Callers who ask without pause, over HTTP and gRPC, each with a deadline, and keep every outcome."""
 
 import asyncio
 import itertools

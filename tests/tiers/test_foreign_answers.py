@@ -139,8 +139,8 @@ def test_an_address_is_read(written, address, models):
         "oip://host",
         "oip://host:0",
         "oip://host:99999",
-        "oip://a:1?model=x",
-        "oip://a:1?models=",
+        "oip://a:1?models=x",
+        "oip://a:1?model=",
         "a:1",
     ],
 )

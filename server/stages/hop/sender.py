@@ -51,6 +51,9 @@ PARCEL_BYTES = 4 << 20
 """A parcel takes no more requests once it is so large."""
 
 
+Fit = Callable[[Ticket, Tensors], Tensors]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """Where the requests of a version go.
@@ -82,6 +85,8 @@ class Sender:
     max_waiting   requests that wait here, because no link takes them
     budget        how much may be sent once more
     patience_s    how long a request may wait for an endpoint where there is none that is ready
+    fit           makes of what the last stage gave what the caller is to get, or raises a `ServingError`;
+                  None where that is one and the same
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class Sender:
         max_waiting: int,
         budget: RetryBudget,
         patience_s: float = 0.0,
+        fit: Fit | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self.model = way.model
@@ -102,6 +108,7 @@ class Sender:
         self._max_waiting = max_waiting
         self._budget = budget
         self._patience_ns = int(patience_s * 1e9)
+        self._fit = fit
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._head = pb.Head(
@@ -258,10 +265,24 @@ class Sender:
     def answered(self, parcel: Parcel, answers: Sequence[tuple[Ticket, Tensors]], spans: Spans) -> None:
         now = self._clock()
         run = HopRun.of(spans, parcel.sent, now)
+        if self._fit is not None:
+            answers = self._fitted(answers, self._fit)
         count_answers(self._tally, [ticket for ticket, _ in answers if not ticket.settled], run)
         for ticket, outputs in answers:
             ticket.answer(outputs, run)
         self._after(parcel)
+
+    def _fitted(
+        self, answers: Sequence[tuple[Ticket, Tensors]], fit: Fit
+    ) -> Sequence[tuple[Ticket, Tensors]]:
+        """Those that are as their callers are to get them; the others have failed."""
+        fitted = []
+        for ticket, outputs in answers:
+            try:
+                fitted.append((ticket, fit(ticket, outputs)))
+            except ServingError as error:
+                self._fail(ticket, error)
+        return fitted
 
     def refused(self, parcel: Parcel, ticket: Ticket, error: ServingError) -> None:
         if isinstance(error, ServerStopping):  # the tier's end is not this server's
