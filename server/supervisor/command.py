@@ -18,7 +18,7 @@ from server.supervisor.fetch import NoAnswer, fetch
 from server.supervisor.fleet import Fleet, Patience, Rollout
 from server.supervisor.journal import Journal
 from server.supervisor.keeper import Refused
-from server.supervisor.plan import LOOPBACK, Plan, Ports, Role
+from server.supervisor.plan import FRONT, LOOPBACK, Plan, Ports, Role, Seat, seats_of
 from server.supervisor.reserve import PortTaken, reserved
 from server.supervisor.restart import RestartRule
 from server.supervisor.view import View, born
@@ -130,15 +130,19 @@ def _has_terminal() -> bool:
     return True
 
 
-def _ports(settings: UpSettings, parts: ExitStack) -> dict[Role, Ports]:
-    """Where each role is asked: the front where it was told, a tier on loopback alone. Raises `PortTaken`."""
-    ports = {}
-    for role in settings.count:
-        wanted = settings.front if role in (Role.ALL, Role.GATEWAY) else Ports(LOOPBACK, 0, 0)
-        http = parts.enter_context(reserved(wanted.address, wanted.http))
-        grpc = parts.enter_context(reserved(wanted.address, wanted.grpc))
-        ports[role] = Ports(wanted.address, http, grpc)
-    return ports
+def _ports(settings: UpSettings, parts: ExitStack) -> dict[Seat, Ports]:
+    """Where each is asked: the front where it was told, a tier on loopback alone. Raises `PortTaken`."""
+
+    def had(address: str, http: int, grpc: int) -> Ports:
+        taken = [parts.enter_context(reserved(address, port)) for port in (http, grpc)]
+        return Ports(address, *taken)
+
+    front = had(settings.front.address, settings.front.http, settings.front.grpc)
+    return {
+        seat: front if role in FRONT else had(LOOPBACK, 0, 0)
+        for role in settings.count
+        for seat in seats_of(role, settings.count)
+    }
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
