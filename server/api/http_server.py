@@ -6,6 +6,7 @@ can be told to whoever asks.
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ class PortTaken(Exception):
 
 def bind(address: str, port: int, *, shared: bool = False) -> socket.socket:
     """A TCP socket on this address, if `shared` beside those of others who share it. Raises `PortTaken`."""
+    if shared and sys.platform != "linux":
+        raise PortTaken(f"cannot share {address}:{port} with other processes: that is done on Linux alone")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,8 +7,9 @@ from runtimes.processors import read_cpu, thread_budget
 from server.app.command import CommandFailed, UsageError
 from server.observe.logs import LogSettings
 from server.settings import Settings
-from server.supervisor.command import NotRolled, UpSettings, roll, run
+from server.supervisor.command import UpSettings, run
 from server.supervisor.plan import PlanInvalid, Ports, Role, counts
+from server.supervisor.rolling import NotRolled, roll
 from server.supervisor.words import UpWords, passed_on
 
 DRAIN_GRACE_S = 2.0

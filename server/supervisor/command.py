@@ -7,35 +7,24 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from json import JSONDecodeError, loads
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from server.observe.logs import LogSettings, logging_to
-from server.supervisor.fetch import NoAnswer, fetch
-from server.supervisor.fleet import Fleet, Patience, Rollout
+from server.supervisor.fleet import Fleet, Patience
 from server.supervisor.journal import Journal
 from server.supervisor.keeper import Refused
-from server.supervisor.plan import LOOPBACK, Plan, Ports, Role
+from server.supervisor.plan import FRONT, LOOPBACK, Plan, Ports, Role, Seat, seats_of
 from server.supervisor.reserve import PortTaken, reserved
 from server.supervisor.restart import RestartRule
-from server.supervisor.view import View, born
+from server.supervisor.view import View
 
 log = structlog.get_logger(__name__)
 
 PROGRAM = (sys.executable, "-P", "-m", "server.cli")
 ROOT = Path(__file__).resolve().parents[2]
 """Where the packages lie that we run from: children are to run from there too, whatever the folder is."""
-
-EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}
-LOOK_AGAIN_S = 0.2
-ASK_WITHIN_S = 5.0
-
-
-class NotRolled(Exception):
-    """A rolling restart could not be had, or failed; the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +119,19 @@ def _has_terminal() -> bool:
     return True
 
 
-def _ports(settings: UpSettings, parts: ExitStack) -> dict[Role, Ports]:
-    """Where each role is asked: the front where it was told, a tier on loopback alone. Raises `PortTaken`."""
-    ports = {}
-    for role in settings.count:
-        wanted = settings.front if role in (Role.ALL, Role.GATEWAY) else Ports(LOOPBACK, 0, 0)
-        http = parts.enter_context(reserved(wanted.address, wanted.http))
-        grpc = parts.enter_context(reserved(wanted.address, wanted.grpc))
-        ports[role] = Ports(wanted.address, http, grpc)
-    return ports
+def _ports(settings: UpSettings, parts: ExitStack) -> dict[Seat, Ports]:
+    """Where each is asked: the front where it was told, a tier on loopback alone. Raises `PortTaken`."""
+
+    def had(address: str, http: int, grpc: int) -> Ports:
+        taken = [parts.enter_context(reserved(address, port)) for port in (http, grpc)]
+        return Ports(address, *taken)
+
+    front = had(settings.front.address, settings.front.http, settings.front.grpc)
+    return {
+        seat: front if role in FRONT else had(LOOPBACK, 0, 0)
+        for role in settings.count
+        for seat in seats_of(role, settings.count)
+    }
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
@@ -152,63 +145,3 @@ def _leaves(failure: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield failure
-
-
-# `--rolling-restart`
-
-
-def roll(address: str, port: int, *, within_s: float) -> None:
-    """Have the supervisor whose view is there replace its processes, and wait. Raises `NotRolled`."""
-    asyncio.run(_roll(EVERYWHERE.get(address, address), port, within_s))
-
-
-async def _roll(address: str, port: int, within_s: float) -> None:
-    before = await _report(address, port)
-    supervisor = before["supervisor"]
-    pid = int(supervisor["pid"])
-    try:
-        if born(pid) != supervisor["born"]:
-            raise ProcessLookupError
-        os.kill(pid, signal.SIGHUP)
-    except PermissionError:
-        raise NotRolled(f"process {pid} is another user's: send it SIGHUP as that user, or as root") from None
-    except (OSError, OverflowError, ValueError):
-        raise NotRolled(
-            f"the supervisor at {address}:{port} does not run on this machine, or not in sight of this "
-            "command: send it SIGHUP where it runs"
-        ) from None
-    print(f"rolling restart of {len(before['processes'])} processes")
-    shown: dict[str, object] = {}
-    try:
-        async with asyncio.timeout(within_s * max(1, len(before["processes"]))):
-            while True:
-                report = await _report(address, port)
-                for each in report["processes"]:
-                    name = f"{each['role']}.{each['process']}"
-                    if shown.setdefault(name, each["pid"]) != each["pid"]:
-                        print(f"{name} is now process {each['pid']}", flush=True)
-                        shown[name] = each["pid"]
-                rolling = report["rolling_restart"]
-                if rolling["number"] > before["rolling_restart"]["number"]:
-                    if rolling["state"] == Rollout.FAILED:
-                        raise NotRolled(f"the rolling restart stopped: {rolling['reason']}")
-                    if rolling["state"] == Rollout.DONE:
-                        return
-                await asyncio.sleep(LOOK_AGAIN_S)
-    except TimeoutError:
-        raise NotRolled("the rolling restart takes too long: it goes on, and the log says how") from None
-
-
-async def _report(address: str, port: int) -> dict[str, Any]:
-    try:
-        status, body = await fetch(port, "/", within_s=ASK_WITHIN_S, address=address)
-        report = loads(body)
-        if status == 200 and isinstance(report["supervisor"]["born"], int):
-            return dict(report)
-    except NoAnswer:
-        raise NotRolled(
-            f"no supervisor answers at {address}:{port}: name its port, as in --metrics-port=8002"
-        ) from None
-    except (JSONDecodeError, LookupError, TypeError):
-        pass
-    raise NotRolled(f"what answers at {address}:{port} is not `tercet up`")

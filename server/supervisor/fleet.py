@@ -16,7 +16,7 @@ import structlog
 from server.supervisor.child import Child
 from server.supervisor.journal import Journal
 from server.supervisor.keeper import Keeper, NotReplaced
-from server.supervisor.plan import DRAINED, FRONT, Plan, Seat
+from server.supervisor.plan import DRAINED, Plan, Seat
 from server.supervisor.reserve import free_port
 from server.supervisor.restart import RestartRule
 from server.supervisor.state import SeatState
@@ -126,7 +126,8 @@ class Fleet:
                 self._tasks.create_task(self.keepers[seat].keep(), name=f"keep {seat}")
             for seat in wave:
                 await self.keepers[seat].begun()
-        log.info("fleet_up", **self._front())
+        front = self.plan.front
+        log.info("fleet_up", address=front.address, http=front.http, grpc=front.grpc)
         print(self.table(), flush=True)
 
     async def _roll_as_wished(self) -> None:
@@ -160,15 +161,11 @@ class Fleet:
         self._tasks.create_task(child.observe(self._journal), name=f"observe {seat}")
         return child
 
-    def _front(self) -> dict[str, object]:
-        ports = next(ports for role, ports in self.plan.ports.items() if role in FRONT)
-        return {"address": ports.address, "http": ports.http, "grpc": ports.grpc}
-
     def table(self) -> str:
         """For people: a line for each process."""
         rows = [("process", "pid", "state", "ready", "HTTP", "gRPC", "metrics", "restarts")]
         for seat, keeper in self.keepers.items():
-            child, ports = keeper.child, self.plan.ports[seat.role]
+            child, ports = keeper.child, self.plan.ports[seat]
             rows.append(
                 (
                     str(seat),
@@ -196,8 +193,8 @@ class Fleet:
                 "pid": keeper.child.pid if keeper.child and keeper.state is not SeatState.GONE else None,
                 "restarts": keeper.failures.ever,
                 "back_off_s": round(keeper.back_off_s, 3),
-                "http_port": self.plan.ports[seat.role].http,
-                "grpc_port": self.plan.ports[seat.role].grpc,
+                "http_port": self.plan.ports[seat].http,
+                "grpc_port": self.plan.ports[seat].grpc,
                 "metrics_port": keeper.child.metrics_port if keeper.child else None,
             }
             for seat, keeper in self.keepers.items()

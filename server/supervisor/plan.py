@@ -1,7 +1,8 @@
 """Which processes there are to be: their roles, ports, and the order in which they come and go. Pure.
 
-All processes of one role share their ports, which stay the same over every restart: so whoever asks a tier
-needs one address for it, and a new process can stand beside an old one until that has gone.
+Those whom clients ask share their ports. Of a tier each process has its own, so that whoever asks the tier
+can give each its part. A seat keeps its ports over every restart: its address stays, and a new process can
+stand beside an old one until that has gone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ def counts(given: Mapping[Role, int], processors: int) -> dict[Role, int]:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the processes of one role are asked."""
+    """Where a process is asked."""
 
     address: str
     http: int
@@ -98,19 +99,23 @@ class Seat:
         return f"{self.role}.{self.number}"
 
 
+def seats_of(role: Role, count: Mapping[Role, int]) -> list[Seat]:
+    return [Seat(role, number) for number in range(count.get(role, 0))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The whole fleet.
 
     count          of each role
-    ports          of each role
+    ports          of each seat
     repositories   what is served, as it is written on the command line of `serve`
     options        of every process: flag to values
     processors     to be shared by those that run models
     """
 
     count: Mapping[Role, int]
-    ports: Mapping[Role, Ports]
+    ports: Mapping[Seat, Ports]
     repositories: Sequence[str] = ()
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     processors: int = 1
@@ -118,16 +123,21 @@ class Plan:
     def waves(self) -> Iterator[list[Seat]]:
         """The seats in the order of their start."""
         for roles in WAVES:
-            wave = [Seat(role, number) for role in roles for number in range(self.count.get(role, 0))]
+            wave = [seat for role in roles for seat in seats_of(role, self.count)]
             if wave:
                 yield wave
 
     def seats(self) -> list[Seat]:
         return [seat for wave in self.waves() for seat in wave]
 
+    @property
+    def front(self) -> Ports:
+        """Where clients ask."""
+        return next(self.ports[seat] for seat in self.seats() if seat.role in FRONT)
+
     def arguments(self, seat: Seat, metrics_port: int) -> list[str]:
         """Behind the program: the command line of the one who takes this seat."""
-        role, ports = seat.role, self.ports[seat.role]
+        role, ports = seat.role, self.ports[seat]
         own: dict[str, Sequence[str]] = {
             "--http-address": [ports.address],
             "--http-port": [str(ports.http)],
@@ -143,15 +153,14 @@ class Plan:
         if role is not Role.ALL:
             own["--role"] = [role]
             for asked in ASKED.get(role, ()):
-                if asked in self.ports and self.count.get(asked):
-                    own[f"--{asked}-endpoints"] = [self.ports[asked].endpoint]
+                endpoints = [self.ports[each].endpoint for each in seats_of(asked, self.count)]
+                if endpoints:
+                    own[f"--{asked}-endpoints"] = [",".join(endpoints)]
         if role in (Role.ALL, Role.PREDICT) and self.count[role] > 1:
             share = max(1, self.processors // self.count[role])
             own |= {"--cpu-threads": [str(share)]} if "--cpu-threads" not in self.options else {}
         repositories = () if role is Role.GATEWAY else self.repositories
         options = {**self.options, **own}
-        if role is Role.GATEWAY:
-            options.pop("--model-repository", None)
         return [
             "serve",
             *repositories,

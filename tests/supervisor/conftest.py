@@ -14,7 +14,7 @@ import pytest
 from server.domain.backoff import BackOff
 from server.supervisor.fleet import Fleet, Patience
 from server.supervisor.journal import Journal
-from server.supervisor.plan import Plan, Ports, Role
+from server.supervisor.plan import Plan, Ports, Role, seats_of
 from server.supervisor.restart import RestartRule
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -51,8 +51,9 @@ class Stage:
         self, count: Mapping[Role, int], *, leave_s: float = 5.0, replace_s: float = 5.0, surge: bool = True
     ) -> AsyncIterator["Played"]:
         """A fleet that runs; at the end it is told to go, unless the test has done so."""
-        ports = {role: Ports("127.0.0.1", 9100 + at, 9200 + at) for at, role in enumerate(Role)}
-        plan = Plan(count=count, ports={role: ports[role] for role in count}, repositories=["models"])
+        seats = [seat for role in count for seat in seats_of(role, count)]
+        ports = {seat: Ports("127.0.0.1", 9100 + at, 9200 + at) for at, seat in enumerate(seats)}
+        plan = Plan(count=count, ports=ports, repositories=["models"])
         journal = Journal(self.out, self.err)
         fleet = Fleet(
             plan,

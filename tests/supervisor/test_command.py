@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from server.supervisor.command import NotRolled, roll
+from server.supervisor.rolling import NotRolled, roll
 from tests.server_process import ROOT, free_ports
 
 PATIENCE_S = 20.0

@@ -3,11 +3,14 @@ import pytest
 from server.supervisor.plan import DRAINED, Plan, PlanInvalid, Ports, Role, Seat, counts
 
 HERE = "127.0.0.1"
+COUNT = {Role.GATEWAY: 2, Role.PRE: 2, Role.PREDICT: 1, Role.POST: 1}
 PORTS = {
-    Role.GATEWAY: Ports("0.0.0.0", 8000, 8001),
-    Role.PRE: Ports(HERE, 9000, 9001),
-    Role.PREDICT: Ports(HERE, 9002, 9003),
-    Role.POST: Ports(HERE, 9004, 9005),
+    Seat(Role.GATEWAY, 0): Ports("0.0.0.0", 8000, 8001),
+    Seat(Role.GATEWAY, 1): Ports("0.0.0.0", 8000, 8001),
+    Seat(Role.PRE, 0): Ports(HERE, 9000, 9001),
+    Seat(Role.PRE, 1): Ports(HERE, 9006, 9007),
+    Seat(Role.PREDICT, 0): Ports(HERE, 9002, 9003),
+    Seat(Role.POST, 0): Ports(HERE, 9004, 9005),
 }
 
 
@@ -44,42 +47,42 @@ def test_counts_that_make_no_fleet_are_refused_in_a_sentence(asked, sentence):
     assert str(caught.value) == sentence
 
 
-def test_each_role_is_told_of_the_tiers_that_it_asks_and_of_no_others():
-    plan = Plan(count=dict.fromkeys(PORTS, 1), ports=PORTS, repositories=["models"])
+def test_each_role_is_told_of_every_process_that_it_asks_and_of_no_others():
+    plan = Plan(count=COUNT, ports=PORTS, repositories=["models"])
     told = {
         role: {
             asked: given(plan.arguments(Seat(role, 0), 7), f"--{asked}-endpoints")
             for asked in (Role.PRE, Role.PREDICT, Role.POST)
         }
-        for role in PORTS
+        for role in COUNT
     }
-    pre, predict, post = (f"{HERE}:{port}" for port in (9001, 9003, 9005))
+    pre, predict, post = f"{HERE}:9001,{HERE}:9007", f"{HERE}:9003", f"{HERE}:9005"
     assert told == {
         Role.GATEWAY: {Role.PRE: pre, Role.PREDICT: predict, Role.POST: post},
         Role.PRE: {Role.PRE: None, Role.PREDICT: predict, Role.POST: None},
         Role.PREDICT: {Role.PRE: None, Role.PREDICT: None, Role.POST: post},
         Role.POST: {Role.PRE: None, Role.PREDICT: None, Role.POST: None},
     }
+    assert plan.front == Ports("0.0.0.0", 8000, 8001)
 
 
 def test_a_tier_that_is_left_out_is_asked_by_nobody():
-    ports = {role: PORTS[role] for role in (Role.GATEWAY, Role.PREDICT)}
-    plan = Plan(count=dict.fromkeys(ports, 1), ports=ports)
+    plan = Plan(count={Role.GATEWAY: 1, Role.PREDICT: 1}, ports=PORTS)
     assert given(plan.arguments(Seat(Role.GATEWAY, 0), 7), "--pre-endpoints") is None
     assert given(plan.arguments(Seat(Role.PREDICT, 0), 7), "--post-endpoints") is None
 
 
 def test_a_gateway_needs_no_repository_and_a_whole_server_no_role():
-    plan = Plan(count=dict.fromkeys(PORTS, 1), ports=PORTS, repositories=["models"])
+    plan = Plan(count=COUNT, ports=PORTS, repositories=["models"])
     assert "models" not in plan.arguments(Seat(Role.GATEWAY, 0), 7)
     assert plan.arguments(Seat(Role.PREDICT, 0), 7)[:2] == ["serve", "models"]
-    whole = Plan(count={Role.ALL: 1}, ports={Role.ALL: PORTS[Role.GATEWAY]}, repositories=["models"])
+    whole = Plan(count={Role.ALL: 1}, ports={Seat(Role.ALL, 0): Ports(HERE, 1, 2)}, repositories=["models"])
     assert given(whole.arguments(Seat(Role.ALL, 0), 7), "--role") is None
 
 
 def test_processes_that_run_models_share_the_processors():
     def threads(role: Role, count: int, **options) -> str | None:
-        plan = Plan(count={role: count}, ports={role: Ports(HERE, 1, 2)}, processors=8, **options)
+        plan = Plan(count={role: count}, ports={Seat(role, 0): Ports(HERE, 1, 2)}, processors=8, **options)
         return given(plan.arguments(Seat(role, 0), 7), "--cpu-threads")
 
     assert threads(Role.ALL, 4) == "2"

@@ -21,7 +21,7 @@ from tests.e2e_lifecycle.repository import Repository
 from tests.server_process import ROOT, free_ports
 from tests.supervisor.asking import clients
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Up:
