@@ -26,6 +26,7 @@ from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.ensemble import Served
+from server.lifecycle.failures import Failures
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
@@ -75,12 +76,11 @@ class Manager:
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._failed: dict[tuple[str, int], tuple[str, str]] = {}
         self._required: frozenset[str] | None = None
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        self._again = Retries(asyncio.get_running_loop().call_later, self._back_off)
+        self._failures = Failures(Retries(asyncio.get_running_loop().call_later, self._back_off), self._due)
         await self._tasks.__aenter__()
         return self
 
@@ -128,7 +128,7 @@ class Manager:
         """
         for version in self.table.statuses(model):
             if asked in (None, version):
-                self._failed.pop((model, version), None)
+                self._failures.overlook(model, version)
         await self.settle(model)
         problem = self.table.problem(model)
         if problem is not None:
@@ -259,9 +259,9 @@ class Manager:
             else:
                 self._note(model, number, State.READY)
             return
-        failed, why = self._failed.get((model, number), ("", ""))
-        if failed == content.whole:
-            self._fail(model, number, why)
+        failed = self._failures.why(model, number, content.whole)
+        if failed:
+            self._fail(model, number, failed)
             return
         if self._closing:
             return
@@ -269,7 +269,7 @@ class Manager:
             self._fail(model, number, hindrance)
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
-            self._forgive(model, number)
+            self._failures.forgive(model, number)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             return
@@ -287,7 +287,7 @@ class Manager:
         if isinstance(served, Refusal):
             self._refused(model, number, content.whole, served)
             return
-        self._forgive(model, number)
+        self._failures.forgive(model, number)
         if self._closing:
             self._retire(served)
             return
@@ -311,32 +311,15 @@ class Manager:
 
     def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
         """This content did not come up."""
-        if refusal.abandoned:
-            self._again.forget(model, version)
-            if version not in self.table.versions(model):
-                self._note(model, version, State.UNAVAILABLE, refusal.why)
-            return
-        wanted = content in self._contents(model)  # else it may be wanted again, and is not tried by itself
-        again = wanted and refusal.may_pass
-        why = f"{refusal.why}; it is tried again by itself" if again else refusal.why
-        if wanted:
-            self._failed[model, version] = content, why
-        self._fail(model, version, why)
-        if again:
-            due = partial(self._try_again, model, version)
-            wait_s = self._again.again(model, version, content, due)
-            log.info("version_waits", model=model, version=version, wait_s=round(wait_s, 1))
-        else:
-            self._again.forget(model, version)
+        why = self._failures.note(model, version, content, refusal, content in self._contents(model))
+        if not refusal.abandoned:
+            self._fail(model, version, why)
+        elif version not in self.table.versions(model):
+            self._note(model, version, State.UNAVAILABLE, why)
 
-    def _forgive(self, model: str, version: int) -> None:
-        """It serves, or nobody wants it any more: how it failed is of no use."""
-        self._failed.pop((model, version), None)
-        self._again.forget(model, version)
-
-    def _try_again(self, model: str, version: int) -> None:
-        """A version that failed for a reason that may have passed is due, if it is still wanted."""
-        if self._failed.pop((model, version), None) and not self._closing:
+    def _due(self, model: str) -> None:
+        """A version that failed for a reason that may have passed is to be tried again, if it is wanted."""
+        if not self._closing:
             self._begin(model)
 
     def _contents(self, model: str) -> frozenset[str]:
@@ -381,18 +364,18 @@ class Manager:
             if version not in offer.on_disk:
                 self._drop(offer.name, version)
             elif offer.one_by_one:  # it had failed, and is not to be served any more
-                self._forgive(offer.name, version)
+                self._failures.forgive(offer.name, version)
                 self._note(offer.name, version, State.UNAVAILABLE, UNLOADED)
 
     def _put_away(self, model: str, reason: str) -> None:
         """What failed of a model that is not to be served is out for the same reason as the rest of it."""
         for version, status in list(self.table.statuses(model).items()):
             if status.state is State.UNAVAILABLE:
-                self._forgive(model, version)
+                self._failures.forgive(model, version)
                 self._note(model, version, State.UNAVAILABLE, reason)
 
     def _drop(self, model: str, version: int) -> None:
-        self._forgive(model, version)
+        self._failures.forgive(model, version)
         self.table.drop(model, version)
 
     def _unload(self, model: str, versions: Iterable[int], reason: str = UNLOADED) -> None:
@@ -401,7 +384,7 @@ class Manager:
 
     def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
         served = self.table.withdraw(model, version)
-        self._forgive(model, version)
+        self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
             self._retire(served, reason)
