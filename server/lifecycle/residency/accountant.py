@@ -168,7 +168,7 @@ class Accountant:
         return holding
 
     def _one(self, which: Key | Holding, phases: frozenset[Phase]) -> Holding:
-        """The holding that is meant. Raises `IllegalEntry` where there is none in these phases, or several."""
+        """The holding that is meant. Raises `IllegalEntry` where there is not just one in these phases."""
         able = [
             holding
             for holding, entry in self._entries.items()
