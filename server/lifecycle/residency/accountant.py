@@ -1,0 +1,204 @@
+"""Keeps the books of the memory of every device: what is promised, what is taken, what is being given back.
+
+Pure: no clock, lock or event loop, and nothing is measured here. One owner calls it, from one thread.
+Memory is counted from before a load until it is really back: a version that was taken out of service and
+has not given its memory back yet is counted like one that serves.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count
+from math import inf
+from types import MappingProxyType
+
+from runtimes.errors import RuntimeFault
+from server.lifecycle.residency.amount import amount
+
+Key = tuple[str, int]
+"""A model and the number of its version."""
+
+Bytes = Mapping[str, int]
+"""By the name of a device: "cpu", "cuda:0"."""
+
+NOTHING: Bytes = MappingProxyType({})
+
+
+class Phase(StrEnum):
+    RESERVED = "reserved"
+    LOADED = "loaded"
+    LEAVING = "leaving"
+
+
+LEGAL: Mapping[Phase, frozenset[Phase]] = {
+    Phase.RESERVED: frozenset({Phase.LOADED}),
+    Phase.LOADED: frozenset({Phase.LOADED, Phase.LEAVING}),
+    Phase.LEAVING: frozenset({Phase.LEAVING}),
+}
+"""From which phase to which; `gone` is legal from all of them. To measure again is a move, too."""
+
+
+class OverBudget(RuntimeFault):
+    """There is no room on a device; the sentence has the arithmetic."""
+
+
+class IllegalEntry(Exception):
+    """A move that the books do not know: a fault of ours, not of an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One claim on memory. A version has two while its successor by the same number is loaded beside it."""
+
+    key: Key
+    number: int
+
+
+@dataclass(slots=True)
+class _Entry:
+    phase: Phase
+    bytes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What an accountant knows at one instant, for `decide`.
+
+    budgets   of the devices that have one
+    counted   promised, taken and being given back, together
+    coming    the part of that which is being given back
+    """
+
+    budgets: Bytes
+    counted: Bytes
+    coming: Bytes
+
+    def free(self, device: str) -> float:
+        """Negative where measuring found more than was reserved; infinite where there is no budget."""
+        return self.budgets.get(device, inf) - self.counted.get(device, 0)
+
+
+class Accountant:
+    """Promised + taken + leaving stays within each budget, but for what measuring found beyond a promise."""
+
+    def __init__(self, budgets: Bytes) -> None:
+        """`budgets` in bytes by the name of a device; one that is absent has no limit."""
+        self.budgets: Bytes = MappingProxyType(dict(budgets))
+        self._entries: dict[Holding, _Entry] = {}
+        self._numbers = count()
+
+    def reserve(self, key: Key, needs: Bytes) -> Holding:
+        """Before a load: claim memory for it. Raises `OverBudget`, and then nothing has changed."""
+        _check(needs)
+        for device, needed in needs.items():
+            if needed and needed > self.free(device):
+                raise OverBudget(self._arithmetic(device, needed))
+        holding = Holding(key, next(self._numbers))
+        self._entries[holding] = _Entry(Phase.RESERVED, dict(needs))
+        return holding
+
+    def settle(self, which: Key | Holding, measured: Bytes) -> None:
+        """It is loaded and takes this, whatever was reserved; for what is loaded, it was measured again.
+
+        May exceed the budget: then `over` says by how much, and somebody has to leave.
+        """
+        _check(measured)
+        entry = self._entries[self._move(which, Phase.LOADED)]
+        entry.bytes = dict(measured)
+
+    def leaving(self, which: Key | Holding) -> None:
+        """It serves no more and gives its memory back from now on; until `gone` it is counted."""
+        self._move(which, Phase.LEAVING)
+
+    def gone(self, which: Key | Holding) -> None:
+        """Its memory is back. Also after a load that failed, for what was reserved."""
+        del self._entries[self._one(which, frozenset(Phase))]
+
+    def free(self, device: str) -> float:
+        """Bytes that may still be reserved; negative while over the budget, infinite without one."""
+        return self.budgets.get(device, inf) - sum(self._taken(device, frozenset(Phase)))
+
+    def over(self, device: str) -> int:
+        """Bytes beyond the budget, not counting those that are being given back."""
+        staying = sum(self._taken(device, frozenset({Phase.RESERVED, Phase.LOADED})))
+        return max(0, staying - self.budgets[device]) if device in self.budgets else 0
+
+    def coming(self, device: str) -> int:
+        """Bytes that are being given back."""
+        return sum(self._taken(device, frozenset({Phase.LEAVING})))
+
+    def held(self, which: Key | Holding) -> Bytes:
+        """What is counted for a version, all its holdings together; empty for one that has none."""
+        found: dict[str, int] = {}
+        for holding, entry in self._entries.items():
+            if which in (holding, holding.key):
+                for device, taken in entry.bytes.items():
+                    found[device] = found.get(device, 0) + taken
+        return found
+
+    def residents(self) -> Mapping[Key, Bytes]:
+        """What is loaded, and not leaving."""
+        loaded = {h.key for h, entry in self._entries.items() if entry.phase is Phase.LOADED}
+        return {key: self._sum(key, frozenset({Phase.LOADED})) for key in sorted(loaded)}
+
+    def books(self) -> Books:
+        devices = {device for entry in self._entries.values() for device in entry.bytes}
+        return Books(
+            budgets=self.budgets,
+            counted={device: sum(self._taken(device, frozenset(Phase))) for device in devices},
+            coming={device: self.coming(device) for device in devices},
+        )
+
+    def _taken(self, device: str, phases: frozenset[Phase]) -> Iterator[int]:
+        for entry in self._entries.values():
+            if entry.phase in phases:
+                yield entry.bytes.get(device, 0)
+
+    def _sum(self, key: Key, phases: frozenset[Phase]) -> Bytes:
+        found: dict[str, int] = {}
+        for holding, entry in self._entries.items():
+            if holding.key == key and entry.phase in phases:
+                for device, taken in entry.bytes.items():
+                    found[device] = found.get(device, 0) + taken
+        return found
+
+    def _move(self, which: Key | Holding, to: Phase) -> Holding:
+        holding = self._one(which, frozenset(phase for phase in Phase if to in LEGAL[phase]))
+        self._entries[holding].phase = to
+        return holding
+
+    def _one(self, which: Key | Holding, phases: frozenset[Phase]) -> Holding:
+        """The holding that is meant. Raises `IllegalEntry` where there is not just one in these phases."""
+        able = [
+            holding
+            for holding, entry in self._entries.items()
+            if which in (holding, holding.key) and entry.phase in phases
+        ]
+        if len(able) != 1:
+            raise IllegalEntry(f"{which} has {len(able)} holdings that are {', '.join(sorted(phases))}")
+        return able[0]
+
+    def _arithmetic(self, device: str, needed: int) -> str:
+        loaded = sum(self._taken(device, frozenset({Phase.LOADED})))
+        reserved = sum(self._taken(device, frozenset({Phase.RESERVED})))
+        parts = [
+            f"{amount(taken)} {word}"
+            for taken, word in (
+                (loaded, "taken"),
+                (reserved, "reserved for loads under way"),
+                (self.coming(device), "still being given back"),
+            )
+            if taken
+        ]
+        of_which = f", of which {_and(parts)}" if parts else ""
+        return f"needs {amount(needed)} on {device}; the budget is {amount(self.budgets[device])}{of_which}"
+
+
+def _check(count_of: Bytes) -> None:
+    for device, bytes_ in count_of.items():
+        if bytes_ < 0:
+            raise IllegalEntry(f"{bytes_} bytes on {device}")
+
+
+def _and(parts: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

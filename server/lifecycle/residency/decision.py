@@ -1,0 +1,151 @@
+"""What to do when a version is to be loaded: load it, evict others first, wait, or refuse.
+
+Pure: a snapshot goes in, a frozen value comes out. Who acts on it calls again until it says `Fits`, and then
+reserves at once, without an await in between; `Evict` is carried out by taking these versions out of service
+and telling the accountant `leaving` at once, then asking again, which waits until the memory is back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.lifecycle.residency.accountant import NOTHING, Books, Bytes, Key
+from server.lifecycle.residency.amount import amount
+
+
+class Kind(StrEnum):
+    SERVING = "serving"
+    STANDBY = "standby"
+    """Kept warm for a quick way back; requests do not reach it unasked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """One version that is loaded, as far as eviction cares.
+
+    bytes    what goes back to each device when it leaves
+    pinned   it is never to leave
+    in_use   requests wait, run, or are between its stages, or those that it was loaded for have not come yet
+    since    when it became resident, by the clock that `now` comes from
+    """
+
+    key: Key
+    bytes: Bytes
+    kind: Kind = Kind.SERVING
+    pinned: bool = False
+    in_use: bool = False
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Reserve and load now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Let these leave, and ask again."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Ask again when something was given back or came out of use, and at `until` if it is not None."""
+
+    why: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """It can never fit: the arithmetic, to follow the name of the version."""
+
+    sentence: str
+
+
+Decision = Fits | Evict | Wait | Refuse
+
+
+def decide(
+    needs: Bytes,
+    books: Books,
+    residents: Sequence[Resident],
+    now: float,
+    *,
+    min_residency_s: float = 0.0,
+    load_by: float | None = None,
+) -> Decision:
+    """`residents` are in the order of the policy, the first to go first.
+
+    load_by   when the load has to begin so that the request which waits for it is answered in time;
+              None if nobody waits, or for ever
+    """
+    for device, needed in needs.items():
+        pinned = [each for each in residents if each.pinned and each.bytes.get(device)]
+        kept = sum(each.bytes[device] for each in pinned)
+        if device in books.budgets and needed and needed > books.budgets[device] - kept:
+            return Refuse(_arithmetic(device, needed, books.budgets[device], kept, pinned))
+    if not any(_short(needs, books, NOTHING).values()):
+        return Fits()
+    lacking = _short(needs, books, books.coming)
+    if not any(lacking.values()):
+        return Wait("memory is being given back")
+    idle = [each for each in residents if not (each.pinned or each.in_use)]
+    idle.sort(key=lambda each: each.kind is not Kind.STANDBY)
+    ripe = [each for each in idle if now - each.since >= min_residency_s]
+    going = _enough(lacking, ripe)
+    if going:
+        return Evict(going)
+    going = _enough(lacking, idle)
+    if not going:
+        return Wait("what could leave is in use")
+    until = max(each.since for each in idle if each.key in going) + min_residency_s
+    if load_by is not None and until > load_by:
+        return Evict(going)
+    return Wait("what could leave was loaded only just now", until)
+
+
+def _short(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
+    """What is lacking on each device, once `coming` is back."""
+    return {
+        device: max(0.0, needed - books.free(device) - coming.get(device, 0)) if needed else 0.0
+        for device, needed in needs.items()
+    }
+
+
+def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> tuple[Key, ...]:
+    """The first of these that free enough, less those that are not needed for it; none if all are too few."""
+    going: list[Resident] = []
+    for each in able:
+        if _frees(lacking, going):
+            break
+        if any(each.bytes.get(device, 0) for device in _still(lacking, going)):
+            going.append(each)
+    if not _frees(lacking, going):
+        return ()
+    for each in reversed(list(going)):
+        rest = [other for other in going if other is not each]
+        if _frees(lacking, rest):
+            going = rest
+    return tuple(each.key for each in going)
+
+
+def _still(lacking: Mapping[str, float], going: Sequence[Resident]) -> list[str]:
+    return [
+        device
+        for device, short in lacking.items()
+        if sum(each.bytes.get(device, 0) for each in going) < short
+    ]
+
+
+def _frees(lacking: Mapping[str, float], going: Sequence[Resident]) -> bool:
+    return not _still(lacking, going)
+
+
+def _arithmetic(device: str, needed: int, budget: int, kept: int, pinned: Sequence[Resident]) -> str:
+    sentence = f"needs {amount(needed)} on {device}; the budget is {amount(budget)}"
+    if kept:
+        names = ", ".join(sorted({each.key[0] for each in pinned}))
+        sentence += f", of which {amount(kept)} are pinned by {names}"
+    return sentence
