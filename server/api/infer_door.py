@@ -23,7 +23,7 @@ from server.domain.errors import (
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
+from server.lifecycle.served import Served
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_http

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from server.domain.errors import MethodNotAllowed, QueueFull, ServerStopping, ServingError, TooLate
+from server.domain.errors import MethodNotAllowed, NoRoom, QueueFull, ServerStopping, ServingError, TooLate
 from server.wire.codes import Codes, codes_of, error_body, sentence_of
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ def refuse(error: Exception, table: Table, *, request_id: str = "") -> tuple[int
         log.error("request_crashed", request_id=request_id, exc_info=error)
     body = error_body(sentence_of(error))
     headers: Headers = [JSON, (b"content-length", str(len(body)).encode())]
-    if isinstance(error, (QueueFull, TooLate)):
+    if isinstance(error, (QueueFull, TooLate, NoRoom)):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))

@@ -98,6 +98,15 @@ class TooLate(ServingError):
         self.retry_after_s = max(0.0, expected_s - target_s)
 
 
+class NoRoom(ServingError):
+    """A version that is to be loaded for this request, and whose memory others need at this moment."""
+
+    def __init__(self, model: str, why: str, retry_after_s: float) -> None:
+        super().__init__(f"model '{model}' cannot be loaded now: {why}; try again")
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+
 class ServerBusy(ServingError):
     """As many requests are in flight as may be, over all models."""
 

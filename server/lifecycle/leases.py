@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Leases:
-    """Counted on the event loop. Owned by the version that they keep alive."""
+    """Counted on the event loop. Owned by the version that they keep alive. `count` is of those out now."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
         self._free = asyncio.Event()
         self._free.set()
 
@@ -37,10 +37,10 @@ class Leases:
             pass
 
     def _take(self) -> None:
-        self._count += 1
+        self.count += 1
         self._free.clear()
 
     def _let_go(self, _: object = None) -> None:
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        if not self.count:
             self._free.set()

@@ -20,9 +20,8 @@ from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
-from server.lifecycle.completion import complete
+from server.lifecycle.described import Described, interface
 from server.lifecycle.instances import Content, Instances, in_place
-from server.lifecycle.padding import pad_rule, with_made_inputs
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
@@ -32,6 +31,7 @@ from server.lifecycle.warmup import Learned
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
+from server.scheduling.plan import Plan
 from server.scheduling.resources import Limit, ResourceShort, check_limits, needs_of
 from server.scheduling.turns import Turns
 from server.wire import golden
@@ -41,13 +41,14 @@ from server.wire import golden
 class Loaded:
     """One version with everything open, not serving yet.
 
-    learned   how long runs took before anybody asked, for who schedules them
+    described   what its files say, to know it by when it is closed
+    learned     how long runs took before anybody asked, for who schedules them
     """
 
     model: str
     version: int
     config: ModelConfig
-    platform: Platform
+    described: Described
     placements: tuple[Placement, ...]
     sessions: Mapping[Device, Session]
     pre: Part | None
@@ -135,19 +136,15 @@ class Loader:
                     "the configuration names no inputs or outputs, and auto-completion is off; "
                     "declare them, or start without --disable-auto-complete-config"
                 )
-            config = with_made_inputs(complete(config, description, platform))
-            padding = pad_rule(config, version.version)
-            predicts = signature_of(config)
-            sees = predicts
-            if pre is not None or post is not None:
-                sees = Signature(
-                    config.name,
-                    pre.contract if pre is not None and pre.contract is not None else predicts.inputs,
-                    post.contract if post is not None and post.contract is not None else predicts.outputs,
-                    predicts.max_batch_size,
-                    predicts.optional,
-                    predicts.most_rows,
-                )
+            described = Described(
+                platform,
+                description,
+                pre.contract if pre is not None else None,
+                post.contract if post is not None else None,
+                staged=pre is not None or post is not None,
+            )
+            outside = interface(config, described, version.version)
+            config, padding, predicts = outside.config, outside.padding, outside.predicts
             labels = labels_of(config, offer.labels)
             learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
             undo.pop_all()
@@ -155,12 +152,12 @@ class Loader:
             model=config.name,
             version=version.version,
             config=config,
-            platform=platform,
+            described=described,
             placements=placements,
             sessions=sessions,
             pre=pre,
             post=post,
-            sees=sees,
+            sees=outside.sees,
             predicts=predicts,
             padding=padding,
             labels=labels,
@@ -189,24 +186,24 @@ class Loader:
             return False
         return True
 
-    def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:
-        """On the event loop: the queue, the rule and the instances over the sessions."""
+    def assemble(
+        self, loaded: Loaded, content: Content, tally: Tally | None, learned: Learned
+    ) -> ServedVersion:
+        """On the event loop: the queue, the rule and the instances over the sessions.
+
+        One that was in memory before goes on with its `tally`, and what it had `learned` of its runs.
+        """
         config = loaded.config
-        tally = Tally(load_seconds=loaded.seconds)
+        tally = Tally() if tally is None else tally
+        tally.load_seconds = loaded.seconds
         fill = tally.fill("rows") if config.pad_rows_to else None
         instances = Instances(f"{loaded.model}/{loaded.version}", loaded.sessions, config, fill)
         instances.place(loaded.placements)
-        plan = plan_of(
-            config,
-            loaded.predicts,
-            max_queue_size=self._max_queue_size,
-            max_queue_bytes=self._max_queue_bytes,
-            fair_clients=self._fair_clients,
-        )
+        plan = self.plan(config, loaded.predicts)
         facts = VersionFacts(
             model=loaded.model,
             version=loaded.version,
-            platform=loaded.platform,
+            platform=loaded.described.platform,
             config=config,
             signature=loaded.sees,
             tally=tally,
@@ -237,7 +234,17 @@ class Loader:
             post=loaded.post,
             padding=loaded.padding,
             plan=plan,
-            learned=loaded.learned,
+            learned={**learned, **loaded.learned},
+        )
+
+    def plan(self, config: ModelConfig, predicts: Signature) -> Plan:
+        """How the requests of a version wait, leave and run."""
+        return plan_of(
+            config,
+            predicts,
+            max_queue_size=self._max_queue_size,
+            max_queue_bytes=self._max_queue_bytes,
+            fair_clients=self._fair_clients,
         )
 
     def _code(
@@ -257,18 +264,6 @@ class Loader:
             post = Part(open_post(version.post, context), config.name, version.version, "post")
             undo.callback(post.close)
         return pre, post
-
-
-def signature_of(config: ModelConfig) -> Signature:
-    rows = config.max_batch_size or 0
-    return Signature(
-        config.name,
-        [tensor.spec(rows > 0) for tensor in config.inputs],
-        [tensor.spec(rows > 0) for tensor in config.outputs],
-        rows,
-        frozenset(tensor.name for tensor in config.inputs if tensor.optional),
-        most_rows=rows * max(1, config.split_pieces),
-    )
 
 
 def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:

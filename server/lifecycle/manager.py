@@ -25,12 +25,12 @@ from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.dependencies import Dependencies
-from server.lifecycle.ensemble import Served
 from server.lifecycle.failures import Failures
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
+from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion

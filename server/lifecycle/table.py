@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Served
 
 LONGEST_VERSION = 18
 """Digits, so that every version fits 64 bits."""

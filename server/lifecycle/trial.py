@@ -269,7 +269,8 @@ def _timed(run: Run, inputs: Tensors) -> float:
 def _described(loaded: Loaded) -> dict[str, Any]:
     dynamic = loaded.config.dynamic_batching
     return {
-        "platform": str(loaded.platform),
+        "file": loaded.described.to_json(),
+        "platform": str(loaded.described.platform),
         "max_batch_size": loaded.predicts.max_batch_size,
         "dynamic_batching": dynamic is not None,
         "inputs": [_configured(tensor) for tensor in loaded.config.inputs],

@@ -88,6 +88,10 @@ class Trials:
         if verdict.reason:
             raise CandidateRejected(verdict.reason, verdict.may_pass)
 
+    async def known(self, offer: ModelOffer, version: VersionOffer) -> Verdict | None:
+        """What is known of this content without a trial."""
+        return await asyncio.to_thread(self._verdicts.of, key(offer, version, self._around))
+
     async def verdict(self, offer: ModelOffer, version: VersionOffer) -> Verdict:
         """What is known of this content, else what a trial finds. An ensemble has no file to try.
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from runtimes.device import installed_version
 from server.domain.offer import ModelOffer, VersionOffer
 
-VERIFICATION = 2
+VERIFICATION = 3
 """Raised whenever a trial asks more of a candidate, or judges it otherwise, than before."""
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")

@@ -84,6 +84,16 @@ class ServedVersion:
         """Runs at the same time."""
         return len(list(self._instances))
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a request waits for a run, is in one, or is between its stages."""
+        return bool(self.facts.tally.pending or self.batcher.under_way or self._leases.count)
+
+    @property
+    def learned(self) -> Learned:
+        """How long its runs take by now."""
+        return self.batcher.profile.learned(next(iter(self._instances)).device)
+
     def resize(self, placements: Sequence[Placement], config: ModelConfig, content: Content) -> None:
         """Have these instances from now on: a run that is under way ends where it is.
 

@@ -18,7 +18,8 @@ from time import monotonic
 from server.domain.errors import DeadlineExceeded, ModelNotFound, ModelNotReady, ServingError
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.lifecycle.dependencies import lacking
-from server.lifecycle.ensemble import EnsembleVersion, Find, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Find, Served
 from server.lifecycle.version import ServedVersion
 from server.stages.counting import counted
 from server.stages.flow import needed

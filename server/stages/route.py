@@ -20,8 +20,9 @@ from server.domain.errors import (
 )
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.tensors import Array, Tensors
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
 from server.lifecycle.part import Part, StageName
+from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.padding import PadRule

@@ -21,6 +21,7 @@ from server.domain.errors import (
     MethodNotAllowed,
     ModelNotFound,
     ModelNotReady,
+    NoRoom,
     NotSupported,
     QueueFull,
     RegionUnknown,
@@ -64,6 +65,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         RegionUnknown: Codes(http=404, grpc=5),
         QueueFull: Codes(http=429, grpc=8),
         TooLate: Codes(http=429, grpc=8),
+        NoRoom: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
         StreamsFull: Codes(http=429, grpc=8),
         AnswersUnread: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
@@ -84,6 +86,7 @@ TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         **CODES,
         QueueFull: _UNAVAILABLE,
         TooLate: _UNAVAILABLE,
+        NoRoom: _UNAVAILABLE,
         ServerBusy: _UNAVAILABLE,
         StreamsFull: _UNAVAILABLE,
         DeadlineExceeded: _UNAVAILABLE,
