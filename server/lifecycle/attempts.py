@@ -96,18 +96,20 @@ class Attempts:
         is_wanted: Callable[[], bool],
         note_trial: Callable[[bool], None],
     ) -> Served | Refusal:
-        """`sharers` models share the processors; `note_trial` hears when a trial begins and ends."""
+        """`sharers` models share the processors; `note_trial` hears when a trial begins, and when it is
+        over and the load begins."""
         model, number = offer.name, version.version
         left = self._retries
         while True:
             try:
                 if offer.config is not None and offer.config.ensemble is not None:
+                    note_trial(False)
                     find, bound = self._find, self._max_in_flight
                     return await self._in_thread(partial(open_ensemble, offer, version, content, find, bound))
                 if self._trials is not None:
                     note_trial(True)
                     await self._trials.check(offer, version)
-                    note_trial(False)
+                note_trial(False)
                 return await self._load(offer, version, content, sharers)
             except TrialAbandoned as error:
                 return Refusal(str(error), may_pass=False, abandoned=True)

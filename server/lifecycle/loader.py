@@ -42,6 +42,7 @@ class Loaded:
     """One version with everything open, not serving yet.
 
     learned   how long runs took before anybody asked, for who schedules them
+    seconds   of all of it, `warmup_seconds` included
     """
 
     model: str
@@ -59,6 +60,7 @@ class Loaded:
     examples: tuple[golden.GoldenExample, ...]
     learned: Learned
     seconds: float
+    warmup_seconds: float
 
     def close(self) -> None:
         """Where it does not come to serve after all."""
@@ -149,7 +151,9 @@ class Loader:
                     predicts.most_rows,
                 )
             labels = labels_of(config, offer.labels)
+            warming = monotonic()
             learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
+            warmup_seconds = monotonic() - warming
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -167,6 +171,7 @@ class Loader:
             examples=examples,
             learned=learned,
             seconds=monotonic() - began,
+            warmup_seconds=warmup_seconds,
         )
 
     def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
@@ -212,6 +217,7 @@ class Loader:
             tally=tally,
             devices=tuple(map(str, loaded.sessions)),
             load_seconds=loaded.seconds,
+            warmup_seconds=loaded.warmup_seconds,
             labels=loaded.labels,
             examples=loaded.examples,
         )
