@@ -194,6 +194,7 @@ class Settings(BaseModel):
     http_header_forward_pattern: Pattern = _http(
         "", "request headers whose names match this regular expression become parameters of the request"
     )
+    max_event_listeners: int = _http(64, "streams of events (/v2/repository/events) open at once", ge=0)
     docs: bool = _http(True, "show the API of the served models at /docs")
 
     allow_grpc: bool = _grpc(True, "answer over gRPC")

@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 
 from server.api.body import read_body
 from server.api.docs import add_docs
+from server.api.event_stream import Listening
 from server.api.infer_door import InferDoor, digits, target_of
 from server.api.reply import Table, refuse
+from server.api.rest_lifecycle import add_lifecycle
 from server.api.rest_settings import add_settings
 from server.domain.catalogue import Catalogue, VersionFacts
 from server.domain.control import Control
@@ -74,6 +76,7 @@ def rest_app(
     extensions: Sequence[str],
     log: ProcessLog,
     schedules: Schedules,
+    chronicle: Listening,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -93,6 +96,7 @@ def rest_app(
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
+    add_lifecycle(app, chronicle)
     add_settings(app, log, schedules, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)

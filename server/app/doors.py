@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from server.api.client_key import ClientHeader
+from server.api.event_stream import Listening
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
@@ -37,6 +38,7 @@ from server.observe.metrics import (
     Measured,
     MirrorCollector,
     MirrorMeasured,
+    PassageCollector,
     ProcessCollector,
     TallyCollector,
     registry,
@@ -135,6 +137,7 @@ class Doors:
                 orders,
                 health,
                 schedules=manager.schedules,
+                chronicle=Listening(manager.events, self._closing, settings.max_event_listeners),
                 max_body_bytes=limit,
                 docs=settings.docs,
                 **about,
@@ -149,6 +152,7 @@ class Doors:
                     TallyCollector(lambda: _measured(manager)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     MirrorCollector(self._mirrored),
+                    PassageCollector(manager.events.passages.all),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )

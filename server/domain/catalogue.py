@@ -24,6 +24,7 @@ class VersionFacts:
     labels      output name -> its class names, in order
     examples    golden examples, for people who want to see one
     devices     where its instances run, such as ("cpu",)
+    load_seconds   of opening it and of its warmup, which `warmup_seconds` are a part of
     """
 
     model: str
@@ -34,6 +35,7 @@ class VersionFacts:
     tally: Tally
     devices: tuple[str, ...]
     load_seconds: float
+    warmup_seconds: float = 0.0
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     examples: Sequence[Any] = ()
 

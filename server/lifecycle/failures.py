@@ -8,7 +8,9 @@ from functools import partial
 
 import structlog
 
+from server.domain.event import What
 from server.lifecycle.attempts import Refusal
+from server.lifecycle.events import Chronicle
 from server.lifecycle.retries import Retries
 
 log = structlog.get_logger(__name__)
@@ -17,8 +19,9 @@ log = structlog.get_logger(__name__)
 class Failures:
     """The last failure of each version. `due` is called with a model whose version is to be tried again."""
 
-    def __init__(self, retries: Retries, due: Callable[[str], None]) -> None:
+    def __init__(self, retries: Retries, due: Callable[[str], None], events: Chronicle) -> None:
         self._retries = retries
+        self._events = events
         self._due = due
         self._failed: dict[tuple[str, int], tuple[str, str]] = {}
 
@@ -42,6 +45,7 @@ class Failures:
         if again:
             wait_s = self._retries.again(model, version, content, partial(self._try_again, model, version))
             log.info("version_waits", model=model, version=version, wait_s=round(wait_s, 1))
+            self._events.tell(What.WAITING, model, version, content, f"tried again in {wait_s:.1f} s")
         else:
             self._retries.forget(model, version)
         return why

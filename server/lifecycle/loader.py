@@ -43,6 +43,7 @@ class Loaded:
 
     described   what its files say, to know it by when it is closed
     learned     how long runs took before anybody asked, for who schedules them
+    seconds     of all of it, `warmup_seconds` included
     """
 
     model: str
@@ -60,6 +61,7 @@ class Loaded:
     examples: tuple[golden.GoldenExample, ...]
     learned: Learned
     seconds: float
+    warmup_seconds: float
 
     def close(self) -> None:
         """Where it does not come to serve after all."""
@@ -146,7 +148,9 @@ class Loader:
             outside = interface(config, described, version.version)
             config, padding, predicts = outside.config, outside.padding, outside.predicts
             labels = labels_of(config, offer.labels)
+            warming = monotonic()
             learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
+            warmup_seconds = monotonic() - warming
             undo.pop_all()
         return Loaded(
             model=config.name,
@@ -164,6 +168,7 @@ class Loader:
             examples=examples,
             learned=learned,
             seconds=monotonic() - began,
+            warmup_seconds=warmup_seconds,
         )
 
     def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
@@ -209,6 +214,7 @@ class Loader:
             tally=tally,
             devices=tuple(map(str, loaded.sessions)),
             load_seconds=loaded.seconds,
+            warmup_seconds=loaded.warmup_seconds,
             labels=loaded.labels,
             examples=loaded.examples,
         )

@@ -20,11 +20,13 @@ import structlog
 from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown
+from server.domain.event import What
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.dependencies import Dependencies
+from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.failures import Failures
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
@@ -54,11 +56,13 @@ class Manager:
         max_in_flight: int = 1024,
         back_off: BackOff | None = None,
         trials: Trials | None = None,
+        events: Chronicle | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here.
+        a version is tried elsewhere before it is loaded here. What happens is told to `events`.
         """
         self.table = Table()
+        self.events = events or Chronicle()
         self.schedules = Schedules(self.table, self._configured)
         self._dependencies = Dependencies(self.table)
         self._loader = loader
@@ -80,7 +84,8 @@ class Manager:
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        self._failures = Failures(Retries(asyncio.get_running_loop().call_later, self._back_off), self._due)
+        retries = Retries(asyncio.get_running_loop().call_later, self._back_off)
+        self._failures = Failures(retries, self._due, self.events)
         await self._tasks.__aenter__()
         return self
 
@@ -113,6 +118,7 @@ class Manager:
             self._required = wanted
         for model in changed:  # a trial of what has been mended since, or is to be unloaded, is over
             self._attempts.abandon(model, self._contents(model))
+            self._see(model)
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -198,6 +204,7 @@ class Manager:
                 for version in list(self.table.statuses(model)):
                     self._drop(model, version)
                 self.table.forget(model)
+                self.events.forget(model)
             elif model not in self._wanted:
                 self.table.know(model)
                 self._unload(model, self.table.versions(model))
@@ -240,6 +247,7 @@ class Manager:
         if known is None or known.reason != offer.problem:
             log.error("model_unavailable", model=offer.name, reason=offer.problem)
             self.table.know(offer.name, Status(offer.name, None, State.UNAVAILABLE, offer.problem, time()))
+            self.events.tell(What.REJECTED, offer.name, None, reason=offer.problem)
         if offer.config is None:
             for version in serving:
                 self._note(offer.name, version, State.READY, f"serving what it was before: {offer.problem}")
@@ -261,17 +269,18 @@ class Manager:
             return
         failed = self._failures.why(model, number, content.whole)
         if failed:
-            self._fail(model, number, failed)
+            self._fail(model, number, failed, content.whole)
             return
         if self._closing:
             return
         if hindrance:
-            self._fail(model, number, hindrance)
+            self._fail(model, number, hindrance, content.whole)
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
             self._failures.forgive(model, number)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
+            self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
             return
         if serving is None:
             self._note(model, number, State.LOADING)
@@ -282,7 +291,7 @@ class Manager:
             content,
             sharers=self._sharers,
             is_wanted=lambda: not self._closing and content.whole in self._contents(model),
-            note_trial=partial(self._note_trial, model, number),
+            note_trial=partial(self._note_trial, model, number, content.whole),
         )
         if isinstance(served, Refusal):
             self._refused(model, number, content.whole, served)
@@ -305,7 +314,10 @@ class Manager:
             devices=served.facts.devices,
             load_s=round(served.facts.load_seconds, 3),
         )
+        self.events.passages.loaded(model, served.facts.load_seconds, served.facts.warmup_seconds)
+        self.events.tell(What.READY, model, number, content.whole)
         if replaced is not None:
+            self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
             self._retire(replaced)
         self._tell_ensembles(model)
 
@@ -313,7 +325,7 @@ class Manager:
         """This content did not come up."""
         why = self._failures.note(model, version, content, refusal, content in self._contents(model))
         if not refusal.abandoned:
-            self._fail(model, version, why)
+            self._fail(model, version, why, content)
         elif version not in self.table.versions(model):
             self._note(model, version, State.UNAVAILABLE, why)
 
@@ -329,8 +341,9 @@ class Manager:
             return frozenset()
         return frozenset(content_of(offer, version) for version in offer.versions.values())
 
-    def _note_trial(self, model: str, version: int, begins: bool) -> None:
+    def _note_trial(self, model: str, version: int, content: str, begins: bool) -> None:
         """The index tells of a trial, unless the version serves with its old content."""
+        self.events.tell(What.VERIFYING if begins else What.LOADING, model, version, content)
         if version not in self.table.versions(model):
             self._note(model, version, State.LOADING, VERIFYING if begins else "")
 
@@ -387,6 +400,7 @@ class Manager:
         self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
+            self._tell_gone(What.UNLOADING, served, reason)
             self._retire(served, reason)
             self._tell_ensembles(model)
 
@@ -397,6 +411,7 @@ class Manager:
         model, version = served.facts.model, served.facts.version
         await served.retire(self._retire_within_s)
         log.info("version_unloaded", model=model, version=version)
+        self._tell_gone(What.UNLOADED, served, reason or "")
         status = self.table.statuses(model).get(version)
         if reason is None or status is None or status.state is not State.UNLOADING:
             return  # another one has taken its place
@@ -405,13 +420,26 @@ class Manager:
         if offer is not None and not offer.problem and version not in offer.on_disk:
             self._drop(model, version)
 
-    def _fail(self, model: str, version: int, reason: str) -> None:
+    def _fail(self, model: str, version: int, reason: str, content: str = "") -> None:
         if version in self.table.versions(model):
             news = self._note(model, version, State.READY, f"serving what it was before: {reason}")
         else:
             news = self._note(model, version, State.UNAVAILABLE, reason)
         if news:
             log.error("version_unavailable", model=model, version=version, reason=reason)
+            self.events.tell(What.REJECTED, model, version, content, reason)
+
+    def _see(self, model: str) -> None:
+        """What is on disk is told of once."""
+        offer = self._offers.get(model)
+        if offer is not None:
+            for version in offer.versions.values():
+                self.events.see(model, version.version, content_of(offer, version))
+
+    def _tell_gone(self, what: What, served: Served, reason: str) -> None:
+        facts = served.facts
+        counts = counts_of(facts.tally)
+        self.events.tell(what, facts.model, facts.version, served.content.whole, reason, counts)
 
     def _note(self, model: str, version: int, state: State, reason: str = "") -> bool:
         """Put it into the index, unless it is there already; whether it is news."""

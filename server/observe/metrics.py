@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.observe.passages import Passage
 from server.observe.tally import Fill, Histogram, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -218,6 +219,33 @@ class MirrorCollector(Collector):
             for each in mirrors:
                 counter.add_sample(f"{name}_total", {"repository": each.repository}, read(each))
             yield counter
+
+
+_PASSAGE_HISTOGRAMS: tuple[tuple[str, str, Callable[[Passage], Histogram]], ...] = (
+    ("tercet_model_load_seconds", "From opening a version's files to its being ready", lambda p: p.load_s),
+    ("tercet_model_warmup_seconds", "The part of a load in which a version was run", lambda p: p.warmup_s),
+)
+
+
+class PassageCollector(Collector):
+    """How models came and went. Of a repository of thousands, those that something has happened to."""
+
+    def __init__(self, passages: Callable[[], Mapping[str, Passage]]) -> None:
+        self._passages = passages
+
+    def collect(self) -> Iterator[Metric]:
+        passages = self._passages()
+        name = "tercet_model_transitions"
+        transitions = Metric(name, "What happened to versions of a model", "counter")
+        for model, passage in passages.items():
+            for what, count in passage.transitions.items():
+                transitions.add_sample(f"{name}_total", {"model": model, "event": what}, count)
+        yield transitions
+        for name, text, read in _PASSAGE_HISTOGRAMS:
+            loaded = ((model, read(passage)) for model, passage in passages.items())
+            yield _histogram(
+                name, text, [({"model": model}, took) for model, took in loaded if any(took.counts)]
+            )
 
 
 class MachineCollector(Collector):

@@ -1,0 +1,42 @@
+"""How models came and went, over HTTP: events as JSON and as a stream."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from server.api.event_stream import EventStream, Listening
+from server.wire import events
+
+
+def add_lifecycle(app: FastAPI, listening: Listening) -> None:
+    _add_events(app, listening)
+
+
+def _add_events(app: FastAPI, listening: Listening) -> None:
+    chronicle = listening.chronicle
+
+    @app.get("/v2/repository/events")
+    async def happened(request: Request) -> Response:
+        asked = events.read_query(request.query_params.multi_items())
+        if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
+            return EventStream(listening, _begin(request, asked.since, chronicle.last), asked.model)
+        if asked.since is None:
+            page = chronicle.latest(asked.limit, asked.model)
+        else:
+            page = chronicle.since(asked.since, asked.limit, asked.model)
+        return JSONResponse(
+            {
+                "events": [events.as_json(event) for event in page.events],
+                "oldest": page.oldest,
+                "last": page.last,
+                "missed": page.missed,
+                "more": page.more,
+            }
+        )
+
+
+def _begin(request: Request, since: int | None, last: int) -> int:
+    """Where a stream goes on: one that was cut off says so by itself; else as it asks, or from now on."""
+    written = request.headers.get("last-event-id")
+    if written:
+        return events.read_number("the header Last-Event-ID", written)
+    return last if since is None else since
