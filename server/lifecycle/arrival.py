@@ -1,7 +1,9 @@
-"""How a version comes to serve: loaded beside what serves, in its place, or not before it is asked for. Pure."""
+"""How a version comes to serve: loaded beside what serves, in its place, or once it is asked for. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from server.domain.configuration import ModelConfig
 
 
 class SwapPolicy(StrEnum):
@@ -61,3 +63,13 @@ def arrive(found: Situation, policy: SwapPolicy) -> Arrival:
         return Arrival.FREE_FIRST if frees and found.is_described else Arrival.LOAD
     waits = found.on_request and found.is_described and not found.is_pinned
     return Arrival.IDLE if waits and (found.was_known or not found.fits_now) else Arrival.LOAD
+
+
+def is_pinned(config: ModelConfig | None) -> bool:
+    return config is not None and config.parameters.get(PINNED, "").lower() == "true"
+
+
+def swap_policy(config: ModelConfig | None, otherwise: SwapPolicy) -> SwapPolicy:
+    """What a configuration says, or else the server."""
+    said = config.parameters.get(SWAP_POLICY, "") if config is not None else ""
+    return SwapPolicy(said) if said in set(SwapPolicy) else otherwise

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -28,7 +27,7 @@ from server.lifecycle.stamps import stamps_of
 from server.lifecycle.trials import TrialAbandoned, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import Learned
+from server.lifecycle.warmup import NOTHING_LEARNED, Learned
 from server.observe.tally import Tally
 from server.scheduling.resources import ResourceShort
 
@@ -37,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 IN_WORDS = (RuntimeFault, ConfigContradicts, ResourceShort, ServingError)
 """What fails with a sentence for the index; anything else is a fault of ours."""
-
-
-NOTHING_LEARNED: Learned = MappingProxyType({})
 
 
 class Refusal(NamedTuple):
@@ -55,7 +51,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A version that may serve; `before` if that was known without a trial. Without trials, nothing is known."""
+    """A version that may serve; `before` if that was known without a trial."""
 
     verdict: Verdict
     before: bool
@@ -116,7 +112,7 @@ class Attempts:
     async def verify(
         self, offer: ModelOffer, version: VersionOffer, note_trial: Callable[[bool], None]
     ) -> Verified | Refusal:
-        """What is known of this content, else what a trial finds; `note_trial` hears when it begins and ends."""
+        """From what is known of this content, else by a trial: `note_trial` hears when it begins and ends."""
         if self._trials is None or (offer.config is not None and offer.config.ensemble is not None):
             return Verified(Verdict(), before=False)
         try:
@@ -127,7 +123,7 @@ class Attempts:
         except TrialAbandoned as error:
             return Refusal(str(error), may_pass=False, abandoned=True)
         except Exception as error:
-            return self._refusal(offer, version, error)
+            return self.refusal(offer, version, error)
         if verdict.reason:  # to try it once more at once would take as long again
             return Refusal(verdict.reason, verdict.may_pass)
         if known is None:
@@ -148,7 +144,7 @@ class Attempts:
         try:
             return await self._in_thread(opening)
         except Exception as error:
-            return self._refusal(offer, version, error)
+            return self.refusal(offer, version, error)
 
     async def bring_up(
         self,
@@ -159,7 +155,7 @@ class Attempts:
         tally: Tally | None = None,
         learned: Learned = NOTHING_LEARNED,
     ) -> ServedVersion | Refusal:
-        """Load it. `sharers` models share the processors; with `tally` and `learned` it goes on where it was."""
+        """`sharers` models share the processors; with `tally` and `learned` it goes on where it was."""
         offer, version = origin.offer, origin.version
         left = self._retries
         while True:
@@ -171,7 +167,7 @@ class Attempts:
                     await asyncio.to_thread(loaded.close)
                     raise
             except Exception as error:
-                refusal = self._refusal(offer, version, error)
+                refusal = self.refusal(offer, version, error)
             if not left or not is_wanted():
                 return refusal
             left -= 1
@@ -183,7 +179,8 @@ class Attempts:
                 reason=refusal.why,
             )
 
-    def _refusal(self, offer: ModelOffer, version: VersionOffer, error: Exception) -> Refusal:
+    def refusal(self, offer: ModelOffer, version: VersionOffer, error: Exception) -> Refusal:
+        """What a failure says; one without a sentence is a fault of ours, and told to the log."""
         if isinstance(error, IN_WORDS):
             return Refusal(str(error), may_pass(error))
         log.exception("version_load_crashed", model=offer.name, version=version.version)
@@ -201,10 +198,13 @@ class Attempts:
         return loaded
 
     def _check_files(self, origin: Origin) -> None:
-        if not origin.stamps or stamps_of(origin.version) == origin.stamps:
+        if not origin.stamps:
             return
-        if not self._same_content(origin.version):
-            raise FilesChanged("its files have changed, or are gone, since they were verified")
+        now = stamps_of(origin.version)
+        if not now:
+            raise FilesChanged("there is no such file any more as was verified")
+        if now != origin.stamps and not self._same_content(origin.version):
+            raise FilesChanged("its files have changed since they were verified")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Cancelled if this is closed before it begins, or given up."""

@@ -92,7 +92,8 @@ def open_ensemble(
 ) -> EnsembleVersion:
     """One version of an ensemble, as its folder has it, for `max_in_flight` requests at a time.
 
-    `facts_of` tells of its members. Blocks: it reads labels and examples. Raises a `RuntimeFault` or a `ServingError`.
+    `facts_of` tells of its members. Blocks: it reads labels and examples. Raises a `RuntimeFault` or a
+    `ServingError`.
     """
     began = monotonic()
     config = offer.config

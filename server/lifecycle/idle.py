@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Literal
 
 from server.domain.catalogue import VersionFacts
@@ -21,6 +22,8 @@ from server.lifecycle.residency.accountant import Bytes, Key
 from server.lifecycle.stamps import Stamps
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import Learned
+from server.observe.residency import ResidencyTally
+from server.scheduling.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class _Waiter:
     over: "asyncio.Future[None]"
 
 
+def bounds_of(plan: Plan) -> Bounds:
+    """Those of its queue, once it is loaded."""
+    return Bounds(sum(level.max_size for level in plan.levels), plan.max_queue_bytes)
+
+
 class IdleVersion:
     """What a request reaches.
 
@@ -91,8 +99,9 @@ class IdleVersion:
         known: Known,
         bounds: Bounds,
         fetch: "Callable[[IdleVersion], None]",
+        tally: ResidencyTally,
     ) -> None:
-        """`fetch` begins the load; it ends with `became` or `failed`."""
+        """`fetch` begins the load, which ends with `became` or `failed`; `tally` counts those who wait."""
         self.facts = facts
         self.version = str(facts.version)
         self.content = origin.content
@@ -100,6 +109,7 @@ class IdleVersion:
         self.known = known
         self._bounds = bounds
         self._fetch = fetch
+        self._tally = tally
         self._waiting: dict[_Waiter, None] = {}
         self._bytes = 0
         self._is_coming = False
@@ -117,30 +127,29 @@ class IdleVersion:
 
     @property
     def load_by(self) -> float | None:
-        """When the load has to begin for the first of those who wait to be answered in time; None for never."""
+        """When the load has to begin for the first who waits to be in time; None for no such time."""
         soonest = min((waiter.deadline for waiter in self._waiting), default=FOREVER)
         return None if soonest == FOREVER else soonest - self.known.load_s
 
     async def bring(self, stay: ExitStack, size: int, deadline: float = FOREVER) -> ServedVersion:
         """Wait until it is in memory, where it then stays until `stay` is closed.
 
-        `size` is what the caller's inputs hold; `deadline` is told to those who make room, and not watched here.
+        `size` is of the caller's inputs; who makes room is told the `deadline`, which is not watched here.
         Raises `QueueFull` at once if too many wait, or what kept it from being loaded.
         """
         self._check_bounds(size)
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), monotonic()
         waiter = _Waiter(size, deadline, loop.create_future(), loop.create_future())
         self._waiting[waiter] = None
         self._bytes += size
+        self._tally.cold[self.facts.model, self.version] += 1
         stay.callback(self._leave, waiter)
-        self.want()
-        return await waiter.came
-
-    def want(self) -> None:
-        """Begin to load it, unless that has begun."""
         if not self._is_coming:
             self._is_coming = True
             self._fetch(self)
+        loaded = await waiter.came
+        self._tally.wait_s.add(monotonic() - began)
+        return loaded
 
     def became(self, loaded: ServedVersion) -> None:
         """It is in memory: all who wait go on to that."""
@@ -175,7 +184,7 @@ class IdleVersion:
         if waiting >= bounds.requests:
             raise QueueFull(self.facts.model, waiting, self.known.load_s, " for it to be loaded")
         if waiting and self._bytes + size > bounds.bytes:
-            why = f" for it to be loaded, with {self._bytes} bytes of inputs of the {bounds.bytes} that may wait"
+            why = f" for it to be loaded, with {self._bytes} bytes of the {bounds.bytes} that inputs may hold"
             raise QueueFull(self.facts.model, waiting, self.known.load_s, why)
 
     def _leave(self, waiter: _Waiter) -> None:

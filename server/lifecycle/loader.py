@@ -27,7 +27,7 @@ from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
 from server.lifecycle.rehearsal import rehearse, sample_of
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import Learned
+from server.lifecycle.warmup import NOTHING_LEARNED, Learned
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -192,7 +192,11 @@ class Loader:
         return True
 
     def assemble(
-        self, loaded: Loaded, content: Content, tally: Tally | None, learned: Learned
+        self,
+        loaded: Loaded,
+        content: Content,
+        tally: Tally | None = None,
+        learned: Learned = NOTHING_LEARNED,
     ) -> ServedVersion:
         """On the event loop: the queue, the rule and the instances over the sessions.
 

@@ -9,27 +9,31 @@ for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from time import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
-from server.domain.errors import LoadFailed, LoadUnknown
+from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.event import What
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
+from server.lifecycle.arrival import Arrival
 from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.failures import Failures
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
+from server.lifecycle.residence import Acts, Residence, Rules
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
 from server.lifecycle.served import Served
@@ -57,9 +61,12 @@ class Manager:
         back_off: BackOff | None = None,
         trials: Trials | None = None,
         events: Chronicle | None = None,
+        rules: Rules | None = None,
+        same_content: Callable[[VersionOffer], bool] = lambda _: False,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here. What happens is told to `events`.
+        a version is tried elsewhere before it is loaded here. What happens is told to `events`. Who is in
+        memory follows `rules`; `same_content` tells whether files that were touched hold what was offered.
         """
         self.table = Table()
         self.events = events or Chronicle()
@@ -75,6 +82,23 @@ class Manager:
             retries=retries,
             max_in_flight=max_in_flight,
             trials=trials,
+            same_content=same_content,
+        )
+        self.residence = Residence(
+            loader,
+            self._attempts,
+            self.table,
+            self.events,
+            rules or Rules(),
+            Acts(
+                start=self._start,
+                serve=self._serve,
+                retire=self._retire,
+                refused=self._lost,
+                sharers=lambda: self._sharers,
+                is_over=lambda: self._closing,
+            ),
+            same_content,
         )
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
@@ -82,17 +106,22 @@ class Manager:
         self._locks: dict[str, asyncio.Lock] = {}
         self._required: frozenset[str] | None = None
         self._closing = False
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         retries = Retries(asyncio.get_running_loop().call_later, self._back_off)
         self._failures = Failures(retries, self._due, self.events)
         await self._tasks.__aenter__()
+        if self.residence.rules.idle_unload_s:
+            self._sweeping = self._tasks.create_task(self.residence.unload_idle(), name="unload idle")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._attempts.close()
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
@@ -145,6 +174,10 @@ class Manager:
             status = self.table.statuses(model).get(version)
             if status is not None and status.reason and status.reason != UNLOADED:
                 raise LoadFailed(model, version, status.reason)
+            try:
+                await self.residence.brought(model, version)
+            except ServingError as error:
+                raise LoadFailed(model, version, str(error)) from None
 
     async def all_settled(self) -> None:
         """Wait until every model was tried."""
@@ -278,6 +311,7 @@ class Manager:
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
             self._failures.forgive(model, number)
+            self.residence.resized(serving, offer)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
@@ -285,14 +319,7 @@ class Manager:
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
-        served = await self._attempts.bring_up(
-            offer,
-            version,
-            content,
-            sharers=self._sharers,
-            is_wanted=lambda: not self._closing and content.whole in self._contents(model),
-            note_trial=partial(self._note_trial, model, number, content.whole),
-        )
+        served = await self._arrive(offer, version, content)
         if isinstance(served, Refusal):
             self._refused(model, number, content.whole, served)
             return
@@ -300,26 +327,91 @@ class Manager:
         if self._closing:
             self._retire(served)
             return
-        if isinstance(served, ServedVersion):
-            self.schedules.hold(served)
         if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
             self._note(model, number, State.LOADING)
-        replaced = self.table.serve(served)
-        self._note(model, number, State.READY)
-        log.info(
-            "version_ready",
-            model=model,
-            version=number,
-            platform=served.facts.platform,
-            devices=served.facts.devices,
-            load_s=round(served.facts.load_seconds, 3),
+        self._serve(served)
+
+    async def _arrive(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | Refusal:
+        """What is to serve: loaded, or to be loaded when it is asked for."""
+        model, number = offer.name, version.version
+        note_trial = partial(self._note_trial, model, number, content.whole)
+        verified = await self._attempts.verify(offer, version, note_trial)
+        if isinstance(verified, Refusal):
+            return verified
+        if offer.config is not None and offer.config.ensemble is not None:
+            self.events.tell(What.LOADING, model, number, content.whole)
+            return await self._attempts.open_ensemble(offer, version, content)
+        before = self.table.versions(model).get(number) or self._newest(model)
+        prospect = await self.residence.prospect(
+            offer, version, content, verified, before.facts if before is not None else None
         )
-        self.events.passages.loaded(model, served.facts.load_seconds, served.facts.warmup_seconds)
-        self.events.tell(What.READY, model, number, content.whole)
+        if isinstance(prospect, Refusal):
+            return prospect
+        outgoing = self._outgoing(offer, number)
+        never = self.residence.refusal(prospect, outgoing)
+        if never:
+            return Refusal(never, may_pass=False)
+        how = self.residence.arrival(prospect, outgoing)
+        if how is Arrival.LOAD:
+            self.events.tell(What.LOADING, model, number, content.whole)
+            return await self.residence.load(
+                prospect, outgoing, lambda: not self._closing and content.whole in self._contents(model)
+            )
+        if how is Arrival.FREE_FIRST:
+            self._start(self._brought(model, number), f"bring in {model}")
+        same = before is not None and before.content.but_instances == content.but_instances != ""
+        return self.residence.idle(prospect, before.facts.tally if before is not None and same else None)
+
+    def _serve(self, served: Served) -> None:
+        """From now on requests reach this one."""
+        facts, content = served.facts, served.content.whole
+        model, version = facts.model, facts.version
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+        replaced = self.table.serve(served)
+        came_back = replaced is not None and replaced.content == served.content
+        self._note(model, version, State.READY)
+        if isinstance(served, IdleVersion):
+            log.info("version_idle", model=model, version=version, platform=facts.platform)
+            self.events.tell(What.READY, model, version, content, "it is loaded when it is asked for")
+        else:
+            log.info(
+                "version_ready",
+                model=model,
+                version=version,
+                platform=facts.platform,
+                devices=facts.devices,
+                load_s=round(facts.load_seconds, 3),
+            )
+            self.events.passages.loaded(model, facts.load_seconds, facts.warmup_seconds)
+            self.events.tell(What.BROUGHT_BACK if came_back else What.READY, model, version, content)
         if replaced is not None:
-            self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
+            if not came_back:
+                self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
             self._retire(replaced)
-        self._tell_ensembles(model)
+        if not came_back:
+            self._tell_ensembles(model)
+
+    async def _brought(self, model: str, version: int) -> None:
+        """Bring in what has taken the place of a version that was in memory."""
+        with suppress(ServingError):  # the index says why, or the next request tries again
+            await self.residence.brought(model, version)
+
+    def _lost(self, idle: IdleVersion, refusal: Refusal) -> None:
+        """An idle version could not be loaded when it was asked for."""
+        model, version = idle.facts.model, idle.facts.version
+        self._withdraw(model, version, refusal.why)
+        self._refused(model, version, idle.content.whole, refusal)
+
+    def _newest(self, model: str) -> Served | None:
+        serving = self.table.versions(model)
+        return serving[max(serving)] if serving else None
+
+    def _outgoing(self, offer: ModelOffer, number: int) -> list[Served]:
+        """What serves of a model and goes once this version of it serves."""
+        stay = offer.versions.keys() | offer.unsettled | offer.broken.keys()
+        serving = self.table.versions(offer.name)
+        return [served for version, served in serving.items() if version == number or version not in stay]
 
     def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
         """This content did not come up."""
@@ -343,7 +435,8 @@ class Manager:
 
     def _note_trial(self, model: str, version: int, content: str, begins: bool) -> None:
         """The index tells of a trial, unless the version serves with its old content."""
-        self.events.tell(What.VERIFYING if begins else What.LOADING, model, version, content)
+        if begins:
+            self.events.tell(What.VERIFYING, model, version, content)
         if version not in self.table.versions(model):
             self._note(model, version, State.LOADING, VERIFYING if begins else "")
 
@@ -389,6 +482,7 @@ class Manager:
 
     def _drop(self, model: str, version: int) -> None:
         self._failures.forgive(model, version)
+        self.residence.forget(model, version)
         self.table.drop(model, version)
 
     def _unload(self, model: str, versions: Iterable[int], reason: str = UNLOADED) -> None:
@@ -404,12 +498,19 @@ class Manager:
             self._retire(served, reason)
             self._tell_ensembles(model)
 
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.create_task(work, name=name)
+
     def _retire(self, served: Served, reason: str | None = None) -> None:
-        self._tasks.create_task(self._let_go(served, reason), name=f"retire {served.facts.model}")
+        self.residence.leaving(served)
+        self._start(self._let_go(served, reason), f"retire {served.facts.model}")
 
     async def _let_go(self, served: Served, reason: str | None) -> None:
         model, version = served.facts.model, served.facts.version
-        await served.retire(self._retire_within_s)
+        try:
+            await served.retire(self._retire_within_s)
+        finally:
+            self.residence.gone(served)
         log.info("version_unloaded", model=model, version=version)
         self._tell_gone(What.UNLOADED, served, reason or "")
         status = self.table.statuses(model).get(version)

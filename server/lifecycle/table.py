@@ -32,6 +32,12 @@ class Table:
             return self._explain(model, version)
         return served
 
+    def standing_for(self, found: Served) -> Served:
+        """What stands now where something was found, if it is of the same content; else what was found."""
+        facts = found.facts
+        now = self.versions(facts.model).get(facts.version, found)
+        return now if now.content == found.content else found
+
     def versions(self, model: str) -> Mapping[int, Served]:
         return self._versions.get(model, {})
 

@@ -35,6 +35,7 @@ class ServedVersion:
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
     padding     how its requests are padded, or None
+    plan        how its requests wait
     staged      whether more happens to a request than one plain run
     """
 
@@ -67,7 +68,7 @@ class ServedVersion:
             or padding is not None
             or predicts.most_rows > predicts.max_batch_size
         )
-        self._plan = plan
+        self.plan = plan
         for rows, ns in learned.items():
             batcher.profile.note(rows, int(ns), next(iter(instances)).device)
         self._instances = instances
@@ -120,8 +121,8 @@ class ServedVersion:
     def scheduling(self) -> VersionScheduling:
         return VersionScheduling(
             version=self.facts.version,
-            queue_size=self._plan.levels[self._plan.default_level - 1].max_size,
-            queue_bytes=self._plan.max_queue_bytes,
+            queue_size=self.plan.levels[self.plan.default_level - 1].max_size,
+            queue_bytes=self.plan.max_queue_bytes,
             waiting=self.facts.tally.pending,
             running=self.batcher.under_way,
             instances=self.instances,

@@ -3,10 +3,11 @@
 A step is a request to its model like any other: it goes through that model's own stages, queue and batcher,
 so that steps of different requests run together. Arrays go from step to step as they are, without a copy.
 
-A request finds the versions of all its steps when it enters, and holds them to its end; a model that is
-replaced meanwhile serves it still. Where a queue, a pool or an ensemble is full, it is refused. It waits for
-answers, and for its turn at a step, and nothing that it has by then is what others wait for: a turn ends
-with its step. So ensembles of ensembles cannot wait for each other in a circle.
+A request finds the versions of all its steps when it enters, and holds each until its step is done; a
+model that is replaced meanwhile serves it still. Where a queue, a pool or an ensemble is full, it is refused.
+It waits for answers, for its turn at a step, and for a model to be loaded, and nothing that it has by then is
+what others wait for: a turn ends with its step. So ensembles of ensembles cannot wait for each other in a
+circle.
 """
 
 import asyncio
@@ -19,21 +20,26 @@ from server.domain.errors import DeadlineExceeded, ModelNotFound, ModelNotReady,
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.lifecycle.dependencies import lacking
 from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.served import Find, Served
 from server.lifecycle.version import ServedVersion
 from server.stages.counting import counted
 from server.stages.flow import needed
 from server.stages.journey import Journey
 
-Infer = Callable[[ServedVersion, InferRequest], Awaitable[InferResponse]]
+Infer = Callable[[ServedVersion | IdleVersion, InferRequest], Awaitable[InferResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version that a request will reach, and for an ensemble those of its steps, by their places."""
+    """A version that a request will reach, and for an ensemble those of its steps, by their places.
+
+    held   what keeps it alive; closed once it has answered
+    """
 
     served: Served
     members: "Mapping[int, Pinned]"
+    held: ExitStack
 
 
 class Ensembles:
@@ -60,9 +66,10 @@ class Ensembles:
 
     def _pin(self, served: Served, outputs: tuple[str, ...], leases: ExitStack) -> Pinned:
         """Hold a version, and all that it needs for these of its outputs; empty for all."""
-        leases.enter_context(served.lease())
+        held = leases.enter_context(ExitStack())
+        held.enter_context(served.lease())
         if not isinstance(served, EnsembleVersion):
-            return Pinned(served, {})
+            return Pinned(served, {}, held)
         seen = served.facts.signature
         seen.check_outputs(outputs)
         steps = served.ensemble.steps
@@ -73,8 +80,8 @@ class Ensembles:
                 member = self._find(step.model, step.wanted)
             except (ModelNotFound, ModelNotReady):
                 raise ModelNotReady(lacking(served.facts.model, step)) from None
-            members[at] = self._pin(member, tuple(step.outputs), leases)
-        return Pinned(served, members)
+            members[at] = self._pin(member, tuple(step.outputs), held)
+        return Pinned(served, members, held)
 
     async def _enter(self, served: EnsembleVersion, pinned: Pinned, request: InferRequest) -> InferResponse:
         """Take a place in the ensemble, and run what can run until nothing is left."""
@@ -117,4 +124,5 @@ class Ensembles:
         except ServingError as error:
             raise journey.told(at, error) from None
         finally:
+            member.held.close()  # memory that another step needs may have to come from this one
             journey.note_time(at, monotonic() - began)

@@ -7,6 +7,7 @@ found, for its whole way.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from time import monotonic
 from uuid import uuid4
 
@@ -21,13 +22,15 @@ from server.domain.errors import (
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.part import Part, StageName
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.padding import PadRule
+from server.scheduling.queue import input_bytes
 from server.scheduling.ticket import Lane, Ticket
-from server.stages.counting import counted
+from server.stages.counting import counted, failures_counted
 from server.stages.ensemble import Ensembles
 from server.stages.pool import Pool
 from server.stages.splitting import cut, through_pieces
@@ -56,6 +59,8 @@ class Route:
         Call it in the same turn of the loop as `find`, or with a lease on what was found.
         """
         if served.staged:
+            if isinstance(served, IdleVersion):
+                return await self._once_loaded(served, request)
             with served.lease(), counted(served.facts.tally, request.arrived):
                 if isinstance(served, EnsembleVersion):
                     return await self._ensembles.answer(served, request)
@@ -71,6 +76,29 @@ class Route:
             assert ticket.error is not None
             raise ticket.error
         return respond(served, request, ticket, ticket.outputs)
+
+    async def _once_loaded(self, found: IdleVersion, request: InferRequest) -> InferResponse:
+        """Wait until the version is in memory, and go on as who finds it there.
+
+        A request that the version would refuse anyway is refused at once: nothing is loaded for it.
+        """
+        served = self._table.standing_for(found)
+        if not isinstance(served, IdleVersion):
+            return await self.infer(served, request)
+        facts = served.facts
+        with served.lease(), ExitStack() as stay:
+            with failures_counted(facts.tally, request.arrived):
+                facts.signature.check_outputs(request.outputs)
+                facts.signature.rows(request.inputs)
+                left = None if request.deadline == FOREVER else request.deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise DeadlineExceeded(request.model)
+                try:
+                    async with asyncio.timeout(left):
+                        loaded = await served.bring(stay, input_bytes(request.inputs), request.deadline)
+                except TimeoutError:
+                    raise DeadlineExceeded(request.model) from None
+            return await self.infer(loaded, request)
 
     def begin(self, served: ServedVersion, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
         """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.
