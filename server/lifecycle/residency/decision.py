@@ -27,6 +27,7 @@ class Resident:
     pinned   it is never to leave
     in_use   requests wait, run, or are between its stages, or those that it was loaded for have not come yet
     since    when it became resident, by the clock that `now` comes from
+    load_s   how long its load took: it stays at least for as long again
     """
 
     key: Key
@@ -35,6 +36,11 @@ class Resident:
     pinned: bool = False
     in_use: bool = False
     since: float = 0.0
+    load_s: float = 0.0
+
+    def ripe_at(self, min_residency_s: float) -> float:
+        """Until when it is to stay."""
+        return self.since + max(min_residency_s, self.load_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +136,21 @@ def _make_room(
         return Wait("memory is being given back")
     idle = [each for each in residents if not (each.pinned or each.in_use)]
     idle.sort(key=lambda each: each.kind is not Kind.STANDBY)
-    ripe = [each for each in idle if now - each.since >= min_residency_s]
+    ripe = [each for each in idle if each.ripe_at(min_residency_s) <= now]
     going = _enough(lacking, ripe) or _enough(lacking, sorted(idle, key=lambda each: each not in ripe))
     if not going:
         return Wait("all that could leave is in use")
-    until = _ripe_at(lacking, idle) + min_residency_s
+    until = _ripe_at(lacking, idle, min_residency_s)
     if until <= now or (load_by is not None and until > load_by):
         return Evict(tuple(each.key for each in going))
     return Wait("what could leave was loaded only just now", until)
 
 
-def _ripe_at(lacking: Mapping[str, float], idle: Sequence[Resident]) -> float:
-    """Since when enough of them have been there."""
-    longest_first = sorted(idle, key=lambda each: each.since)
-    count = next(count for count in range(len(idle) + 1) if _frees(lacking, longest_first[:count]))
-    return longest_first[count - 1].since
+def _ripe_at(lacking: Mapping[str, float], idle: Sequence[Resident], min_residency_s: float) -> float:
+    """When enough of them have been there for long enough; there are enough."""
+    soonest_first = sorted(idle, key=lambda each: each.ripe_at(min_residency_s))
+    count = next(count for count in range(len(idle) + 1) if _frees(lacking, soonest_first[:count]))
+    return soonest_first[count - 1].ripe_at(min_residency_s)
 
 
 def _lacking(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
