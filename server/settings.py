@@ -78,6 +78,48 @@ def _resource(value: object) -> object:
     return ResourceLimit(found["name"], int(found["count"]), None if device is None else int(device))
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """How much of a device's memory models may take: so many bytes, or a share of all that there is.
+
+    device   "cpu", or "cuda:" and a number
+    """
+
+    device: str
+    bytes: int | None = None
+    share: float | None = None
+
+    def of(self, total_bytes: int) -> int:
+        """In bytes, on a device that has so many."""
+        return self.bytes if self.bytes is not None else int(total_bytes * (self.share or 0))
+
+
+_BUDGET = re.compile(
+    r"(?P<device>cpu|cuda:(?:0|[1-9][0-9]{0,3}))=(?P<amount>[0-9]{1,18}(?:\.[0-9]{1,9})?)"
+    r" ?(?P<unit>%|B|[KMGT]i?B|[KMGT]i)?",
+    re.ASCII,
+)
+_POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _budget(value: object) -> object:
+    """DEVICE=SIZE: in bytes, KiB and the like (1024), KB and the like (1000), or % of what the device has."""
+    if not isinstance(value, str):
+        return value
+    found = _BUDGET.fullmatch(value)
+    if found is None:
+        raise ValueError(value)
+    amount, unit = float(found["amount"]), found["unit"] or "B"
+    if unit == "%":
+        if not 0 < amount <= 100:
+            raise ValueError(value)
+        return MemoryBudget(found["device"], share=amount / 100)
+    size = int(amount * (1024 if "i" in unit else 1000) ** _POWER.get(unit[0], 0))
+    if not 1 <= size < 2**60:
+        raise ValueError(value)
+    return MemoryBudget(found["device"], size)
+
+
 def _pattern(value: str) -> str:
     try:
         re.compile(value.removeprefix("(?-i)"))
@@ -107,8 +149,14 @@ Resources = Annotated[
     BeforeValidator(_listed),
     WithJsonSchema({"type": "array", "format": "resources"}),
 ]
+Budgets = Annotated[
+    tuple[Annotated[MemoryBudget, BeforeValidator(_budget)], ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": "array", "format": "budgets"}),
+]
 
 _models = _group("Models")
+_memory = _group("Memory")
 _process = _group("Start and stop")
 _http = _group("HTTP")
 _grpc = _group("gRPC")
@@ -168,6 +216,21 @@ class Settings(BaseModel):
     )
     state_dir: FilePath = _models(
         None, "folder for what outlives a restart, such as verdicts on versions; without it, nothing does"
+    )
+
+    memory_budget: Budgets = _memory(
+        (),
+        "how much models may take of a device's memory, as in cpu=4GiB or cuda:0=80%; repeat it for several; "
+        "beyond it a model is loaded when it is asked for, and others leave",
+    )
+    host_cache_bytes: int = _memory(
+        0, "of files of models that had to leave, kept in the host's memory for a quick return", ge=0
+    )
+    min_residency_secs: float = _memory(
+        1.0, "how long a model that was loaded stays at least, unless a request would else be too late", ge=0
+    )
+    pinned_model: Names = _memory(
+        (), "models whose names match this pattern, as in fraud-*, never leave memory; repeat it"
     )
 
     id: str = _process("tercet", "the server's name in its metadata")
@@ -293,7 +356,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        faults = [*self._shared_ports(), *self._startup_models()]
+        faults = [*self._shared_ports(), *self._startup_models(), *self._budgets()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -316,6 +379,12 @@ class Settings(BaseModel):
             yield f"--load-model needs --model-control-mode=explicit, which is {self.model_control_mode}"
         if "*" in self.load_model and len(self.load_model) > 1:
             yield "--load-model=* loads every model, so it cannot stand beside another --load-model"
+
+    def _budgets(self) -> Iterable[str]:
+        devices = [budget.device for budget in self.memory_budget]
+        for device in dict.fromkeys(devices):
+            if devices.count(device) > 1:
+                yield f"--memory-budget is given {devices.count(device)} times for {device}: once is enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +448,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "the name of a header: letters, digits, '-', '_' and '.'"
     if schema.get("format") == "resources":
         return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
+    if schema.get("format") == "budgets":
+        return "DEVICE=SIZE, such as cpu=4GiB, cuda:0=70GiB, cpu=1500000000 (bytes) or cuda:0=80%"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

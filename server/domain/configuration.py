@@ -27,6 +27,9 @@ MODEL_FILE = "tercet.model_file"
 ENABLED = "tercet.enabled"
 """The parameter whose value "false" keeps a model out of this server, as if its folder were not there."""
 
+PINNED = "tercet.pinned"
+"""The parameter whose value "true" keeps a model in memory, whatever else would need the room."""
+
 
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""
@@ -216,3 +219,7 @@ class ModelConfig:
     @property
     def is_enabled(self) -> bool:
         return self.parameters.get(ENABLED, "true").lower() == "true"
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.parameters.get(PINNED, "false").lower() == "true"

@@ -5,7 +5,7 @@ Memory is counted from before a load until it is really back: a version that was
 has not given its memory back yet is counted like one that serves.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -33,9 +33,9 @@ class Phase(StrEnum):
 LEGAL: Mapping[Phase, frozenset[Phase]] = {
     Phase.RESERVED: frozenset({Phase.LOADED}),
     Phase.LOADED: frozenset({Phase.LOADED, Phase.LEAVING}),
-    Phase.LEAVING: frozenset({Phase.LEAVING}),
+    Phase.LEAVING: frozenset(),
 }
-"""From which phase to which; `gone` is legal from all of them. To measure again is a move, too."""
+"""From which phase to which; `gone` is legal from all of them, and to be measured again is a move, too."""
 
 
 class OverBudget(RuntimeFault):
@@ -112,62 +112,55 @@ class Accountant:
 
     def gone(self, which: Key | Holding) -> None:
         """Its memory is back. Also after a load that failed, for what was reserved."""
-        del self._entries[self._one(which, frozenset(Phase))]
+        del self._entries[self._one(which, Phase)]
 
     def free(self, device: str) -> float:
         """Bytes that may still be reserved; negative while over the budget, infinite without one."""
-        return self.budgets.get(device, inf) - sum(self._taken(device, frozenset(Phase)))
+        return self.budgets.get(device, inf) - self._total(device, *Phase)
 
     def over(self, device: str) -> int:
         """Bytes beyond the budget, not counting those that are being given back."""
-        staying = sum(self._taken(device, frozenset({Phase.RESERVED, Phase.LOADED})))
+        staying = self._total(device, Phase.RESERVED, Phase.LOADED)
         return max(0, staying - self.budgets[device]) if device in self.budgets else 0
 
     def coming(self, device: str) -> int:
         """Bytes that are being given back."""
-        return sum(self._taken(device, frozenset({Phase.LEAVING})))
+        return self._total(device, Phase.LEAVING)
 
     def held(self, which: Key | Holding) -> Bytes:
         """What is counted for a version, all its holdings together; empty for one that has none."""
-        found: dict[str, int] = {}
-        for holding, entry in self._entries.items():
-            if which in (holding, holding.key):
-                for device, taken in entry.bytes.items():
-                    found[device] = found.get(device, 0) + taken
-        return found
+        return self._sum(which, *Phase)
 
     def residents(self) -> Mapping[Key, Bytes]:
         """What is loaded, and not leaving."""
-        loaded = {h.key for h, entry in self._entries.items() if entry.phase is Phase.LOADED}
-        return {key: self._sum(key, frozenset({Phase.LOADED})) for key in sorted(loaded)}
+        loaded = {holding.key for holding, entry in self._entries.items() if entry.phase is Phase.LOADED}
+        return {key: self._sum(key, Phase.LOADED) for key in sorted(loaded)}
 
     def books(self) -> Books:
         devices = {device for entry in self._entries.values() for device in entry.bytes}
         return Books(
             budgets=self.budgets,
-            counted={device: sum(self._taken(device, frozenset(Phase))) for device in devices},
+            counted={device: self._total(device, *Phase) for device in devices},
             coming={device: self.coming(device) for device in devices},
         )
 
-    def _taken(self, device: str, phases: frozenset[Phase]) -> Iterator[int]:
-        for entry in self._entries.values():
-            if entry.phase in phases:
-                yield entry.bytes.get(device, 0)
+    def _total(self, device: str, *phases: Phase) -> int:
+        return sum(entry.bytes.get(device, 0) for entry in self._entries.values() if entry.phase in phases)
 
-    def _sum(self, key: Key, phases: frozenset[Phase]) -> Bytes:
+    def _sum(self, which: Key | Holding, *phases: Phase) -> Bytes:
         found: dict[str, int] = {}
         for holding, entry in self._entries.items():
-            if holding.key == key and entry.phase in phases:
+            if which in (holding, holding.key) and entry.phase in phases:
                 for device, taken in entry.bytes.items():
                     found[device] = found.get(device, 0) + taken
         return found
 
     def _move(self, which: Key | Holding, to: Phase) -> Holding:
-        holding = self._one(which, frozenset(phase for phase in Phase if to in LEGAL[phase]))
+        holding = self._one(which, [phase for phase in Phase if to in LEGAL[phase]])
         self._entries[holding].phase = to
         return holding
 
-    def _one(self, which: Key | Holding, phases: frozenset[Phase]) -> Holding:
+    def _one(self, which: Key | Holding, phases: Iterable[Phase]) -> Holding:
         """The holding that is meant. Raises `IllegalEntry` where there is not just one in these phases."""
         able = [
             holding
@@ -175,30 +168,24 @@ class Accountant:
             if which in (holding, holding.key) and entry.phase in phases
         ]
         if len(able) != 1:
-            raise IllegalEntry(f"{which} has {len(able)} holdings that are {', '.join(sorted(phases))}")
+            raise IllegalEntry(f"{which} has {len(able)} holdings that are {' or '.join(phases)}")
         return able[0]
 
     def _arithmetic(self, device: str, needed: int) -> str:
-        loaded = sum(self._taken(device, frozenset({Phase.LOADED})))
-        reserved = sum(self._taken(device, frozenset({Phase.RESERVED})))
         parts = [
             f"{amount(taken)} {word}"
             for taken, word in (
-                (loaded, "taken"),
-                (reserved, "reserved for loads under way"),
-                (self.coming(device), "still being given back"),
+                (self._total(device, Phase.LOADED), "are taken"),
+                (self._total(device, Phase.RESERVED), "are reserved for loads under way"),
+                (self.coming(device), "are still being given back"),
             )
             if taken
         ]
-        of_which = f", of which {_and(parts)}" if parts else ""
+        of_which = f", of which {' and '.join(parts)}" if parts else ""
         return f"needs {amount(needed)} on {device}; the budget is {amount(self.budgets[device])}{of_which}"
 
 
-def _check(count_of: Bytes) -> None:
-    for device, bytes_ in count_of.items():
-        if bytes_ < 0:
-            raise IllegalEntry(f"{bytes_} bytes on {device}")
-
-
-def _and(parts: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+def _check(given: Bytes) -> None:
+    for device, count_of in given.items():
+        if count_of < 0:
+            raise IllegalEntry(f"{count_of} bytes on {device}")

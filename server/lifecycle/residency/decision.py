@@ -27,6 +27,7 @@ class Resident:
     pinned   it is never to leave
     in_use   requests wait, run, or are between its stages, or those that it was loaded for have not come yet
     since    when it became resident, by the clock that `now` comes from
+    load_s   how long its load took: it stays at least for as long again
     """
 
     key: Key
@@ -35,6 +36,11 @@ class Resident:
     pinned: bool = False
     in_use: bool = False
     since: float = 0.0
+    load_s: float = 0.0
+
+    def ripe_at(self, min_residency_s: float) -> float:
+        """Until when it is to stay."""
+        return self.since + max(min_residency_s, self.load_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +87,73 @@ def decide(
     load_by   when the load has to begin so that the request which waits for it is answered in time;
               None if nobody waits, or for ever
     """
+    never = impossible(needs, books.budgets, residents)
+    if never:
+        return Refuse(never)
+    if not any(_lacking(needs, books, NOTHING).values()):
+        return Fits()
+    return _make_room(_lacking(needs, books, books.coming), residents, now, min_residency_s, load_by)
+
+
+def relieve(
+    books: Books, residents: Sequence[Resident], now: float, *, min_residency_s: float = 0.0
+) -> Fits | Evict | Wait:
+    """When measuring found more than was reserved: who leaves so that every device is within its budget.
+
+    `residents` as in `decide`; what was measured is among them, and in use until its requests are answered.
+    """
+    if not any(books.free(device) < 0 for device in books.budgets):
+        return Fits()
+    beyond = {device: max(0.0, -books.free(device) - books.coming.get(device, 0)) for device in books.budgets}
+    return _make_room(beyond, residents, now, min_residency_s, None)
+
+
+def impossible(needs: Bytes, budgets: Bytes, residents: Sequence[Resident]) -> str:
+    """Why this can never be loaded, whoever leaves: the arithmetic; empty where it can.
+
+    Ask it again with what was measured: a version that turns out larger than all that may be had has to go.
+    """
     for device, needed in needs.items():
         pinned = [each for each in residents if each.pinned and each.bytes.get(device)]
         kept = sum(each.bytes[device] for each in pinned)
-        if device in books.budgets and needed and needed > books.budgets[device] - kept:
-            return Refuse(_arithmetic(device, needed, books.budgets[device], kept, pinned))
-    if not any(_short(needs, books, NOTHING).values()):
-        return Fits()
-    lacking = _short(needs, books, books.coming)
+        if needed and device in budgets and needed > budgets[device] - kept:
+            sentence = f"needs {amount(needed)} on {device}; the budget is {amount(budgets[device])}"
+            if kept:
+                names = ", ".join(sorted({each.key[0] for each in pinned}))
+                sentence += f", of which {amount(kept)} are pinned by {names}"
+            return sentence
+    return ""
+
+
+def _make_room(
+    lacking: Mapping[str, float],
+    residents: Sequence[Resident],
+    now: float,
+    min_residency_s: float,
+    load_by: float | None,
+) -> Evict | Wait:
     if not any(lacking.values()):
         return Wait("memory is being given back")
     idle = [each for each in residents if not (each.pinned or each.in_use)]
     idle.sort(key=lambda each: each.kind is not Kind.STANDBY)
-    ripe = [each for each in idle if now - each.since >= min_residency_s]
-    going = _enough(lacking, ripe)
-    if going:
-        return Evict(going)
-    going = _enough(lacking, idle)
+    ripe = [each for each in idle if each.ripe_at(min_residency_s) <= now]
+    going = _enough(lacking, ripe) or _enough(lacking, sorted(idle, key=lambda each: each not in ripe))
     if not going:
-        return Wait("what could leave is in use")
-    until = max(each.since for each in idle if each.key in going) + min_residency_s
-    if load_by is not None and until > load_by:
-        return Evict(going)
+        return Wait("all that could leave is in use")
+    until = _ripe_at(lacking, idle, min_residency_s)
+    if until <= now or (load_by is not None and until > load_by):
+        return Evict(tuple(each.key for each in going))
     return Wait("what could leave was loaded only just now", until)
 
 
-def _short(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
+def _ripe_at(lacking: Mapping[str, float], idle: Sequence[Resident], min_residency_s: float) -> float:
+    """When enough of them have been there for long enough; there are enough."""
+    soonest_first = sorted(idle, key=lambda each: each.ripe_at(min_residency_s))
+    count = next(count for count in range(len(idle) + 1) if _frees(lacking, soonest_first[:count]))
+    return soonest_first[count - 1].ripe_at(min_residency_s)
+
+
+def _lacking(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
     """What is lacking on each device, once `coming` is back."""
     return {
         device: max(0.0, needed - books.free(device) - coming.get(device, 0)) if needed else 0.0
@@ -114,7 +161,7 @@ def _short(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
     }
 
 
-def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> tuple[Key, ...]:
+def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> list[Resident]:
     """The first of these that free enough, less those that are not needed for it; none if all are too few."""
     going: list[Resident] = []
     for each in able:
@@ -123,12 +170,12 @@ def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> tuple[Key
         if any(each.bytes.get(device, 0) for device in _still(lacking, going)):
             going.append(each)
     if not _frees(lacking, going):
-        return ()
+        return []
     for each in reversed(list(going)):
         rest = [other for other in going if other is not each]
         if _frees(lacking, rest):
             going = rest
-    return tuple(each.key for each in going)
+    return going
 
 
 def _still(lacking: Mapping[str, float], going: Sequence[Resident]) -> list[str]:
@@ -141,11 +188,3 @@ def _still(lacking: Mapping[str, float], going: Sequence[Resident]) -> list[str]
 
 def _frees(lacking: Mapping[str, float], going: Sequence[Resident]) -> bool:
     return not _still(lacking, going)
-
-
-def _arithmetic(device: str, needed: int, budget: int, kept: int, pinned: Sequence[Resident]) -> str:
-    sentence = f"needs {amount(needed)} on {device}; the budget is {amount(budget)}"
-    if kept:
-        names = ", ".join(sorted({each.key[0] for each in pinned}))
-        sentence += f", of which {amount(kept)} are pinned by {names}"
-    return sentence
