@@ -229,6 +229,18 @@ class Settings(BaseModel):
     min_residency_secs: float = _memory(
         1.0, "how long a model that was loaded stays at least, unless a request would else be too late", ge=0
     )
+    load_on_request: Literal["auto", "true", "false"] = _memory(
+        "auto",
+        "load a verified model only when it is asked for, and evict others for it; auto: with a budget",
+    )
+    swap_policy: Literal["auto", "keep-serving", "free-first"] = _memory(
+        "auto",
+        "what serves while its successor is loaded: keep-serving needs memory for both, free-first has "
+        "requests wait; auto: the first if the budget allows",
+    )
+    idle_unload_secs: float = _memory(
+        0, "a model that was not asked for so long gives its memory back; 0: only if others need it", ge=0
+    )
     pinned_model: Names = _memory(
         (), "models whose names match this pattern, as in fraud-*, never leave memory; repeat it"
     )
@@ -382,6 +394,8 @@ class Settings(BaseModel):
 
     def _budgets(self) -> Iterable[str]:
         devices = [budget.device for budget in self.memory_budget]
+        if self.idle_unload_secs and self.load_on_request == "false":
+            yield "--idle-unload-secs cannot stand beside --load-on-request=false: nothing would come back"
         for device in dict.fromkeys(devices):
             if devices.count(device) > 1:
                 yield f"--memory-budget is given {devices.count(device)} times for {device}: once is enough"

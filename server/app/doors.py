@@ -40,6 +40,7 @@ from server.observe.metrics import (
     MirrorMeasured,
     PassageCollector,
     ProcessCollector,
+    ResidencyCollector,
     TallyCollector,
     registry,
 )
@@ -152,6 +153,7 @@ class Doors:
                     TallyCollector(lambda: _measured(manager)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     MirrorCollector(self._mirrored),
+                    ResidencyCollector(manager.residence.tally),
                     PassageCollector(manager.events.passages.all),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )

@@ -4,8 +4,25 @@ from collections.abc import Sequence
 
 from runtimes.device import Device
 from runtimes.device_memory import device_memory
+from server.domain.configuration import SwapPolicy
 from server.lifecycle.memory import memory_limit
-from server.settings import MemoryBudget, SettingsInvalid
+from server.lifecycle.residence import Rules
+from server.settings import MemoryBudget, Settings, SettingsInvalid
+
+
+def residency_rules(settings: Settings) -> Rules:
+    """How memory is shared."""
+    budgets = memory_budgets(settings.memory_budget)
+    lazy = settings.load_on_request == "true" or (settings.load_on_request == "auto" and bool(budgets))
+    return Rules(
+        budgets=budgets,
+        on_request=lazy or settings.idle_unload_secs > 0,
+        lazy_start=lazy,
+        swap=SwapPolicy(settings.swap_policy),
+        pinned=settings.pinned_model,
+        min_residency_s=settings.min_residency_secs,
+        idle_unload_s=settings.idle_unload_secs,
+    )
 
 
 def memory_budgets(options: Sequence[MemoryBudget]) -> dict[str, int]:

@@ -25,6 +25,7 @@ from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
 from server.app.grpc_choice import GrpcFrontRefused
+from server.app.memory_budgets import residency_rules
 from server.app.mirrors import Mirrors, MirrorsRefused, open_mirrors
 from server.app.orders import Orders, UnknownStartupModel
 from server.app.trials import trials
@@ -34,6 +35,7 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
+from server.repository.content import holds
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
 from server.repository.selection import Selection
@@ -196,6 +198,8 @@ class Process:
             retire_within_s=settings.exit_timeout_secs,
             max_in_flight=settings.max_queue_size,
             trials=trials(settings) if settings.verify_models else None,
+            rules=residency_rules(settings),
+            same_content=holds,
         )
 
     def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:

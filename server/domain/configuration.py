@@ -31,6 +31,23 @@ PINNED = "tercet.pinned"
 """The parameter whose value "true" keeps a model in memory, whatever else would need the room."""
 
 
+class SwapPolicy(StrEnum):
+    """What becomes of the version that serves while its successor is loaded.
+
+    AUTO           it serves on where there can be memory for both, else its memory is freed first
+    KEEP_SERVING   it serves on; where there cannot be memory for both, the successor is refused
+    FREE_FIRST     its memory is freed first; requests wait until the successor is loaded
+    """
+
+    AUTO = "auto"
+    KEEP_SERVING = "keep-serving"
+    FREE_FIRST = "free-first"
+
+
+SWAP_POLICY = "swap_policy"
+"""The parameter by which a model says which of these is its own."""
+
+
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""
 

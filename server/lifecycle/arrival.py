@@ -3,27 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.domain.configuration import ModelConfig
-
-
-class SwapPolicy(StrEnum):
-    """What becomes of the version that serves while its successor is loaded.
-
-    AUTO           it serves on where there can be memory for both, else its memory is freed first
-    KEEP_SERVING   it serves on; where there cannot be memory for both, the successor is refused
-    FREE_FIRST     its memory is freed first; requests wait until the successor is loaded
-    """
-
-    AUTO = "auto"
-    KEEP_SERVING = "keep-serving"
-    FREE_FIRST = "free-first"
-
-
-SWAP_POLICY = "swap_policy"
-"""The parameter by which a configuration says it for its model."""
-
-PINNED = "pinned"
-"""The parameter whose value "true" keeps a model in memory whatever else is wanted there."""
+from server.domain.configuration import SWAP_POLICY, ModelConfig, SwapPolicy
 
 
 class Arrival(StrEnum):
@@ -65,11 +45,7 @@ def arrive(found: Situation, policy: SwapPolicy) -> Arrival:
     return Arrival.IDLE if waits and (found.was_known or not found.fits_now) else Arrival.LOAD
 
 
-def is_pinned(config: ModelConfig | None) -> bool:
-    return config is not None and config.parameters.get(PINNED, "").lower() == "true"
-
-
 def swap_policy(config: ModelConfig | None, otherwise: SwapPolicy) -> SwapPolicy:
     """What a configuration says, or else the server."""
     said = config.parameters.get(SWAP_POLICY, "") if config is not None else ""
-    return SwapPolicy(said) if said in set(SwapPolicy) else otherwise
+    return SwapPolicy(said) if said else otherwise

@@ -19,7 +19,7 @@ from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import EnsembleVersion, open_ensemble
-from server.lifecycle.idle import Origin
+from server.lifecycle.idle import Known, Origin
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.served import Find
@@ -27,7 +27,6 @@ from server.lifecycle.stamps import stamps_of
 from server.lifecycle.trials import TrialAbandoned, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import NOTHING_LEARNED, Learned
 from server.observe.tally import Tally
 from server.scheduling.resources import ResourceShort
 
@@ -117,9 +116,10 @@ class Attempts:
             return Verified(Verdict(), before=False)
         try:
             known = await self._trials.known(offer, version)
-            if known is None:
+            verdict = known
+            if verdict is None:
                 note_trial(True)
-            verdict = await self._trials.verdict(offer, version)
+                verdict = await self._trials.verdict(offer, version)
         except TrialAbandoned as error:
             return Refusal(str(error), may_pass=False, abandoned=True)
         except Exception as error:
@@ -152,17 +152,17 @@ class Attempts:
         *,
         sharers: int,
         is_wanted: Callable[[], bool],
-        tally: Tally | None = None,
-        learned: Learned = NOTHING_LEARNED,
+        known: Known,
+        tally: Tally | None,
     ) -> ServedVersion | Refusal:
-        """`sharers` models share the processors; with `tally` and `learned` it goes on where it was."""
+        """`sharers` models share the processors; a version with a `tally` goes on where it was."""
         offer, version = origin.offer, origin.version
         left = self._retries
         while True:
             try:
-                loaded = await self._in_thread(partial(self._load, origin, sharers))
+                loaded = await self._in_thread(partial(self._load, origin, sharers, known.is_to_be_measured))
                 try:
-                    return self._loader.assemble(loaded, origin.content, tally, learned)
+                    return self._loader.assemble(loaded, origin.content, tally, known.learned)
                 except BaseException:
                     await asyncio.to_thread(loaded.close)
                     raise
@@ -186,10 +186,10 @@ class Attempts:
         log.exception("version_load_crashed", model=offer.name, version=version.version)
         return Refusal(f"internal error while loading ({type(error).__name__})", may_pass(error))
 
-    def _load(self, origin: Origin, sharers: int) -> Loaded:
+    def _load(self, origin: Origin, sharers: int, measures: bool) -> Loaded:
         """Blocks. What is loaded is what was verified: files that have changed since are another content."""
         self._check_files(origin)
-        loaded = self._loader.load(origin.offer, origin.version, sharers)
+        loaded = self._loader.load(origin.offer, origin.version, sharers, measures=measures)
         try:
             self._check_files(origin)
         except BaseException:

@@ -19,6 +19,7 @@ from server.domain.request import FOREVER
 from server.lifecycle.instances import Content
 from server.lifecycle.leases import Leases
 from server.lifecycle.residency.accountant import Bytes, Key
+from server.lifecycle.residency.estimate import Estimate, Reading
 from server.lifecycle.stamps import Stamps
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import Learned
@@ -47,14 +48,25 @@ class Origin:
 class Known:
     """What is known of a version from when it was last in memory, or from its trial.
 
-    needs     bytes by device, to be there before it is loaded
-    load_s    how long that takes
-    learned   how long its runs take
+    needs      bytes by device, to be there before it is loaded
+    estimate   where these come from; None if they were counted when it was in memory
+    load_s     how long a load takes
+    learned    how long its runs take
     """
 
     needs: Bytes
+    estimate: Estimate | None
     load_s: float
     learned: Learned
+
+    @property
+    def is_to_be_measured(self) -> bool:
+        """Whether a load tells more than is known."""
+        return self.estimate is not None and not (self.estimate.tried and self.needs.keys() <= {"cpu"})
+
+    def settled(self, reading: Reading) -> Bytes:
+        """What it takes, once a load has shown it."""
+        return self.needs if self.estimate is None else self.estimate.settled(reading)
 
 
 @dataclass(frozen=True, slots=True)

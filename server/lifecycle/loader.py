@@ -22,10 +22,12 @@ from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
 from server.lifecycle.described import Described, interface
 from server.lifecycle.instances import Content, Instances, in_place
+from server.lifecycle.load_meter import LoadMeter
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
 from server.lifecycle.rehearsal import rehearse, sample_of
+from server.lifecycle.residency.estimate import Reading
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import NOTHING_LEARNED, Learned
 from server.observe.tally import Tally
@@ -44,6 +46,7 @@ class Loaded:
     described   what its files say, to know it by when it is closed
     learned     how long runs took before anybody asked, for who schedules them
     seconds     of all of it, `warmup_seconds` included
+    reading     what memory it was seen to take
     """
 
     model: str
@@ -62,6 +65,7 @@ class Loaded:
     learned: Learned
     seconds: float
     warmup_seconds: float
+    reading: Reading
 
     def close(self) -> None:
         """Where it does not come to serve after all."""
@@ -101,9 +105,14 @@ class Loader:
         self._auto_complete = auto_complete
         self._resource_limits = tuple(resource_limits)
         self._fair_clients = fair_clients
+        self._meter = LoadMeter()
 
-    def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
+    def load(
+        self, offer: ModelOffer, version: VersionOffer, models: int, *, measures: bool = False
+    ) -> Loaded:
         """Open a version that shares the processors with so many `models`.
+
+        With `measures`, look what memory it takes, which holds up the process for some milliseconds.
 
         Blocks. Raises a `RuntimeFault`, a `ServingError`, `ConfigContradicts` or `ResourceShort`: its
         sentence says why not.
@@ -112,8 +121,11 @@ class Loader:
         assert offer.config is not None
         config = offer.config
         assert version.model_file is not None
-        platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
-        with ExitStack() as undo:
+        platform = platform_for(config, version)
+        placements = self.placements(config, platform)
+        devices = list(dict.fromkeys(placement.device for placement in placements))
+        watching = self._meter.around(devices if measures else (), version.directory)
+        with watching as watched, ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
             sample = sample_of(examples, pre)
@@ -126,9 +138,8 @@ class Loader:
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
-            placements = self.placements(config, platform)
             sessions: dict[Device, Session] = {}
-            for device in dict.fromkeys(placement.device for placement in placements):
+            for device in devices:
                 session = open_session(replace(file, device=device))
                 undo.callback(session.close)
                 sessions[device] = session
@@ -169,6 +180,7 @@ class Loader:
             learned=learned,
             seconds=monotonic() - began,
             warmup_seconds=warmup_seconds,
+            reading=watched.reading,
         )
 
     def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
@@ -245,6 +257,7 @@ class Loader:
             padding=loaded.padding,
             plan=plan,
             learned={**learned, **loaded.learned},
+            reading=loaded.reading,
         )
 
     def plan(self, config: ModelConfig, predicts: Signature) -> Plan:
@@ -274,6 +287,12 @@ class Loader:
             post = Part(open_post(version.post, context), config.name, version.version, "post")
             undo.callback(post.close)
         return pre, post
+
+
+def platform_for(config: ModelConfig, version: VersionOffer) -> Platform:
+    """What a configuration says, or else the name of the file."""
+    name = version.model_file.name if version.model_file is not None else ""
+    return config.platform or Platform(platform_of(name) or Platform.ONNX)
 
 
 def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:

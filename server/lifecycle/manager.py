@@ -11,6 +11,7 @@ for as long as all of them do.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from time import time
 from types import TracebackType
@@ -214,7 +215,13 @@ class Manager:
         ]
 
     def index(self) -> Sequence[Status]:
-        return self.table.index()
+        return [
+            replace(status, loaded=False) if self._is_idle(status) else status
+            for status in self.table.index()
+        ]
+
+    def _is_idle(self, status: Status) -> bool:
+        return isinstance(self.table.versions(status.model).get(status.version or 0), IdleVersion)
 
     def _configured(self, model: str) -> Scheduling:
         offer = self._offers.get(model)

@@ -16,20 +16,22 @@ from typing import Any, Literal
 import structlog
 
 from server.domain.catalogue import VersionFacts
+from server.domain.configuration import ModelConfig, SwapPolicy
 from server.domain.errors import ModelNotReady, NoRoom, ServerStopping, ServingError
 from server.domain.event import What
 from server.domain.offer import ModelOffer, VersionOffer
-from server.lifecycle.arrival import Arrival, Situation, SwapPolicy, arrive, is_pinned, swap_policy
+from server.lifecycle.arrival import Arrival, Situation, arrive, swap_policy
 from server.lifecycle.attempts import Attempts, Refusal, Verified
 from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.idle import Bounds, IdleVersion, Known, Origin, bounds_of
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
-from server.lifecycle.prospect import Prospect, look, unseen
+from server.lifecycle.prospect import Looker, Prospect
 from server.lifecycle.residency.accountant import NOTHING, Accountant, Bytes, Holding, Key, OverBudget
 from server.lifecycle.residency.amount import amount
 from server.lifecycle.residency.decision import Resident
 from server.lifecycle.residency.eviction import GreedyDual
+from server.lifecycle.residency.pinning import is_pinned
 from server.lifecycle.room import Room, Unwanted, Wanted
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
@@ -52,7 +54,9 @@ class Rules:
 
     budgets          bytes by device; a device that is absent has no limit
     on_request       whether versions may be loaded when they are asked for, and evicted for others
+    lazy_start       whether what was verified before is loaded only then
     swap             what becomes of what serves while its successor is loaded, unless a model says otherwise
+    pinned           patterns of the names of models that never leave; a configuration may say so, too
     min_residency_s  how long a version that is asked for stays, unless a deadline is at stake
     patience_s       how long a load waits for others to come out of use
     idle_unload_s    evict what was not asked for so long, need or no need; 0 for never
@@ -60,8 +64,10 @@ class Rules:
 
     budgets: Bytes = field(default_factory=lambda: NOTHING)
     on_request: bool = False
+    lazy_start: bool = False
     swap: SwapPolicy = SwapPolicy.AUTO
-    min_residency_s: float = 2.0
+    pinned: Sequence[str] = ()
+    min_residency_s: float = 1.0
     patience_s: float = 30.0
     idle_unload_s: float = 0.0
 
@@ -120,12 +126,11 @@ class Residence:
         self.rules = rules
         self.tally = ResidencyTally()
         self.accountant = Accountant(rules.budgets)
-        self._loader = loader
+        self._looker = Looker(loader, same_content)
         self._attempts = attempts
         self._table = table
         self._events = events
         self._acts = acts
-        self._same_content = same_content
         self._policy = GreedyDual()
         self._doubtful: set[str] = set()
         self._stays: dict[ServedVersion, _Stay] = {}
@@ -150,12 +155,12 @@ class Residence:
         """What is known of a version without loading it; of new content, at worst what was `before`."""
         rules = self.rules
         swaps = swap_policy(offer.config, rules.swap) is SwapPolicy.FREE_FIRST
-        if not (rules.budgets or rules.on_request or swaps):
-            return unseen(offer, version, content, verified.before)
-        is_same = self._same_content if content.whole in self._doubtful else _taken_on_trust
+        is_doubtful = content.whole in self._doubtful
         try:
+            if not (rules.budgets or rules.on_request or swaps):
+                return await asyncio.to_thread(self._looker.glance, offer, version, content, verified)
             found = await asyncio.to_thread(
-                look, self._loader, offer, version, content, verified, before, is_same
+                self._looker.look, offer, version, content, verified, before, is_doubtful
             )
         except Exception as error:
             return self._attempts.refusal(offer, version, error)
@@ -169,8 +174,8 @@ class Residence:
         situation = Situation(
             is_described=prospect.facts is not None,
             on_request=self.rules.on_request,
-            is_pinned=is_pinned(config),
-            was_known=prospect.was_known,
+            is_pinned=self._is_pinned(config),
+            was_known=prospect.was_known and self.rules.lazy_start,
             replaces=bool(leaving),
             fits_beside=not self._room.forbids(self._wanted(prospect, leaving)),
             fits_now=self._room.fits_now(self._wanted(prospect, ())),
@@ -223,12 +228,13 @@ class Residence:
             stay.origin,
             Known(
                 needs=self.accountant.held(stay.holding),
+                estimate=None,
                 load_s=served.facts.tally.load_seconds,
                 learned=served.learned,
             ),
             bounds_of(served.plan),
         )
-        self._policy.note_eviction(key)
+        self._note_uses(stay)
         self._table.serve(idle)
         self._tell_evicted(stay, why)
         self._acts.retire(served)
@@ -239,6 +245,8 @@ class Residence:
         if stay is not None:
             stay.is_leaving = True
             self.accountant.leaving(stay.holding)
+            if all(other.is_leaving for other in self._stays.values() if other.key == stay.key):
+                self._policy.note_eviction(stay.key)
 
     def gone(self, served: Served) -> None:
         """It is closed."""
@@ -261,7 +269,7 @@ class Residence:
         while True:
             now, due = time(), self.rules.idle_unload_s
             for stay in list(self._stays.values()):
-                if stay.is_leaving or is_pinned(stay.served.facts.config):
+                if stay.is_leaving or self._is_pinned(stay.served.facts.config):
                     continue
                 asked = max(stay.served.facts.tally.last_inference / 1000, now - (monotonic() - stay.since))
                 left = asked + self.rules.idle_unload_s - now
@@ -273,20 +281,17 @@ class Residence:
 
     def residents(self) -> Sequence[Resident]:
         """What is in memory and serves, the first to go first."""
-        now = monotonic()
         stays = {stay.key: stay for stay in self._stays.values() if not stay.is_leaving}
-        for key, stay in stays.items():
-            requests = _requests(stay.served.facts.tally)
-            if requests != stay.requests:
-                self._policy.note_use(key, now, requests - stay.requests)
-                stay.requests, stay.asked = requests, True
+        for stay in stays.values():
+            self._note_uses(stay)
         return [
             Resident(
                 key=key,
                 bytes=self.accountant.held(stays[key].holding),
-                pinned=is_pinned(stays[key].served.facts.config),
+                pinned=self._is_pinned(stays[key].served.facts.config),
                 in_use=stays[key].served.in_use,
                 since=stays[key].since if stays[key].asked else float("-inf"),
+                load_s=stays[key].served.facts.tally.load_seconds,
             )
             for key in self._policy.order(stays)
         ]
@@ -372,14 +377,14 @@ class Residence:
                 origin,
                 sharers=self._acts.sharers(),
                 is_wanted=wanted.is_wanted,
+                known=known,
                 tally=tally,
-                learned=known.learned,
             )
         finally:
             if not isinstance(came, ServedVersion):
                 self._room.gone(holding)
         if isinstance(came, ServedVersion):
-            self._settle(came, origin, holding, wanted.needs)
+            self._settle(came, origin, holding, known.settled(came.reading))
         return came
 
     def _settle(self, came: ServedVersion, origin: Origin, holding: Holding, measured: Bytes) -> None:
@@ -390,6 +395,16 @@ class Residence:
         tally = came.facts.tally
         self._stays[came] = _Stay(came, origin, holding, monotonic(), _requests(tally))
         self._policy.note_load(holding.key, sum(measured.values()), tally.load_seconds)
+
+    def _note_uses(self, stay: _Stay) -> None:
+        """Tell the policy how often it was asked for since it was last told."""
+        requests = _requests(stay.served.facts.tally)
+        if requests != stay.requests:
+            self._policy.note_use(stay.key, monotonic(), requests - stay.requests)
+            stay.requests, stay.asked = requests, True
+
+    def _is_pinned(self, config: ModelConfig | None) -> bool:
+        return config is not None and is_pinned(config, self.rules.pinned)
 
     def _tell_evicted(self, stay: _Stay, why: Why) -> None:
         served, stayed_s = stay.served, monotonic() - stay.since
@@ -407,10 +422,6 @@ class Residence:
         reason = f"its memory is needed: {told}" if why == "memory" else "nobody has asked for it for long"
         counts = counts_of(facts.tally)
         self._events.tell(What.EVICTED, facts.model, facts.version, served.content.whole, reason, counts)
-
-
-def _taken_on_trust(version: VersionOffer) -> bool:
-    return True
 
 
 def _requests(tally: Tally) -> int:

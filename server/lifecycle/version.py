@@ -20,6 +20,7 @@ from server.lifecycle.instances import Content, Instances
 from server.lifecycle.leases import Leases
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement
+from server.lifecycle.residency.estimate import Reading
 from server.lifecycle.warmup import Learned
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -36,6 +37,7 @@ class ServedVersion:
     pre, post   this version's own code, or None
     padding     how its requests are padded, or None
     plan        how its requests wait
+    reading     what memory its load was seen to take
     staged      whether more happens to a request than one plain run
     """
 
@@ -53,6 +55,7 @@ class ServedVersion:
         padding: PadRule | None,
         plan: Plan,
         learned: Learned,
+        reading: Reading,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -69,6 +72,7 @@ class ServedVersion:
             or predicts.most_rows > predicts.max_batch_size
         )
         self.plan = plan
+        self.reading = reading
         for rows, ns in learned.items():
             batcher.profile.note(rows, int(ns), next(iter(instances)).device)
         self._instances = instances

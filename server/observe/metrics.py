@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 
 from server.observe.passages import Passage
+from server.observe.residency import ResidencyTally
 from server.observe.tally import Fill, Histogram, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -246,6 +247,33 @@ class PassageCollector(Collector):
             yield _histogram(
                 name, text, [({"model": model}, took) for model, took in loaded if any(took.counts)]
             )
+
+
+class ResidencyCollector(Collector):
+    """Who has come into memory when it was asked for, and who has left it."""
+
+    def __init__(self, tally: ResidencyTally) -> None:
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        tally = self._tally
+        cold = Metric("tercet_cold_requests", "Requests that found their version not in memory", "counter")
+        for (model, version), count in tally.cold.items():
+            cold.add_sample("tercet_cold_requests_total", {"model": model, "version": version}, count)
+        yield cold
+        evictions = Metric("tercet_evictions", "Versions that had to leave memory, by why", "counter")
+        for (model, version, reason), count in tally.evictions.items():
+            labels = {"model": model, "version": version, "reason": reason}
+            evictions.add_sample("tercet_evictions_total", labels, count)
+        yield evictions
+        yield _histogram(
+            "tercet_cold_wait_seconds",
+            "How long a request waited for its version to be loaded",
+            [({}, tally.wait_s)],
+        )
+        yield _histogram(
+            "tercet_residency_age_seconds", "How long what left had been in memory", [({}, tally.stay_s)]
+        )
 
 
 class MachineCollector(Collector):

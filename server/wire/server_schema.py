@@ -90,8 +90,8 @@ _STATE: Schema = {"type": "string", "enum": ["UNKNOWN", "READY", "UNAVAILABLE", 
 INDEX_REQUEST = _object({"ready": _FLAG}, optional=["ready"])
 INDEX = _list(
     _object(
-        {"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT},
-        optional=["version", "state", "reason"],
+        {"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT, "loaded": _FLAG},
+        optional=["version", "state", "reason", "loaded"],
     )
 )
 
