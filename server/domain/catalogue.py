@@ -14,6 +14,7 @@ from server.domain.state import Status
 from server.observe.tally import Tally
 
 NO_LABELS: Mapping[str, Sequence[str]] = MappingProxyType({})
+NO_MEMORY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class VersionFacts:
     labels      output name -> its class names, in order
     examples    golden examples, for people who want to see one
     devices     where its instances run, such as ("cpu",)
+    memory      bytes counted for it by device, such as {"cpu": 4096}; empty where nothing is, or nobody knows
     """
 
     model: str
@@ -36,6 +38,7 @@ class VersionFacts:
     load_seconds: float
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     examples: Sequence[Any] = ()
+    memory: Mapping[str, int] = field(default_factory=lambda: NO_MEMORY)
 
 
 class Catalogue(Protocol):
