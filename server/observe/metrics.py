@@ -238,7 +238,7 @@ class DeviceMemory:
 class VersionMemory:
     """What is counted for one version in memory on one device.
 
-    estimate_ratio   what was reserved before the load over what was seen then; None where it could not be seen
+    estimate_ratio   what was reserved before the load over what was seen then; None where nobody saw
     """
 
     model: str
@@ -310,8 +310,7 @@ class MemoryCollector(Collector):
             yield gauge
         age = GaugeMetricFamily(
             "tercet_memory_lru_age_seconds",
-            "Since the last request for what was asked for longest ago of all that is in memory: when it gets "
-            "short, memory is",
+            "Since the last request for what was asked for longest ago of all that is in memory",
             labels=[],
         )
         if picture.lru_age_s is not None:
