@@ -94,6 +94,14 @@ class ServerUnderTest:
             return None
         return Batches(rows=stats["inference_count"], runs=stats["execution_count"])
 
+    def metrics(self) -> str:
+        """Every metric, as Prometheus would scrape it."""
+        with closing(
+            http.client.HTTPConnection(HOST, self.metrics_port, timeout=ASK_DEADLINE_S)
+        ) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+
     def forget_log(self) -> None:
         """Empty its log: a line for each request would fill the disk, and only the end is ever wanted."""
         os.truncate(self._log, 0)
@@ -137,12 +145,19 @@ class ServerUnderTest:
 
 
 @contextmanager
-def tercet(repository: Path, log: Path) -> Iterator[ServerUnderTest]:
-    """Serve `repository` with the code of this checkout, at its defaults; leaving stops the server."""
+def tercet(repository: Path, log: Path, options: Sequence[str] = ()) -> Iterator[ServerUnderTest]:
+    """Serve `repository` with the code of this checkout, at its defaults but for the `options`; leaving stops
+    the server.
+    """
     http_port, grpc_port, metrics_port = _free_ports(3)
     command = [sys.executable, "-m", "server.cli", "serve", str(repository)]
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
-    command += [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
+    command += [
+        f"--http-port={http_port}",
+        f"--grpc-port={grpc_port}",
+        f"--metrics-port={metrics_port}",
+        *options,
+    ]
     with _process(command, log) as process:
         server = ServerUnderTest(
             "tercet", process, log, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port

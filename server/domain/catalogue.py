@@ -14,6 +14,7 @@ from server.domain.state import Status
 from server.observe.tally import Tally
 
 NO_LABELS: Mapping[str, Sequence[str]] = MappingProxyType({})
+NO_MEMORY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class VersionFacts:
     examples    golden examples, for people who want to see one
     devices     where its instances run, such as ("cpu",)
     load_seconds   of opening it and of its warmup, which `warmup_seconds` are a part of
+    memory      bytes counted for it by device, such as {"cpu": 4096}; empty where nothing is, or nobody knows
     """
 
     model: str
@@ -38,6 +40,7 @@ class VersionFacts:
     warmup_seconds: float = 0.0
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     examples: Sequence[Any] = ()
+    memory: Mapping[str, int] = field(default_factory=lambda: NO_MEMORY)
 
 
 class Catalogue(Protocol):

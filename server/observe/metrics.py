@@ -276,6 +276,104 @@ class ResidencyCollector(Collector):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """One device that models take memory of, as far as metrics care.
+
+    budget_bytes    None where there is no budget
+    counted_bytes   reserved, taken and being given back, together; `leaving_bytes` the last of these
+    """
+
+    device: str
+    budget_bytes: int | None
+    counted_bytes: int
+    leaving_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMemory:
+    """What is counted for one version in memory on one device.
+
+    estimate_ratio   what was reserved before the load over what was seen then; None where nobody saw
+    """
+
+    model: str
+    version: int
+    device: str
+    bytes: int
+    estimate_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPicture:
+    """All memory at one instant.
+
+    lru_age_s   since the last use of what was used longest ago of all that is in memory; None if nothing was
+    """
+
+    devices: Sequence[DeviceMemory]
+    versions: Sequence[VersionMemory]
+    lru_age_s: float | None = None
+
+
+_DEVICE_GAUGES: tuple[tuple[str, str, Callable[[DeviceMemory], float | None]], ...] = (
+    ("tercet_memory_budget_bytes", "Memory that models may take of a device", lambda d: d.budget_bytes),
+    (
+        "tercet_memory_counted_bytes",
+        "Memory of a device that is reserved, taken, or not given back yet",
+        lambda d: d.counted_bytes,
+    ),
+    (
+        "tercet_memory_leaving_bytes",
+        "The part of it that versions which left are giving back",
+        lambda d: d.leaving_bytes,
+    ),
+    (
+        "tercet_memory_free_bytes",
+        "What is left of the budget; below 0 where measuring found more than was reserved",
+        lambda d: None if d.budget_bytes is None else d.budget_bytes - d.counted_bytes,
+    ),
+)
+_VERSION_GAUGES: tuple[tuple[str, str, Callable[[VersionMemory], float | None]], ...] = (
+    ("tercet_model_memory_bytes", "Memory counted for a version on a device", lambda v: v.bytes),
+    (
+        "tercet_model_memory_estimate_ratio",
+        "Memory that was reserved for a version over what its load was seen to take: 1 is a perfect estimate",
+        lambda v: v.estimate_ratio,
+    ),
+)
+
+
+class MemoryCollector(Collector):
+    """The memory of all devices, and whose it is."""
+
+    def __init__(self, picture: Callable[[], MemoryPicture]) -> None:
+        self._picture = picture
+
+    def collect(self) -> Iterator[Metric]:
+        picture = self._picture()
+        for name, text, read in _DEVICE_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["device"])
+            for each in picture.devices:
+                if (value := read(each)) is not None:
+                    gauge.add_metric([each.device], value)
+            yield gauge
+        for name, text, read_of in _VERSION_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["model", "version", "device"])
+            for one in picture.versions:
+                if (value := read_of(one)) is not None:
+                    gauge.add_metric([one.model, str(one.version), one.device], value)
+            yield gauge
+        age = GaugeMetricFamily(
+            "tercet_memory_lru_age_seconds",
+            "Since the last request for what was asked for longest ago of all that is in memory",
+            labels=[],
+        )
+        if picture.lru_age_s is not None:
+            age.add_metric([], picture.lru_age_s)
+        yield age
+
+
 class MachineCollector(Collector):
     """The machine's processors and memory, by Triton's names."""
 
