@@ -137,6 +137,7 @@ class Doors:
                 orders,
                 health,
                 schedules=manager.schedules,
+                labels=manager.labels,
                 chronicle=Listening(manager.events, self._closing, settings.max_event_listeners),
                 max_body_bytes=limit,
                 docs=settings.docs,

@@ -196,6 +196,7 @@ class Process:
             retire_within_s=settings.exit_timeout_secs,
             max_in_flight=settings.max_queue_size,
             trials=trials(settings) if settings.verify_models else None,
+            labels_kept=settings.state_dir / "labels.json" if settings.state_dir is not None else None,
         )
 
     def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:

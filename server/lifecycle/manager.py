@@ -9,8 +9,9 @@ for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from time import time
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown
 from server.domain.event import What
+from server.domain.labels import NO_PINS
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
@@ -30,6 +32,7 @@ from server.lifecycle.ensemble import Served
 from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.failures import Failures
 from server.lifecycle.instances import Content
+from server.lifecycle.labels import Labels
 from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
@@ -57,12 +60,15 @@ class Manager:
         back_off: BackOff | None = None,
         trials: Trials | None = None,
         events: Chronicle | None = None,
+        labels_kept: Path | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here. What happens is told to `events`.
+        a version is tried elsewhere before it is loaded here. What happens is told to `events`;
+        `labels_kept` is a file for what calls say of labels.
         """
         self.table = Table()
         self.events = events or Chronicle()
+        self.labels = Labels(self.table, self.events, self._labelled, labels_kept)
         self.schedules = Schedules(self.table, self._configured)
         self._dependencies = Dependencies(self.table)
         self._loader = loader
@@ -119,6 +125,7 @@ class Manager:
         for model in changed:  # a trial of what has been mended since, or is to be unloaded, is over
             self._attempts.abandon(model, self._contents(model))
             self._see(model)
+            self.labels.refresh(model)
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -186,6 +193,10 @@ class Manager:
     def _configured(self, model: str) -> Scheduling:
         offer = self._offers.get(model)
         return offer.config.scheduling if offer is not None and offer.config is not None else UNSAID
+
+    def _labelled(self, model: str) -> Mapping[str, int]:
+        offer = self._offers.get(model)
+        return offer.version_labels if offer is not None else NO_PINS
 
     # The work.
 
