@@ -32,6 +32,7 @@ from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
+from server.lifecycle.standbys import Policy
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.scanner import Scanner
@@ -196,6 +197,7 @@ class Process:
             retire_within_s=settings.exit_timeout_secs,
             max_in_flight=settings.max_queue_size,
             trials=trials(settings) if settings.verify_models else None,
+            rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
             labels_kept=settings.state_dir / "labels.json" if settings.state_dir is not None else None,
         )
 

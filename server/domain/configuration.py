@@ -27,6 +27,9 @@ MODEL_FILE = "tercet.model_file"
 ENABLED = "tercet.enabled"
 """The parameter whose value "false" keeps a model out of this server, as if its folder were not there."""
 
+ROLLBACK = "tercet.rollback"
+"""The parameter that says whether a new version of the model may be taken back: "true" or "false"."""
+
 
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""

@@ -36,6 +36,7 @@ from server.lifecycle.labels import Labels
 from server.lifecycle.loader import Loader
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
+from server.lifecycle.standbys import Origin, Policy, Probation, Standbys
 from server.lifecycle.table import Table
 from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
@@ -61,10 +62,11 @@ class Manager:
         trials: Trials | None = None,
         events: Chronicle | None = None,
         labels_kept: Path | None = None,
+        rollback: Policy | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
         a version is tried elsewhere before it is loaded here. What happens is told to `events`;
-        `labels_kept` is a file for what calls say of labels.
+        `labels_kept` is a file for what calls say of labels. Without `rollback`, no version is taken back.
         """
         self.table = Table()
         self.events = events or Chronicle()
@@ -82,6 +84,8 @@ class Manager:
             max_in_flight=max_in_flight,
             trials=trials,
         )
+        self._standbys = Standbys(rollback or Policy(), self._retire, self._take_back)
+        self._restored: dict[str, int] = {}
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
@@ -102,6 +106,7 @@ class Manager:
         self._attempts.close()
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
+            self._standbys.close()
             for model in self.table.models:
                 self._unload(model, self.table.versions(model))
         try:
@@ -216,6 +221,8 @@ class Manager:
                     self._drop(model, version)
                 self.table.forget(model)
                 self.events.forget(model)
+                self._standbys.forget(model)
+                self._restored.pop(model, None)
             elif model not in self._wanted:
                 self.table.know(model)
                 self._unload(model, self.table.versions(model))
@@ -293,6 +300,7 @@ class Manager:
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
             return
+        before = serving or self._default_below(model, number)
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
@@ -329,7 +337,7 @@ class Manager:
         self.events.tell(What.READY, model, number, content.whole)
         if replaced is not None:
             self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
-            self._retire(replaced)
+        self._put_on_probation(served, before, replaced, Origin(offer, version))
         self._tell_ensembles(model)
 
     def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
@@ -378,9 +386,11 @@ class Manager:
             for version in serving
             if version not in offer.versions.keys() | offer.unsettled
             and version not in offer.broken
-            and (complete or version not in offer.on_disk)
+            and (complete or not (version in offer.on_disk or version == self._restored.get(offer.name)))
         ]
-        self._unload(offer.name, leftovers)
+        for version in leftovers:
+            self._restored.pop(offer.name, None)
+            self._withdraw(offer.name, version, may_stand_by=not offer.one_by_one)
         wanted = offer.versions.keys() | offer.unsettled | offer.broken.keys()
         for version, status in list(self.table.statuses(offer.name).items()):
             if status.state is not State.UNAVAILABLE or version in wanted:
@@ -406,13 +416,20 @@ class Manager:
         for version in list(versions):
             self._withdraw(model, version, reason)
 
-    def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
+    def _withdraw(
+        self, model: str, version: int, reason: str = UNLOADED, *, may_stand_by: bool = False
+    ) -> None:
         served = self.table.withdraw(model, version)
         self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
-            self._tell_gone(What.UNLOADING, served, reason)
-            self._retire(served, reason)
+            if may_stand_by and self._standbys.keep(served):
+                self._note(model, version, State.UNAVAILABLE, reason)
+                self._tell_gone(What.UNLOADING, served, "it stands by while its successor is on probation")
+            else:
+                self._standbys.left(served)
+                self._tell_gone(What.UNLOADING, served, reason)
+                self._retire(served, reason)
             self._tell_ensembles(model)
 
     def _retire(self, served: Served, reason: str | None = None) -> None:
@@ -430,6 +447,84 @@ class Manager:
         offer = self._offers.get(model)
         if offer is not None and not offer.problem and version not in offer.on_disk:
             self._drop(model, version)
+
+    # Taking back.
+
+    def _default_below(self, model: str, version: int) -> Served | None:
+        """What a request without a version reaches by now, if a new version is to take its place."""
+        versions = self.table.versions(model)
+        highest = max(versions, default=version)
+        return versions[highest] if highest < version else None
+
+    def _put_on_probation(
+        self, served: Served, before: Served | None, replaced: Served | None, origin: Origin
+    ) -> None:
+        """A version serves now, where `before` did when its load began; `replaced` has just left for it."""
+        model = served.facts.model
+        if before is not replaced and before not in self.table.versions(model).values():
+            before = None  # it left in the meantime
+        if self._standbys.begin(served, before, origin):
+            self._tasks.create_task(self._standbys.watch(), name="probations")
+        if replaced is not None and not self._standbys.keep(replaced):
+            self._standbys.left(replaced)
+            self._retire(replaced)
+
+    def _take_back(self, probation: Probation, why: str) -> None:
+        """A version has failed its probation: what served before it serves again."""
+        if probation.before is not None:
+            self._exchange(probation, probation.before, why)
+        else:
+            self._tasks.create_task(self._bring_again(probation, why), name=f"bring {probation.model} again")
+
+    async def _bring_again(self, probation: Probation, why: str) -> None:
+        """Load what stood by, and had to go for want of memory. Until it serves, its successor does."""
+        offer, version = probation.origin.offer, probation.origin.version
+        content = _content(offer, version)
+        served = await self._attempts.bring_up(
+            offer,
+            version,
+            content,
+            sharers=self._sharers,
+            is_wanted=lambda: not self._closing,
+            note_trial=partial(self._note_trial, offer.name, version.version, content.whole),
+        )
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+            probation.stands_by = True
+            self._exchange(probation, served, why)
+        elif isinstance(served, Refusal):
+            facts = {"model": probation.model, "version": probation.after.facts.version}
+            log.error("version_not_rolled_back", **facts, reason=why, but=served.why)
+
+    def _exchange(self, probation: Probation, before: ServedVersion, why: str) -> None:
+        """In one step of the loop, so that no request finds neither of the two."""
+        after, model = probation.after, probation.model
+        number, old = after.facts.version, before.facts.version
+        if self._closing or self.table.versions(model).get(number) is not after:
+            if probation.stands_by:
+                self._retire(before)
+            return
+        reason = f"rolled back: {why}"
+        log.error("version_rolled_back", model=model, version=number, back_to=old, reason=why)
+        self._tell_gone(What.ROLLED_BACK, after, reason)
+        if probation.is_swap:
+            self.table.serve(before)
+            self._note(model, number, State.READY, f"serving what it was before: {reason}")
+            self._retire(after)
+        else:
+            if probation.stands_by:
+                self._note(model, old, State.LOADING)
+                self.table.serve(before)
+                self._note(model, old, State.READY, f"serving again: version {number} was {reason}")
+                self._restored[model] = old
+            self.table.withdraw(model, number)
+            self._note(model, number, State.UNLOADING)
+            self._retire(after, reason)
+        if probation.stands_by:
+            told = (What.BROUGHT_BACK, model, old, before.content.whole)
+            self.events.tell(*told, f"version {number} was {reason}")
+        self._failures.blame(model, number, after.content.whole, reason)
+        self._tell_ensembles(model)
 
     def _fail(self, model: str, version: int, reason: str, content: str = "") -> None:
         if version in self.table.versions(model):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from protos import model_config_pb2 as pb
-from server.domain.configuration import ENABLED, Platform
+from server.domain.configuration import ENABLED, ROLLBACK, Platform
 from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
 from server.repository.fault import Fault
@@ -62,6 +62,9 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     enabled = config.parameters[ENABLED].string_value if ENABLED in config.parameters else "true"
     if enabled.lower() not in ("true", "false"):
         yield Fault("parameters", f"has '{ENABLED}' as '{enabled}', must be true or false")
+    taken_back = config.parameters[ROLLBACK].string_value if ROLLBACK in config.parameters else "true"
+    if taken_back.lower() not in ("true", "false"):
+        yield Fault("parameters", f"has '{ROLLBACK}' as '{taken_back}', must be true or false")
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
             yield Fault("metric_tags", f"has the key '{tag}', must be letters, digits and _ only")

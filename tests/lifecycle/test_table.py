@@ -194,7 +194,9 @@ async def test_a_label_of_a_version_that_does_not_serve_says_so(served):
     noted(table, 2, *WAYS[State.UNAVAILABLE], reason=UNLOADED)
     with pytest.raises(ModelNotFound, match="label 'canary' is on version 2, which has left"):
         table.find("m", "canary")
-    with pytest.raises(ModelNotReady, match=r"'stable' is on version 1, .* UNAVAILABLE \(its file is broken\)"):
+    with pytest.raises(
+        ModelNotReady, match=r"'stable' is on version 1, .* UNAVAILABLE \(its file is broken\)"
+    ):
         table.find("m", "stable")
     with pytest.raises(ModelNotFound, match="label 'next' is on version 3, which has left"):
         table.find("m", "next")
