@@ -214,6 +214,12 @@ class Settings(BaseModel):
     verify_memory_bytes: int = _models(
         0, "how much memory that may take; 0: half of what the machine or the cgroup has", ge=0
     )
+    rollback: bool = _models(
+        True, "take a new version back that fails more often, or is much slower, than the one before it"
+    )
+    rollback_window_secs: float = _models(
+        60, "how long a new version is watched, and the one before it kept in memory; 0: not at all", ge=0
+    )
     state_dir: FilePath = _models(
         None, "folder for what outlives a restart, such as verdicts on versions; without it, nothing does"
     )

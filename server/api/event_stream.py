@@ -57,7 +57,7 @@ class Listening:
 
 
 class EventStream(Response):
-    """One listener's answer: the events of `model` (empty for all) after the number `since`, without an end."""
+    """The answer to one listener: the events of `model`, empty for all, after the number `since`."""
 
     def __init__(self, listening: Listening, since: int, model: str) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from server.api.body import read_body
 from server.api.docs import add_docs
 from server.api.event_stream import Listening
-from server.api.infer_door import InferDoor, digits, target_of
+from server.api.infer_door import InferDoor, target_of
 from server.api.reply import Table, refuse
 from server.api.rest_lifecycle import add_lifecycle
 from server.api.rest_settings import add_settings
@@ -33,6 +33,7 @@ from server.domain.errors import (
 from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.scheduling import Schedules
+from server.lifecycle.labels import Labels
 from server.observe.logs import ProcessLog
 from server.wire import configuration, control, metadata, statistics
 
@@ -77,6 +78,7 @@ def rest_app(
     log: ProcessLog,
     schedules: Schedules,
     chronicle: Listening,
+    labels: Labels,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -96,7 +98,7 @@ def rest_app(
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
-    add_lifecycle(app, chronicle)
+    add_lifecycle(app, chronicle, labels, max_body_bytes)
     add_settings(app, log, schedules, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
@@ -144,7 +146,7 @@ def _add_health(app: FastAPI, catalogue: Catalogue, health: Health) -> None:
     @app.get(VERSION + "/ready")
     async def model_ready(model: str, version: str = "") -> Response:
         try:
-            _facts(catalogue, model, version)
+            catalogue.facts(model, version)
         except (ModelNotFound, ModelNotReady) as error:
             return JSONResponse({"name": model, "ready": False, "error": str(error)}, 400)
         return JSONResponse({"name": model, "ready": True})
@@ -171,14 +173,14 @@ def _add_metadata(
     @app.get(MODEL)
     @app.get(VERSION)
     async def model_metadata(model: str, version: str = "") -> Response:
-        facts = _facts(catalogue, model, version)
+        facts = catalogue.facts(model, version)
         versions = [facts.version] if version else catalogue.ready_versions(model)
         return JSONResponse(metadata.model_metadata(facts, versions))
 
     @app.get(MODEL + "/config")
     @app.get(VERSION + "/config")
     async def model_config(model: str, version: str = "") -> Response:
-        return JSONResponse(configuration.model_config(_facts(catalogue, model, version)))
+        return JSONResponse(configuration.model_config(catalogue.facts(model, version)))
 
 
 def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:
@@ -189,17 +191,19 @@ def _add_statistics(app: FastAPI, catalogue: Catalogue) -> None:
     @app.get(MODEL + "/stats")
     @app.get(VERSION + "/stats")
     async def model_statistics(model: str, version: str = "") -> Response:
-        named = counted(catalogue, model, digits(model, version))
+        named = counted(catalogue, model, version)
         return JSONResponse(statistics.model_statistics(named))
 
 
 def counted(catalogue: Catalogue, model: str, version: str) -> list[VersionFacts]:
     """Whose statistics were asked for; all that serve if no model was named.
 
-    Raises `StatisticsUnknown` if that is nobody.
+    Raises `StatisticsUnknown` if that is nobody, or what `facts` does for a version that is no number.
     """
     if not model:
         return list(catalogue.all_facts())
+    if version and not (version.isascii() and version.isdigit()):
+        version = str(catalogue.facts(model, version).version)
     found = [
         facts
         for facts in catalogue.all_facts()
@@ -254,7 +258,3 @@ def _add_v1(app: FastAPI, catalogue: Catalogue) -> None:
                 raise
             return JSONResponse({"name": model, "ready": False, "error": str(error)}, 503)
         return JSONResponse({"name": model, "ready": True})
-
-
-def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:
-    return catalogue.facts(model, digits(model, version))

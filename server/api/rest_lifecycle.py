@@ -1,14 +1,18 @@
-"""How models came and went, over HTTP: events as JSON and as a stream."""
+"""How models came and went, over HTTP: events as JSON and as a stream; and the labels of their versions."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from server.api.body import read_body
 from server.api.event_stream import EventStream, Listening
+from server.lifecycle.labels import Labels
 from server.wire import events
+from server.wire import labels as wire
 
 
-def add_lifecycle(app: FastAPI, listening: Listening) -> None:
+def add_lifecycle(app: FastAPI, listening: Listening, labels: Labels, max_body_bytes: int) -> None:
     _add_events(app, listening)
+    _add_labels(app, labels, max_body_bytes)
 
 
 def _add_events(app: FastAPI, listening: Listening) -> None:
@@ -32,6 +36,17 @@ def _add_events(app: FastAPI, listening: Listening) -> None:
                 "more": page.more,
             }
         )
+
+
+def _add_labels(app: FastAPI, labels: Labels, max_body_bytes: int) -> None:
+    """In every control mode, as with a model's scheduling: a label loads nothing and unloads nothing."""
+
+    @app.api_route("/v2/repository/models/{model}/labels", methods=["GET", "POST"])
+    async def labelled(model: str, request: Request) -> Response:
+        if request.method == "POST":
+            body = await read_body(request.receive, dict(request.scope["headers"]), max_body_bytes)
+            return JSONResponse(wire.labels(model, await labels.change(model, wire.decode(body))))
+        return JSONResponse(wire.labels(model, labels.of(model)))
 
 
 def _begin(request: Request, since: int | None, last: int) -> int:

@@ -36,6 +36,7 @@ from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
     Measured,
+    MemoryCollector,
     MirrorCollector,
     MirrorMeasured,
     PassageCollector,
@@ -138,6 +139,7 @@ class Doors:
                 orders,
                 health,
                 schedules=manager.schedules,
+                labels=manager.labels,
                 chronicle=Listening(manager.events, self._closing, settings.max_event_listeners),
                 max_body_bytes=limit,
                 docs=settings.docs,
@@ -154,6 +156,7 @@ class Doors:
                     ProcessCollector(lambda: access.dropped if access else 0),
                     MirrorCollector(self._mirrored),
                     ResidencyCollector(manager.residence.tally),
+                    MemoryCollector(manager.residence.picture),
                     PassageCollector(manager.events.passages.all),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )

@@ -33,6 +33,7 @@ from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
+from server.lifecycle.standbys import Policy
 from server.observe.access import AccessLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.repository.content import holds
@@ -200,6 +201,8 @@ class Process:
             trials=trials(settings) if settings.verify_models else None,
             rules=residency_rules(settings),
             same_content=holds,
+            rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
+            labels_kept=settings.state_dir / "labels.json" if settings.state_dir is not None else None,
         )
 
     def _orders(self, manager: Manager, mirrors: Mirrors) -> Orders:

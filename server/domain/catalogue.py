@@ -47,7 +47,7 @@ class Catalogue(Protocol):
     def facts(self, model: str, version: str = "") -> VersionFacts:
         """The version that a request for (`model`, `version`) would reach.
 
-        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
         """
         ...
 

@@ -47,6 +47,9 @@ class SwapPolicy(StrEnum):
 SWAP_POLICY = "swap_policy"
 """The parameter by which a model says which of these is its own."""
 
+ROLLBACK = "tercet.rollback"
+"""The parameter that says whether a new version of the model may be taken back: "true" or "false"."""
+
 
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""

@@ -44,6 +44,10 @@ class StatisticsUnknown(ServingError):
         super().__init__(f"requested model '{model}' is not available")
 
 
+class VersionMalformed(ServingError):
+    """A version that is neither a number nor, of a model with labels, a label."""
+
+
 class ModelNotReady(ServingError):
     """The version exists but does not serve (yet, or any more)."""
 

@@ -46,7 +46,7 @@ LEADS_TO: Mapping[What, State | None] = {
     What.ROLLED_BACK: State.UNLOADING,
     What.LABELLED: None,
 }
-"""The state that each leads to; None where it changes none. One that is evicted is loaded on request: READY."""
+"""The state that each leads to; None where it changes none. What is evicted is loaded on request: READY."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,11 @@ class Failures:
             self._retries.forget(model, version)
         return why
 
+    def blame(self, model: str, version: int, content: str, why: str) -> None:
+        """This content came up, and has failed since. It is not tried again by itself."""
+        self._failed[model, version] = content, why
+        self._retries.forget(model, version)
+
     def forgive(self, model: str, version: int) -> None:
         """It serves, or nobody wants it any more: how it failed is of no use."""
         self.overlook(model, version)

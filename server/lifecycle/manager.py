@@ -9,10 +9,11 @@ for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import time
 from types import TracebackType
 from typing import Any, Self
@@ -23,21 +24,25 @@ from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.event import What
+from server.domain.labels import NO_PINS
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
 from server.lifecycle.arrival import Arrival
-from server.lifecycle.attempts import Attempts, Refusal
+from server.lifecycle.attempts import Attempts, Refusal, Verified
 from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.failures import Failures
 from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import Content
+from server.lifecycle.labels import Labels
 from server.lifecycle.loader import Loader
+from server.lifecycle.prospect import Prospect
 from server.lifecycle.residence import Acts, Residence, Rules
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
 from server.lifecycle.served import Served
+from server.lifecycle.standbys import Origin, Policy, Probation, Standbys
 from server.lifecycle.table import Table
 from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
@@ -62,15 +67,20 @@ class Manager:
         back_off: BackOff | None = None,
         trials: Trials | None = None,
         events: Chronicle | None = None,
+        labels_kept: Path | None = None,
+        rollback: Policy | None = None,
         rules: Rules | None = None,
         same_content: Callable[[VersionOffer], bool] = lambda _: False,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here. What happens is told to `events`. Who is in
-        memory follows `rules`; `same_content` tells whether files that were touched hold what was offered.
+        a version is tried elsewhere before it is loaded here. What happens is told to `events`;
+        `labels_kept` is a file for what calls say of labels. Without `rollback`, no version is taken back.
+        Who is in memory follows `rules`; `same_content` tells whether files that were touched hold what was
+        offered.
         """
         self.table = Table()
         self.events = events or Chronicle()
+        self.labels = Labels(self.table, self.events, self._labelled, labels_kept)
         self.schedules = Schedules(self.table, self._configured)
         self._dependencies = Dependencies(self.table)
         self._loader = loader
@@ -93,14 +103,18 @@ class Manager:
             rules or Rules(),
             Acts(
                 start=self._start,
-                serve=self._serve,
+                serve=self._serve_again,
                 retire=self._retire,
+                standby=lambda model: self._standbys.stands_by(model),
+                evict_standby=lambda model: self._standbys.evict(model),
                 refused=self._lost,
                 sharers=lambda: self._sharers,
                 is_over=lambda: self._closing,
             ),
             same_content,
         )
+        self._standbys = Standbys(rollback or Policy(), self._retire, self._take_back)
+        self._restored: dict[str, int] = {}
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
@@ -126,6 +140,7 @@ class Manager:
         self._attempts.close()
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
+            self._standbys.close()
             for model in self.table.models:
                 self._unload(model, self.table.versions(model))
         try:
@@ -149,6 +164,7 @@ class Manager:
         for model in changed:  # a trial of what has been mended since, or is to be unloaded, is over
             self._attempts.abandon(model, self._contents(model))
             self._see(model)
+            self.labels.refresh(model)
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -227,6 +243,10 @@ class Manager:
         offer = self._offers.get(model)
         return offer.config.scheduling if offer is not None and offer.config is not None else UNSAID
 
+    def _labelled(self, model: str) -> Mapping[str, int]:
+        offer = self._offers.get(model)
+        return offer.version_labels if offer is not None else NO_PINS
+
     # The work.
 
     def _begin(self, model: str) -> asyncio.Task[None]:
@@ -245,6 +265,8 @@ class Manager:
                     self._drop(model, version)
                 self.table.forget(model)
                 self.events.forget(model)
+                self._standbys.forget(model)
+                self._restored.pop(model, None)
             elif model not in self._wanted:
                 self.table.know(model)
                 self._unload(model, self.table.versions(model))
@@ -323,6 +345,7 @@ class Manager:
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
             return
+        before = serving or self._default_below(model, number)
         if serving is None:
             self._note(model, number, State.LOADING)
         log.info("version_loading", model=model, version=number)
@@ -336,7 +359,9 @@ class Manager:
             return
         if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
             self._note(model, number, State.LOADING)
-        self._serve(served)
+        replaced = self._serve(served)
+        self._put_on_probation(served, before, replaced, Origin(offer, version))
+        self._tell_ensembles(model)
 
     async def _arrive(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | Refusal:
         """What is to serve: loaded, or to be loaded when it is asked for."""
@@ -369,8 +394,8 @@ class Manager:
         same = before is not None and before.content.but_instances == content.but_instances != ""
         return self.residence.idle(prospect, before.facts.tally if before is not None and same else None)
 
-    def _serve(self, served: Served) -> None:
-        """From now on requests reach this one."""
+    def _serve(self, served: Served) -> Served | None:
+        """From now on requests reach this one; what it replaces comes back, to be retired or kept."""
         facts, content = served.facts, served.content.whole
         model, version = facts.model, facts.version
         if isinstance(served, ServedVersion):
@@ -392,12 +417,15 @@ class Manager:
             )
             self.events.passages.loaded(model, facts.load_seconds, facts.warmup_seconds)
             self.events.tell(What.BROUGHT_BACK if came_back else What.READY, model, version, content)
+        if replaced is not None and not came_back:
+            self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
+        return replaced
+
+    def _serve_again(self, loaded: ServedVersion) -> None:
+        """What was idle is in memory."""
+        replaced = self._serve(loaded)
         if replaced is not None:
-            if not came_back:
-                self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
             self._retire(replaced)
-        if not came_back:
-            self._tell_ensembles(model)
 
     async def _brought(self, model: str, version: int) -> None:
         """Bring in what has taken the place of a version that was in memory."""
@@ -467,9 +495,11 @@ class Manager:
             for version in serving
             if version not in offer.versions.keys() | offer.unsettled
             and version not in offer.broken
-            and (complete or version not in offer.on_disk)
+            and (complete or not (version in offer.on_disk or version == self._restored.get(offer.name)))
         ]
-        self._unload(offer.name, leftovers)
+        for version in leftovers:
+            self._restored.pop(offer.name, None)
+            self._withdraw(offer.name, version, may_stand_by=not offer.one_by_one)
         wanted = offer.versions.keys() | offer.unsettled | offer.broken.keys()
         for version, status in list(self.table.statuses(offer.name).items()):
             if status.state is not State.UNAVAILABLE or version in wanted:
@@ -496,13 +526,20 @@ class Manager:
         for version in list(versions):
             self._withdraw(model, version, reason)
 
-    def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
+    def _withdraw(
+        self, model: str, version: int, reason: str = UNLOADED, *, may_stand_by: bool = False
+    ) -> None:
         served = self.table.withdraw(model, version)
         self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
-            self._tell_gone(What.UNLOADING, served, reason)
-            self._retire(served, reason)
+            if may_stand_by and self._standbys.keep(served):
+                self._note(model, version, State.UNAVAILABLE, reason)
+                self._tell_gone(What.UNLOADING, served, "it stands by while its successor is on probation")
+            else:
+                self._standbys.left(served)
+                self._tell_gone(What.UNLOADING, served, reason)
+                self._retire(served, reason)
             self._tell_ensembles(model)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -527,6 +564,91 @@ class Manager:
         offer = self._offers.get(model)
         if offer is not None and not offer.problem and version not in offer.on_disk:
             self._drop(model, version)
+
+    # Taking back.
+
+    def _default_below(self, model: str, version: int) -> Served | None:
+        """What a request without a version reaches by now, if a new version is to take its place."""
+        versions = self.table.versions(model)
+        highest = max(versions, default=version)
+        return versions[highest] if highest < version else None
+
+    def _put_on_probation(
+        self, served: Served, before: Served | None, replaced: Served | None, origin: Origin
+    ) -> None:
+        """A version serves now, where `before` did when its load began; `replaced` has just left for it."""
+        model = served.facts.model
+        if before is not replaced and before not in self.table.versions(model).values():
+            before = None  # it left in the meantime
+        if self._standbys.begin(served, before, origin):
+            self._tasks.create_task(self._standbys.watch(), name="probations")
+        if replaced is not None and not self._standbys.keep(replaced):
+            self._standbys.left(replaced)
+            self._retire(replaced)
+
+    def _take_back(self, probation: Probation, why: str) -> None:
+        """A version has failed its probation: what served before it serves again."""
+        before = probation.before
+        if before is not None and not probation.stands_by and not self._serves(before):
+            probation.before = before = None  # it was evicted, and then it left
+        if before is not None:
+            self._exchange(probation, before, why)
+        else:
+            self._tasks.create_task(self._bring_again(probation, why), name=f"bring {probation.model} again")
+
+    def _serves(self, served: Served) -> bool:
+        """Whether requests reach this, or what has taken its place with the same content."""
+        now = self.table.versions(served.facts.model).get(served.facts.version)
+        return now is not None and now.content == served.content
+
+    async def _bring_again(self, probation: Probation, why: str) -> None:
+        """Load what stood by, and had to go for want of memory. Until it serves, its successor does."""
+        offer, version = probation.origin.offer, probation.origin.version
+        content = _content(offer, version)
+        note_trial = partial(self._note_trial, offer.name, version.version, content.whole)
+        served: Served | Verified | Prospect | Refusal
+        served = await self._attempts.verify(offer, version, note_trial)
+        if isinstance(served, Verified):
+            served = await self.residence.prospect(offer, version, content, served, None)
+        if isinstance(served, Prospect):
+            served = await self.residence.load(served, [], lambda: not self._closing)
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+            probation.stands_by = True
+            self._exchange(probation, served, why)
+        elif isinstance(served, Refusal):
+            facts = {"model": probation.model, "version": probation.after.facts.version}
+            log.error("version_not_rolled_back", **facts, reason=why, but=served.why)
+
+    def _exchange(self, probation: Probation, before: ServedVersion, why: str) -> None:
+        """In one step of the loop, so that no request finds neither of the two."""
+        model, number, old = probation.model, probation.after.facts.version, before.facts.version
+        after = self.table.standing_for(probation.after)  # it may have been evicted meanwhile
+        if self._closing or self.table.versions(model).get(number) is not after:
+            if probation.stands_by:
+                self._retire(before)
+            return
+        reason = f"rolled back: {why}"
+        log.error("version_rolled_back", model=model, version=number, back_to=old, reason=why)
+        self._tell_gone(What.ROLLED_BACK, after, reason)
+        if probation.is_swap:
+            self.table.serve(before)
+            self._note(model, number, State.READY, f"serving what it was before: {reason}")
+            self._retire(after)
+        else:
+            if probation.stands_by:
+                self._note(model, old, State.LOADING)
+                self.table.serve(before)
+                self._note(model, old, State.READY, f"serving again: version {number} was {reason}")
+                self._restored[model] = old
+            self.table.withdraw(model, number)
+            self._note(model, number, State.UNLOADING)
+            self._retire(after, reason)
+        if probation.stands_by:
+            told = (What.BROUGHT_BACK, model, old, before.content.whole)
+            self.events.tell(*told, f"version {number} was {reason}")
+        self._failures.blame(model, number, after.content.whole, reason)
+        self._tell_ensembles(model)
 
     def _fail(self, model: str, version: int, reason: str, content: str = "") -> None:
         if version in self.table.versions(model):

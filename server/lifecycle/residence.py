@@ -29,13 +29,16 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.prospect import Looker, Prospect
 from server.lifecycle.residency.accountant import NOTHING, Accountant, Bytes, Holding, Key, OverBudget
 from server.lifecycle.residency.amount import amount
-from server.lifecycle.residency.decision import Resident
+from server.lifecycle.residency.decision import Kind, Resident
+from server.lifecycle.residency.estimate import Estimate
 from server.lifecycle.residency.eviction import GreedyDual
+from server.lifecycle.residency.picture import picture
 from server.lifecycle.residency.pinning import is_pinned
 from server.lifecycle.room import Room, Unwanted, Wanted
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.observe.metrics import MemoryPicture
 from server.observe.residency import ResidencyTally
 from server.observe.tally import Tally
 
@@ -78,6 +81,7 @@ class Acts:
 
     start    runs a coroutine as a task of the manager's, under a name
     serve    has requests reach a version that was loaded for those that wait for it
+    standby  what is in memory of a model only because its successor is on probation; evict_standby lets it go
     retire   lets a version finish what it has, and close
     refused  hears that an idle version could not be loaded, and is not to stand in the table any more
     sharers  how many models share the processors
@@ -86,6 +90,8 @@ class Acts:
 
     start: Callable[[Coroutine[Any, Any, None], str], object]
     serve: Callable[[ServedVersion], None]
+    standby: Callable[[str], ServedVersion | None]
+    evict_standby: Callable[[str], None]
     retire: Callable[[Served], None]
     refused: Callable[[IdleVersion, Refusal], None]
     sharers: Callable[[], int]
@@ -99,6 +105,7 @@ class _Stay:
     served: ServedVersion
     origin: Origin
     holding: Holding
+    estimate: Estimate | None
     since: float
     requests: int
     asked: bool = False
@@ -220,11 +227,17 @@ class Residence:
     # How it goes.
 
     def evict(self, key: Key, why: Why = "memory") -> None:
-        """Take a version out of service; its memory is back later."""
+        """Take a version out of service; its memory is back later.
+
+        What only stands by has the number of its version below 0, as its successor may have the same one.
+        """
+        if key[1] < 0:
+            self._acts.evict_standby(key[0])
+            return
         stay = next(each for each in self._stays.values() if each.key == key and not each.is_leaving)
         served = stay.served
         idle = self._idle(
-            replace(served.facts, devices=()),
+            replace(served.facts, devices=(), memory=NOTHING),
             stay.origin,
             Known(
                 needs=self.accountant.held(stay.holding),
@@ -279,15 +292,26 @@ class Residence:
                     due = min(due, max(left, SOON_S))
             await asyncio.sleep(due)
 
+    def picture(self) -> MemoryPicture:
+        """For metrics."""
+        self.residents()
+        errors = {
+            stay.key: stay.estimate.error(stay.served.reading)
+            for stay in self._stays.values()
+            if stay.estimate is not None
+        }
+        return picture(self.accountant, self._policy, errors, monotonic())
+
     def residents(self) -> Sequence[Resident]:
         """What is in memory and serves, the first to go first."""
-        stays = {stay.key: stay for stay in self._stays.values() if not stay.is_leaving}
+        stays = {self._place(stay): stay for stay in self._stays.values() if not stay.is_leaving}
         for stay in stays.values():
             self._note_uses(stay)
         return [
             Resident(
                 key=key,
                 bytes=self.accountant.held(stays[key].holding),
+                kind=Kind.STANDBY if key[1] < 0 else Kind.SERVING,
                 pinned=self._is_pinned(stays[key].served.facts.config),
                 in_use=stays[key].served.in_use,
                 since=stays[key].since if stays[key].asked else float("-inf"),
@@ -384,17 +408,23 @@ class Residence:
             if not isinstance(came, ServedVersion):
                 self._room.gone(holding)
         if isinstance(came, ServedVersion):
-            self._settle(came, origin, holding, known.settled(came.reading))
+            self._settle(came, origin, holding, known)
         return came
 
-    def _settle(self, came: ServedVersion, origin: Origin, holding: Holding, measured: Bytes) -> None:
-        """It is in memory, and takes this."""
+    def _settle(self, came: ServedVersion, origin: Origin, holding: Holding, known: Known) -> None:
+        """It is in memory."""
+        measured, estimate = known.settled(came.reading), known.estimate
         self.accountant.settle(holding, measured)
         for device in self._room.relieve():
             log.warning("over_budget", device=device, over=amount(self.accountant.over(device)))
         tally = came.facts.tally
-        self._stays[came] = _Stay(came, origin, holding, monotonic(), _requests(tally))
+        came.facts = replace(came.facts, memory=measured)
+        self._stays[came] = _Stay(came, origin, holding, estimate, monotonic(), _requests(tally))
         self._policy.note_load(holding.key, sum(measured.values()), tally.load_seconds)
+
+    def _place(self, stay: _Stay) -> Key:
+        model, version = stay.key
+        return (model, -version) if self._acts.standby(model) is stay.served else stay.key
 
     def _note_uses(self, stay: _Stay) -> None:
         """Tell the policy how often it was asked for since it was last told."""

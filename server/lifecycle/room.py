@@ -13,7 +13,7 @@ from typing import NamedTuple
 from server.domain.errors import NoRoom
 from server.lifecycle.residency.accountant import Accountant, Bytes, Holding, Key, OverBudget
 from server.lifecycle.residency.amount import amount
-from server.lifecycle.residency.decision import Evict, Fits, Refuse, Resident, Wait, decide
+from server.lifecycle.residency.decision import Evict, Fits, Kind, Refuse, Resident, Wait, decide
 
 LOOK_AGAIN_S = 0.05
 """While a load waits for versions to come out of use: requests tell nobody, so that they cost nothing."""
@@ -26,7 +26,7 @@ class Unwanted(Exception):
 class Wanted(NamedTuple):
     """What is to be loaded, and how badly.
 
-    evicts     whether others may have to leave for it
+    evicts     whether what serves may have to leave for it; what only stands by always may
     load_by    when the load has to begin for those who wait, by the monotonic clock; None for no such time
     is_wanted  whether anybody still wants it
     beside     what has to stay meanwhile, as the requests that it is to take over go there till then
@@ -92,7 +92,7 @@ class Room:
                 while not isinstance(said, Fits):
                     if isinstance(said, Refuse):
                         raise OverBudget(said.sentence)
-                    if isinstance(said, Evict) and wanted.evicts:
+                    if isinstance(said, Evict):
                         for key in said.keys:
                             self._evict(key)
                     if not (wanted.is_wanted() and self._coming(wanted.needs)):
@@ -131,7 +131,12 @@ class Room:
 
     def _decide(self, wanted: Wanted) -> Fits | Evict | Wait | Refuse:
         residents = [
-            replace(each, pinned=True) if each.key in wanted.beside else each for each in self._residents()
+            replace(
+                each,
+                pinned=each.pinned or each.key in wanted.beside,
+                in_use=each.in_use or (each.kind is Kind.SERVING and not wanted.evicts),
+            )
+            for each in self._residents()
         ]
         return decide(
             wanted.needs,

@@ -122,6 +122,12 @@ class ServedVersion:
         self.batcher.latency_target_s = None if target_ms is None else target_ms / 1e3
         self.batcher.weight = holds.weight
 
+    @property
+    def latency_target_ms(self) -> float | None:
+        """Within which each request is to be answered; None for no such target."""
+        target_s = self.batcher.latency_target_s
+        return None if target_s is None else target_s * 1e3
+
     def scheduling(self) -> VersionScheduling:
         return VersionScheduling(
             version=self.facts.version,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from protos import model_config_pb2 as pb
-from server.domain.configuration import ENABLED, PINNED, SWAP_POLICY, Platform, SwapPolicy
+from server.domain.configuration import ENABLED, PINNED, ROLLBACK, SWAP_POLICY, Platform, SwapPolicy
 from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
 from server.repository.fault import Fault
@@ -59,7 +59,7 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _files(config)
     if config.HasField("ensemble_scheduling"):
         yield from faults_of_steps(config, model)
-    for key in (ENABLED, PINNED):
+    for key in (ENABLED, PINNED, ROLLBACK):
         said = config.parameters[key].string_value if key in config.parameters else "true"
         if said.lower() not in ("true", "false"):
             yield Fault("parameters", f"has '{key}' as '{said}', must be true or false")

@@ -49,7 +49,7 @@ class Route:
     def find(self, model: str, version: str) -> Served:
         """The version that a request is pinned to from here on.
 
-        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
         """
         return self._table.find(model, version)
 

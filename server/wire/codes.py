@@ -35,6 +35,7 @@ from server.domain.errors import (
     StatisticsUnknown,
     StreamsFull,
     TooLate,
+    VersionMalformed,
 )
 
 
@@ -59,6 +60,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         ModelNotFound: Codes(http=404, grpc=5),  # NOT_FOUND
         StatisticsUnknown: _INVALID_ARGUMENT,
         ModelNotReady: _UNAVAILABLE,
+        VersionMalformed: Codes(http=404, grpc=3),  # in a path it names nothing that is there
         RouteNotFound: Codes(http=404, grpc=12),  # UNIMPLEMENTED
         MethodNotAllowed: Codes(http=405, grpc=12),
         NotSupported: Codes(http=501, grpc=12),

@@ -167,9 +167,9 @@ def rows() -> Iterator[Rest]:
     yield Rest(f"not served: POST {path}", request(path, b"{}"), 404, says)
     for version in NOT_NUMBERS:
         for asked in ASKED_OF_A_VERSION:
-            yield _of_model(f"double/versions/{version}{asked}", 404, "there is no version '")
+            yield _of_model(f"double/versions/{version}{asked}", 404, "failed to get model version from")
         path = f"/v1/models/double/versions/{version}:predict"
-        yield Rest(f"not served: {path}", request(path, b"{}"), 404, "there is no version '")
+        yield Rest(f"not served: {path}", request(path, b"{}"), 404, "failed to get model version from")
     yield from _not_served("nobody", "'nobody'")
     yield from _not_served("double/versions/77", "'double'")
     yield from _not_served(BROKEN, "'broken'")
