@@ -150,8 +150,8 @@ async def test_a_version_that_is_not_loaded_is_described_as_one_that_is(tmp_path
         loaded = now.manager.facts("a")
         await now.offer("b")
         idle = now.manager.facts("a")
-        assert replace(idle, devices=loaded.devices) == loaded
-        assert idle.devices == ()
+        assert replace(idle, devices=loaded.devices, memory=loaded.memory) == loaded
+        assert (idle.devices, dict(idle.memory)) == ((), {})
         index = {line.model: (line.state, line.loaded) for line in now.manager.index()}
         assert index == {"a": (State.READY, False), "b": (State.READY, True)}
         assert now.manager.ready(strict=True)
