@@ -390,7 +390,7 @@ class Manager:
                 prospect, outgoing, lambda: not self._closing and content.whole in self._contents(model)
             )
         if how is Arrival.FREE_FIRST:
-            self._start(self._brought(model, number), f"bring in {model}")
+            self._start(self._in_place_of(outgoing, model, number), f"bring in {model}")
         same = before is not None and before.content.but_instances == content.but_instances != ""
         return self.residence.idle(prospect, before.facts.tally if before is not None and same else None)
 
@@ -427,8 +427,12 @@ class Manager:
         if replaced is not None:
             self._retire(replaced)
 
-    async def _brought(self, model: str, version: int) -> None:
-        """Bring in what has taken the place of a version that was in memory."""
+    async def _in_place_of(self, outgoing: Iterable[Served], model: str, version: int) -> None:
+        """Bring in a version that stands idle by now, with the memory of those that it takes the place of."""
+        for served in outgoing:
+            facts = served.facts
+            if self.table.versions(model).get(facts.version) is served:
+                self._withdraw(model, facts.version)
         with suppress(ServingError):  # the index says why, or the next request tries again
             await self.residence.brought(model, version)
 

@@ -250,6 +250,7 @@ class Residence:
         self._note_uses(stay)
         self._table.serve(idle)
         self._tell_evicted(stay, why)
+        served.leave()
         self._acts.retire(served)
 
     def leaving(self, served: Served) -> None:

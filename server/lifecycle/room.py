@@ -88,6 +88,8 @@ class Room:
         patient_until = self._clock() + self._patience_s
         while True:
             async with self._turn:
+                if not wanted.is_wanted():
+                    raise Unwanted
                 said = self._decide(wanted)
                 while not isinstance(said, Fits):
                     if isinstance(said, Refuse):
@@ -101,8 +103,6 @@ class Room:
                     said = self._decide(wanted)
                 if isinstance(said, Fits) or not wanted.evicts:
                     return self.accountant.reserve(wanted.key, wanted.needs)
-            if not wanted.is_wanted():
-                raise Unwanted
             if self._clock() >= patient_until:
                 raise NoRoom(wanted.key[0], f"it {_needs(wanted.needs)}, and {_why(said)}", LOOK_AGAIN_S)
             await self._a_change()

@@ -146,6 +146,14 @@ class ServedVersion:
         """Keep the version alive while a request is between its stages."""
         return self._leases.one()
 
+    def claim(self) -> AbstractContextManager[None]:
+        """Keep the version alive for a step to come, unless its memory is needed for others till then."""
+        return self._leases.claim()
+
+    def leave(self) -> None:
+        """Its memory is needed for others: who has but a claim finds its successor of the same content."""
+        self._leases.void_claims()
+
     def hold(self, task: "asyncio.Future[Any]") -> None:
         """Keep the version alive until this task is over, from now on and not only once it has begun."""
         self._leases.until(task)

@@ -3,8 +3,9 @@
 A step is a request to its model like any other: it goes through that model's own stages, queue and batcher,
 so that steps of different requests run together. Arrays go from step to step as they are, without a copy.
 
-A request finds the versions of all its steps when it enters, and holds each until its step is done; a
-model that is replaced meanwhile serves it still. Where a queue, a pool or an ensemble is full, it is refused.
+A request finds the versions of all its steps when it enters, and each stays for it until its step is done: a
+model that is replaced meanwhile serves it still. One whose memory is needed meanwhile, for another step even,
+goes, and is loaded again for its step. Where a queue, a pool or an ensemble is full, it is refused.
 It waits for answers, for its turn at a step, and for a model to be loaded, and nothing that it has by then is
 what others wait for: a turn ends with its step. So ensembles of ensembles cannot wait for each other in a
 circle.
@@ -45,12 +46,14 @@ class Pinned:
 class Ensembles:
     """Answers the requests of ensembles. Holds none itself: each is its caller's to await or cancel.
 
-    find    the version that serves a model and a version as callers write them
-    infer   answers a request of a version that is no ensemble
+    find           the version that serves a model and a version as callers write them
+    standing_for   what has taken the place of a version with the same content, or itself
+    infer          answers a request of a version that is no ensemble
     """
 
-    def __init__(self, find: Find, infer: Infer) -> None:
+    def __init__(self, find: Find, standing_for: Callable[[Served], Served], infer: Infer) -> None:
         self._find = find
+        self._standing_for = standing_for
         self._infer = infer
 
     async def answer(self, served: EnsembleVersion, request: InferRequest) -> InferResponse:
@@ -67,7 +70,7 @@ class Ensembles:
     def _pin(self, served: Served, outputs: tuple[str, ...], leases: ExitStack) -> Pinned:
         """Hold a version, and all that it needs for these of its outputs; empty for all."""
         held = leases.enter_context(ExitStack())
-        held.enter_context(served.lease())
+        held.enter_context(served.claim() if isinstance(served, ServedVersion) else served.lease())
         if not isinstance(served, EnsembleVersion):
             return Pinned(served, {}, held)
         seen = served.facts.signature
@@ -117,6 +120,7 @@ class Ensembles:
         try:
             async with journey.turn(at):
                 request = journey.request_of(at, served)
+                served = self._standing_for(served)
                 if isinstance(served, EnsembleVersion):
                     with counted(served.facts.tally, request.arrived):
                         return await self._enter(served, member, request)

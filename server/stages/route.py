@@ -44,7 +44,7 @@ class Route:
     def __init__(self, table: Table, pool: Pool) -> None:
         self._table = table
         self._pool = pool
-        self._ensembles = Ensembles(table.find, self.infer)
+        self._ensembles = Ensembles(table.find, table.standing_for, self.infer)
 
     def find(self, model: str, version: str) -> Served:
         """The version that a request is pinned to from here on.
