@@ -33,7 +33,7 @@ def models(words: Sequence[str]) -> int:
     table = Table("model", "version", "state", "platform", "inferences", "reason")
     for line in sorted(lines, key=lambda line: (line["name"], int(line.get("version") or 0))):
         name, number = line["name"], line.get("version", "")
-        state = line.get("state", "") + ("" if line.get("loaded", True) else " (not loaded)")
+        state = line.get("state", "") + ("" if line.get("loaded", True) else " (idle)")
         count = str(counts.get((name, number), ""))
         table.add_row(name, number, state, platforms.get(name, ""), count, line.get("reason", ""))
     Console(highlight=False, markup=False).print(table)

@@ -142,7 +142,7 @@ class Attempts:
             self._max_in_flight,
         )
         try:
-            return await self._in_thread(opening)
+            return await self.in_thread(opening)
         except Exception as error:
             return self.refusal(offer, version, error)
 
@@ -160,7 +160,7 @@ class Attempts:
         left = self._retries
         while True:
             try:
-                loaded = await self._in_thread(partial(self._load, origin, sharers, known.is_to_be_measured))
+                loaded = await self.in_thread(partial(self._load, origin, sharers, known.is_to_be_measured))
                 try:
                     return self._loader.assemble(loaded, origin.content, tally, known.learned)
                 except BaseException:
@@ -206,8 +206,8 @@ class Attempts:
         if now != origin.stamps and not self._same_content(origin.version):
             raise FilesChanged("its files have changed since they were verified")
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Cancelled if this is closed before it begins, or given up."""
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do this where loads are done. Cancelled if this is closed before it begins, or given up."""
         if self._closed:
             raise asyncio.CancelledError
         loading = asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -104,7 +104,7 @@ class Manager:
             Acts(
                 start=self._start,
                 serve=self._serve_again,
-                retire=self._retire,
+                clear_away=self._clear_away,
                 standby=lambda model: self._standbys.stands_by(model),
                 evict_standby=lambda model: self._standbys.evict(model),
                 refused=self._lost,
@@ -348,7 +348,6 @@ class Manager:
         before = serving or self._default_below(model, number)
         if serving is None:
             self._note(model, number, State.LOADING)
-        log.info("version_loading", model=model, version=number)
         served = await self._arrive(offer, version, content)
         if isinstance(served, Refusal):
             self._refused(model, number, content.whole, served)
@@ -371,7 +370,7 @@ class Manager:
         if isinstance(verified, Refusal):
             return verified
         if offer.config is not None and offer.config.ensemble is not None:
-            self.events.tell(What.LOADING, model, number, content.whole)
+            self._tell_loading(model, number, content.whole)
             return await self._attempts.open_ensemble(offer, version, content)
         before = self.table.versions(model).get(number) or self._newest(model)
         prospect = await self.residence.prospect(
@@ -385,7 +384,7 @@ class Manager:
             return Refusal(never, may_pass=False)
         how = self.residence.arrival(prospect, outgoing)
         if how is Arrival.LOAD:
-            self.events.tell(What.LOADING, model, number, content.whole)
+            self._tell_loading(model, number, content.whole)
             return await self.residence.load(
                 prospect, outgoing, lambda: not self._closing and content.whole in self._contents(model)
             )
@@ -423,9 +422,7 @@ class Manager:
 
     def _serve_again(self, loaded: ServedVersion) -> None:
         """What was idle is in memory."""
-        replaced = self._serve(loaded)
-        if replaced is not None:
-            self._retire(replaced)
+        self._serve(loaded)
 
     async def _in_place_of(self, outgoing: Iterable[Served], model: str, version: int) -> None:
         """Bring in a version that stands idle by now, with the memory of those that it takes the place of."""
@@ -553,12 +550,20 @@ class Manager:
         self.residence.leaving(served)
         self._start(self._let_go(served, reason), f"retire {served.facts.model}")
 
-    async def _let_go(self, served: Served, reason: str | None) -> None:
-        model, version = served.facts.model, served.facts.version
+    def _clear_away(self, served: Served) -> None:
+        """Close what nobody misses: its content stands in the table as an idle version, or never did."""
+        self.residence.leaving(served)
+        self._start(self._close(served), f"close {served.facts.model}")
+
+    async def _close(self, served: Served) -> None:
         try:
             await served.retire(self._retire_within_s)
         finally:
             self.residence.gone(served)
+
+    async def _let_go(self, served: Served, reason: str | None) -> None:
+        model, version = served.facts.model, served.facts.version
+        await self._close(served)
         log.info("version_unloaded", model=model, version=version)
         self._tell_gone(What.UNLOADED, served, reason or "")
         status = self.table.statuses(model).get(version)
@@ -669,6 +674,10 @@ class Manager:
         if offer is not None:
             for version in offer.versions.values():
                 self.events.see(model, version.version, content_of(offer, version))
+
+    def _tell_loading(self, model: str, version: int, content: str) -> None:
+        log.info("version_loading", model=model, version=version)
+        self.events.tell(What.LOADING, model, version, content)
 
     def _tell_gone(self, what: What, served: Served, reason: str) -> None:
         facts = served.facts

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ class Acts:
     start    runs a coroutine as a task of the manager's, under a name
     serve    has requests reach a version that was loaded for those that wait for it
     standby  what is in memory of a model only because its successor is on probation; evict_standby lets it go
-    retire   lets a version finish what it has, and close
+    clear_away   lets a version that is in the table no more finish what it has, and close
     refused  hears that an idle version could not be loaded, and is not to stand in the table any more
     sharers  how many models share the processors
     is_over  whether the manager is closing
@@ -92,7 +93,7 @@ class Acts:
     serve: Callable[[ServedVersion], None]
     standby: Callable[[str], ServedVersion | None]
     evict_standby: Callable[[str], None]
-    retire: Callable[[Served], None]
+    clear_away: Callable[[Served], None]
     refused: Callable[[IdleVersion, Refusal], None]
     sharers: Callable[[], int]
     is_over: Callable[[], bool]
@@ -165,7 +166,9 @@ class Residence:
         is_doubtful = content.whole in self._doubtful
         try:
             if not (rules.budgets or rules.on_request or swaps):
-                return await asyncio.to_thread(self._looker.glance, offer, version, content, verified)
+                return await self._attempts.in_thread(
+                    partial(self._looker.glance, offer, version, content, verified)
+                )
             found = await asyncio.to_thread(
                 self._looker.look, offer, version, content, verified, before, is_doubtful
             )
@@ -251,7 +254,7 @@ class Residence:
         self._table.serve(idle)
         self._tell_evicted(stay, why)
         served.leave()
-        self._acts.retire(served)
+        self._acts.clear_away(served)
 
     def leaving(self, served: Served) -> None:
         """Requests do not reach it any more; its memory is not back yet."""
@@ -353,6 +356,7 @@ class Residence:
         """Load an idle version for those who wait for it; they are told how it came out."""
         facts = idle.facts
         error: ServingError = ServerStopping()
+        log.info("version_wanted", model=facts.model, version=facts.version)
         try:
             wanted = Wanted(
                 idle.origin.key,
@@ -376,7 +380,7 @@ class Residence:
                 idle.became(came)
             else:  # replaced or unloaded meanwhile: it is for those who wait, and then it goes
                 idle.became(came)
-                self._acts.retire(came)
+                self._acts.clear_away(came)
         except NoRoom as refusal:
             error = refusal
         except Unwanted:
