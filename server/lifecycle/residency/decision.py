@@ -170,27 +170,22 @@ def _lacking(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
 def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> list[Resident]:
     """The first of these that free enough, less those that are not needed for it; none if all are too few."""
     going: list[Resident] = []
+    spare = {device: -short for device, short in lacking.items()}
     for each in able:
-        if _frees(lacking, going):
+        short = [device for device, left in spare.items() if left < 0]
+        if not short:
             break
-        if any(each.bytes.get(device, 0) for device in _still(lacking, going)):
+        if any(each.bytes.get(device, 0) for device in short):
             going.append(each)
-    if not _frees(lacking, going):
+            for device in spare:
+                spare[device] += each.bytes.get(device, 0)
+    if any(left < 0 for left in spare.values()):
         return []
-    for each in reversed(list(going)):
-        rest = [other for other in going if other is not each]
-        if _frees(lacking, rest):
-            going = rest
-    return going
-
-
-def _still(lacking: Mapping[str, float], going: Sequence[Resident]) -> list[str]:
-    return [
-        device
-        for device, short in lacking.items()
-        if sum(each.bytes.get(device, 0) for each in going) < short
-    ]
-
-
-def _frees(lacking: Mapping[str, float], going: Sequence[Resident]) -> bool:
-    return not _still(lacking, going)
+    needed: list[Resident] = []
+    for each in reversed(going):
+        if all(left >= each.bytes.get(device, 0) for device, left in spare.items()):
+            for device in spare:
+                spare[device] -= each.bytes.get(device, 0)
+        else:
+            needed.append(each)
+    return needed[::-1]
