@@ -233,7 +233,9 @@ class Settings(BaseModel):
         0, "of files of models that had to leave, kept in the host's memory for a quick return", ge=0
     )
     min_residency_secs: float = _memory(
-        1.0, "how long a model that was loaded stays at least, unless a request would else be too late", ge=0
+        0,
+        "how long a model that was loaded stays, if longer than its load took and no request gets too late",
+        ge=0,
     )
     load_on_request: Literal["auto", "true", "false"] = _memory(
         "auto",

@@ -7,6 +7,7 @@ fail. What was a hit is told by the server's own count of requests that found th
 import asyncio
 import http.client
 import itertools
+import random
 import tempfile
 import threading
 import time
@@ -28,12 +29,20 @@ from benchmarks.sample import percentile
 from benchmarks.server_under_test import ServerUnderTest, tercet
 from server.lifecycle.ending import Limits
 from server.lifecycle.residency.estimate import estimate
+from server.lifecycle.residency.eviction import GreedyDual
 from server.lifecycle.trials import Trials
 from server.lifecycle.verdicts import Verdicts
 from server.repository.scanner import Scanner
 
 SEED = 20261121
-CLIENTS = 8
+RATE = 25.0
+"""Requests a second, at times that are seeded too: few enough for the loads that they need. Clients that ask
+again at once would all wait for loads, always, and measure how fast a machine loads.
+"""
+
+CLIENTS = 32
+"""At most so many requests are under way."""
+
 DEADLINE_MS = 10_000
 TOO_LATE = 504
 """The status of a request whose deadline passed."""
@@ -60,7 +69,7 @@ class CrowdFigures:
     too_late          requests that were refused as their deadline passed
     failed            requests that failed otherwise, by what was said
     cold              requests that found their model not in memory; None if the server does not count them
-    lru, fixed        hit rates of the same requests in turn, replayed without a server
+    replayed, lru, fixed   hit rates of the same requests in turn, replayed without a server
     """
 
     models: int
@@ -73,6 +82,7 @@ class CrowdFigures:
     cold: int | None
     p50_ms: float
     p99_ms: float
+    replayed: float
     lru: float
     fixed: float
 
@@ -114,6 +124,7 @@ def measure_crowd(*, models: int, room_for: int, seconds: float) -> CrowdFigures
         cold=cold,
         p50_ms=percentile(sorted(seen.answered_ms), 0.5),
         p99_ms=percentile(sorted(seen.answered_ms), 0.99),
+        replayed=replay(asked, GreedyDual()).hit_rate,
         lru=replay(asked, Lru()).hit_rate,
         fixed=best_fixed_set(asked).hit_rate,
     )
@@ -125,7 +136,10 @@ def lines(figures: CrowdFigures) -> Iterator[str]:
         f"{figures.requests} requests in {figures.seconds:.0f} s, p50 {figures.p50_ms:.1f} ms, "
         f"p99 {figures.p99_ms:.0f} ms; {figures.too_late} too late, {sum(figures.failed.values())} failed"
     )
-    yield f"hit rate {hit}; of the same requests LRU {figures.lru:.1%}, best fixed set {figures.fixed:.1%}"
+    yield (
+        f"hit rate {hit}; of the same requests in turn {figures.replayed:.1%}, with LRU {figures.lru:.1%}, "
+        f"of the best fixed set {figures.fixed:.1%}"
+    )
     for said, count in figures.failed.items():
         yield f"{count} failed: {said}"
 
@@ -164,13 +178,13 @@ class _Seen:
 
 
 def _drive(server: ServerUnderTest, requests: Sequence[int], seconds: float) -> _Seen:
-    """Clients that ask one request after the other, all from one sequence."""
-    seen, numbers = _Seen(), itertools.chain(requests)
-    until = time.monotonic() + seconds
-    clients = [
-        threading.Thread(target=_client, args=(server.http_port, numbers, until, seen))
-        for _ in range(CLIENTS)
-    ]
+    """Whichever client is free sends the next request when it is due; all are of one sequence."""
+    seen, began = _Seen(), time.monotonic()
+    due = itertools.takewhile(
+        lambda arrival: arrival[0] < began + seconds,
+        zip(_arrivals(began), requests, strict=False),
+    )
+    clients = [threading.Thread(target=_client, args=(server.http_port, due, seen)) for _ in range(CLIENTS)]
     for client in clients:
         client.start()
     for client in clients:
@@ -178,17 +192,26 @@ def _drive(server: ServerUnderTest, requests: Sequence[int], seconds: float) -> 
     return seen
 
 
-def _client(port: int, numbers: Iterator[int], until: float, seen: _Seen) -> None:
+def _arrivals(began: float) -> Iterator[float]:
+    chance = random.Random(SEED)
+    while True:
+        began += chance.expovariate(RATE)
+        yield began
+
+
+def _client(port: int, due: Iterator[tuple[float, int]], seen: _Seen) -> None:
     with closing(http.client.HTTPConnection(HOST, port, timeout=3 * DEADLINE_MS / 1e3)) as connection:
-        while time.monotonic() < until:
+        while True:
             with seen.lock:
-                number = next(numbers)
+                at, number = next(due, (0.0, -1))
+                if number < 0:
+                    return
                 seen.asked.append(number)
-            began = time.monotonic()
+            time.sleep(max(0.0, at - time.monotonic()))
             status, said = _ask(connection, number)
             with seen.lock:
                 if status == 200:
-                    seen.answered_ms.append(1e3 * (time.monotonic() - began))
+                    seen.answered_ms.append(1e3 * (time.monotonic() - at))
                 elif status == TOO_LATE:
                     seen.too_late += 1
                 else:

@@ -5,7 +5,8 @@ Memory is counted from before a load until it is really back: a version that was
 has not given its memory back yet is counted like one that serves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -54,10 +55,10 @@ class Holding:
     number: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     phase: Phase
-    bytes: dict[str, int]
+    bytes: Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class Accountant:
     def __init__(self, budgets: Bytes) -> None:
         """`budgets` in bytes by the name of a device; one that is absent has no limit."""
         self.budgets: Bytes = MappingProxyType(dict(budgets))
-        self._entries: dict[Holding, _Entry] = {}
+        self._entries: dict[Key, dict[Holding, _Entry]] = {}
+        self._totals: Counter[tuple[str, Phase]] = Counter()
         self._numbers = count()
 
     def reserve(self, key: Key, needs: Bytes) -> Holding:
@@ -94,7 +96,7 @@ class Accountant:
             if needed and needed > self.free(device):
                 raise OverBudget(self._arithmetic(device, needed))
         holding = Holding(key, next(self._numbers))
-        self._entries[holding] = _Entry(Phase.RESERVED, dict(needs))
+        self._write(holding, _Entry(Phase.RESERVED, dict(needs)))
         return holding
 
     def settle(self, which: Key | Holding, measured: Bytes) -> None:
@@ -103,16 +105,17 @@ class Accountant:
         May exceed the budget: then `over` says by how much, and somebody has to leave.
         """
         _check(measured)
-        entry = self._entries[self._move(which, Phase.LOADED)]
-        entry.bytes = dict(measured)
+        holding, _ = self._strike(which, Phase.LOADED)
+        self._write(holding, _Entry(Phase.LOADED, dict(measured)))
 
     def leaving(self, which: Key | Holding) -> None:
         """It serves no more and gives its memory back from now on; until `gone` it is counted."""
-        self._move(which, Phase.LEAVING)
+        holding, taken = self._strike(which, Phase.LEAVING)
+        self._write(holding, _Entry(Phase.LEAVING, taken))
 
     def gone(self, which: Key | Holding) -> None:
         """Its memory is back. Also after a load that failed, for what was reserved."""
-        del self._entries[self._one(which, Phase)]
+        self._strike(which, None)
 
     def free(self, device: str) -> float:
         """Bytes that may still be reserved; negative while over the budget, infinite without one."""
@@ -132,12 +135,15 @@ class Accountant:
         return self._sum(which, *Phase)
 
     def residents(self) -> Mapping[Key, Bytes]:
-        """What is loaded, and not leaving."""
-        loaded = {holding.key for holding, entry in self._entries.items() if entry.phase is Phase.LOADED}
-        return {key: self._sum(key, Phase.LOADED) for key in sorted(loaded)}
+        """What is loaded, and not leaving; by name and version."""
+        return {
+            key: self._sum(key, Phase.LOADED)
+            for key in sorted(self._entries)
+            if any(entry.phase is Phase.LOADED for entry in self._entries[key].values())
+        }
 
     def books(self) -> Books:
-        devices = {device for entry in self._entries.values() for device in entry.bytes}
+        devices = {device for device, _ in +self._totals}
         return Books(
             budgets=self.budgets,
             counted={device: self._total(device, *Phase) for device in devices},
@@ -145,31 +151,45 @@ class Accountant:
         )
 
     def _total(self, device: str, *phases: Phase) -> int:
-        return sum(entry.bytes.get(device, 0) for entry in self._entries.values() if entry.phase in phases)
+        return sum(self._totals[device, phase] for phase in phases)
 
     def _sum(self, which: Key | Holding, *phases: Phase) -> Bytes:
         found: dict[str, int] = {}
-        for holding, entry in self._entries.items():
-            if which in (holding, holding.key) and entry.phase in phases:
+        for _, entry in self._of(which):
+            if entry.phase in phases:
                 for device, taken in entry.bytes.items():
                     found[device] = found.get(device, 0) + taken
         return found
 
-    def _move(self, which: Key | Holding, to: Phase) -> Holding:
-        holding = self._one(which, [phase for phase in Phase if to in LEGAL[phase]])
-        self._entries[holding].phase = to
-        return holding
+    def _of(self, which: Key | Holding) -> list[tuple[Holding, _Entry]]:
+        """One holding, or all of a version."""
+        if isinstance(which, Holding):
+            entry = self._entries.get(which.key, {}).get(which)
+            return [(which, entry)] if entry is not None else []
+        return list(self._entries.get(which, {}).items())
 
-    def _one(self, which: Key | Holding, phases: Iterable[Phase]) -> Holding:
-        """The holding that is meant. Raises `IllegalEntry` where there is not just one in these phases."""
+    def _write(self, holding: Holding, entry: _Entry) -> None:
+        self._entries.setdefault(holding.key, {})[holding] = entry
+        for device, taken in entry.bytes.items():
+            self._totals[device, entry.phase] += taken
+
+    def _strike(self, which: Key | Holding, to: Phase | None) -> tuple[Holding, Bytes]:
+        """Take out the one holding that is meant and may go `to` this phase, None for out of the books.
+
+        Raises `IllegalEntry` where there is not just one such holding; then nothing has changed.
+        """
         able = [
-            holding
-            for holding, entry in self._entries.items()
-            if which in (holding, holding.key) and entry.phase in phases
+            (holding, entry) for holding, entry in self._of(which) if to is None or to in LEGAL[entry.phase]
         ]
         if len(able) != 1:
-            raise IllegalEntry(f"{which} has {len(able)} holdings that are {' or '.join(phases)}")
-        return able[0]
+            raise IllegalEntry(f"{which} has {len(able)} holdings that could be {to or 'gone'}")
+        ((holding, entry),) = able
+        for device, taken in entry.bytes.items():
+            self._totals[device, entry.phase] -= taken
+        del self._entries[holding.key][holding]
+        if not self._entries[holding.key]:
+            del self._entries[holding.key]
+        return holding, entry.bytes
 
     def _arithmetic(self, device: str, needed: int) -> str:
         parts = [

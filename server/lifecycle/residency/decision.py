@@ -86,6 +86,10 @@ def decide(
 
     load_by   when the load has to begin so that the request which waits for it is answered in time;
               None if nobody waits, or for ever
+
+    Whoever is first to go and came only just now is waited for, in use or not, where that takes no longer
+    than its load did. Where it takes longer, those who have stayed long enough go in its place, though they
+    are worth more.
     """
     never = impossible(needs, books.budgets, residents)
     if never:
@@ -134,23 +138,25 @@ def _make_room(
 ) -> Evict | Wait:
     if not any(lacking.values()):
         return Wait("memory is being given back")
-    idle = [each for each in residents if not (each.pinned or each.in_use)]
-    idle.sort(key=lambda each: each.kind is not Kind.STANDBY)
-    ripe = [each for each in idle if each.ripe_at(min_residency_s) <= now]
-    going = _enough(lacking, ripe) or _enough(lacking, sorted(idle, key=lambda each: each not in ripe))
+    able = [each for each in residents if not each.pinned]
+    able.sort(key=lambda each: each.kind is not Kind.STANDBY)
+    young = {each.key for each in able if each.ripe_at(min_residency_s) > now}
+    idle = [each for each in able if not each.in_use]
+    older = _enough(lacking, [each for each in idle if each.key not in young])
+    going = _enough(lacking, [each for each in able if not each.in_use or each.key in young])
     if not going:
         return Wait("all that could leave is in use")
-    until = _ripe_at(lacking, idle, min_residency_s)
-    if until <= now or (load_by is not None and until > load_by):
-        return Evict(tuple(each.key for each in going))
+    until = max(each.ripe_at(min_residency_s) for each in going)
+    too_late = load_by is not None and until > load_by
+    if older and (until <= now or too_late or until - now > max(each.load_s for each in going)):
+        return Evict(_keys(older))
+    if too_late and (hurried := _enough(lacking, idle)):
+        return Evict(_keys(hurried))
     return Wait("what could leave was loaded only just now", until)
 
 
-def _ripe_at(lacking: Mapping[str, float], idle: Sequence[Resident], min_residency_s: float) -> float:
-    """When enough of them have been there for long enough; there are enough."""
-    soonest_first = sorted(idle, key=lambda each: each.ripe_at(min_residency_s))
-    count = next(count for count in range(len(idle) + 1) if _frees(lacking, soonest_first[:count]))
-    return soonest_first[count - 1].ripe_at(min_residency_s)
+def _keys(residents: Sequence[Resident]) -> tuple[Key, ...]:
+    return tuple(each.key for each in residents)
 
 
 def _lacking(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
@@ -164,27 +170,22 @@ def _lacking(needs: Bytes, books: Books, coming: Bytes) -> dict[str, float]:
 def _enough(lacking: Mapping[str, float], able: Sequence[Resident]) -> list[Resident]:
     """The first of these that free enough, less those that are not needed for it; none if all are too few."""
     going: list[Resident] = []
+    spare = {device: -short for device, short in lacking.items()}
     for each in able:
-        if _frees(lacking, going):
+        short = [device for device, left in spare.items() if left < 0]
+        if not short:
             break
-        if any(each.bytes.get(device, 0) for device in _still(lacking, going)):
+        if any(each.bytes.get(device, 0) for device in short):
             going.append(each)
-    if not _frees(lacking, going):
+            for device in spare:
+                spare[device] += each.bytes.get(device, 0)
+    if any(left < 0 for left in spare.values()):
         return []
-    for each in reversed(list(going)):
-        rest = [other for other in going if other is not each]
-        if _frees(lacking, rest):
-            going = rest
-    return going
-
-
-def _still(lacking: Mapping[str, float], going: Sequence[Resident]) -> list[str]:
-    return [
-        device
-        for device, short in lacking.items()
-        if sum(each.bytes.get(device, 0) for each in going) < short
-    ]
-
-
-def _frees(lacking: Mapping[str, float], going: Sequence[Resident]) -> bool:
-    return not _still(lacking, going)
+    needed: list[Resident] = []
+    for each in reversed(going):
+        if all(left >= each.bytes.get(device, 0) for device, left in spare.items()):
+            for device in spare:
+                spare[device] -= each.bytes.get(device, 0)
+        else:
+            needed.append(each)
+    return needed[::-1]

@@ -94,10 +94,16 @@ def test_what_was_loaded_only_just_now_stays_for_a_while():
     assert names(decide({"cpu": 10}, books, [young[0], b], now=11, min_residency_s=10)) == "b"
 
 
-def test_what_took_long_to_load_stays_as_long_again():
-    books, (a,) = holds(100, 100)
-    slow = [replace(a, since=5.0, load_s=30.0)]
-    assert decide({"cpu": 10}, books, slow, now=20, min_residency_s=10).until == 35.0
+def test_a_version_stays_as_long_again_as_its_load_took_and_is_waited_for():
+    books, (a, b) = holds(100, 50, 50)
+    newcomer = replace(a, since=5.0, load_s=30.0)
+    assert decide({"cpu": 10}, books, [newcomer, b], now=20).until == 35.0
+    assert names(decide({"cpu": 10}, books, [newcomer, b], now=35)) == "a"
+    assert names(decide({"cpu": 10}, books, [newcomer, b], now=20, load_by=30.0)) == "b"
+    answering = replace(newcomer, in_use=True)
+    assert decide({"cpu": 10}, books, [answering, b], now=20).until == 35.0
+    assert names(decide({"cpu": 10}, books, [answering, b], now=20, load_by=30.0)) == "b"
+    assert names(decide({"cpu": 10}, books, [answering, b], now=35)) == "b", "it is in use for good"
 
 
 def test_unless_the_request_that_waits_would_be_too_late():
