@@ -1,13 +1,11 @@
 """A new version that fails more than the one before it is taken back, under traffic, by a real server."""
 
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -109,7 +107,9 @@ def test_a_new_number_that_fails_for_some_inputs_is_taken_back_and_then_no_reque
     answered_well(watched, "numbered")
     with traffic(watched, "numbered", 0, 0, 1) as seen:
         watched.repository.move_in("numbered", 2, choosy())
-        watched.server.until(lambda: "rolled back" in watched.reason("numbered", 2) if seen[500, ""] else False)
+        watched.server.until(
+            lambda: "rolled back" in watched.reason("numbered", 2) if seen[500, ""] else False
+        )
     assert seen[200, "2"] > 0  # it did serve, and answer what it could
     with traffic(watched, "numbered", 0, 0, 1) as seen:
         watched.server.until(lambda: sum(seen.values()) > 50)
