@@ -29,35 +29,24 @@ def versions(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     with server_of(asked) as server:
         told = ask(server, "GET", f"{_path(asked.model)}/versions")["versions"]
-    table = Table(
-        *(
-            "version",
-            "content",
-            "state",
-            "since",
-            "labels",
-            "verified",
-            "loaded",
-            "requests",
-            "failures",
-            "reason",
-        )
-    )
     for each in told:
-        table.add_row(
-            each["version"],
-            each["content"],
-            each["state"],
-            _moment(each["since"]),
-            ", ".join(each["labels"]),
-            _seconds(each.get("verified_s")),
-            _seconds(each.get("loaded_s")),
-            str(each["requests"]),
-            str(each["failures"]),
-            each.get("reason", ""),
-        )
-    Console(highlight=False, markup=False).print(table)
+        print("\n    ".join(_became(each)))
     return 0
+
+
+def _became(version: dict[str, Any]) -> Iterator[str]:
+    """Of one content of a version: what it is, what it did, and why it left."""
+    labels = f" [{', '.join(version['labels'])}]" if version["labels"] else ""
+    since = f"{version['state']} since {_moment(version['since'])}"
+    yield f"version {version['version']} {version['content'] or 'without content'}{labels} {since}"
+    took = [
+        f"{what} in {version[key]:.3f} s"
+        for what, key in (("verified", "verified_s"), ("loaded", "loaded_s"))
+        if key in version
+    ]
+    yield ", ".join([*took, f"{version['requests']} requests, {version['failures']} failed by it"])
+    if "reason" in version:
+        yield version["reason"]
 
 
 def label(words: Sequence[str]) -> int:
@@ -160,7 +149,3 @@ def _path(model: str) -> str:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.3f} s"

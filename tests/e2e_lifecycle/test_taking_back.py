@@ -90,11 +90,10 @@ def traffic(watched: Watched, model: str, *inputs: float) -> Iterator[Counter[tu
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     repository = Repository(folder)
-    for model in ("numbered", "swapped", "spared", "labelled", "lived"):
+    for model in ("numbered", "swapped", "spared"):
         repository.write(model)
     repository.configure("spared", 'parameters { key: "tercet.rollback" value { string_value: "false" } }')
-    options = (*OPTIONS, f"--state-dir={folder / 'state'}")
-    with running(folder / "log", repository.path, options=options) as server:
+    with running(folder / "log", repository.path, options=OPTIONS) as server:
         yield Watched(server, repository)
 
 
@@ -159,7 +158,3 @@ def test_a_model_that_says_so_is_left_as_it_is(watched):
         assert watched.ask("spared", 1).status_code == 500
     time.sleep(1.2)  # longer than from one look to the next
     assert watched.ask("spared", 1).status_code == 500
-
-
-def label(watched: Watched, model: str, **labels: int | None) -> httpx.Response:
-    return watched.server.client.post(f"/v2/repository/models/{model}/labels", json=labels)
