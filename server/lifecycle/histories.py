@@ -20,7 +20,7 @@ import structlog
 
 from server.domain.errors import ModelNotFound
 from server.domain.event import Event
-from server.domain.history import Entries, Entry, ended, from_json, learned, to_json
+from server.domain.history import NOT_TOLD, Entries, Entry, ended, from_json, learned, to_json
 from server.lifecycle.events import Counts, counts_of, short
 from server.lifecycle.state_file import write_whole
 from server.lifecycle.table import Table
@@ -67,6 +67,8 @@ class Histories:
                 await self._tasks.__aexit__(kind, error, trace)
 
     def hear(self, event: Event) -> None:
+        if event.what in NOT_TOLD:  # of a repository of thousands, most are only seen
+            return
         known = self._of(event.model)
         now = learned(known, event)
         if now is known:
