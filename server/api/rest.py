@@ -16,7 +16,7 @@ from server.api.docs import add_docs
 from server.api.event_stream import Listening
 from server.api.infer_door import InferDoor, target_of
 from server.api.reply import Table, refuse
-from server.api.rest_lifecycle import add_lifecycle
+from server.api.rest_lifecycle import HistoryOf, add_lifecycle
 from server.api.rest_settings import add_settings
 from server.domain.catalogue import Catalogue, VersionFacts
 from server.domain.control import Control
@@ -79,6 +79,7 @@ def rest_app(
     schedules: Schedules,
     chronicle: Listening,
     labels: Labels,
+    history_of: HistoryOf,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -98,7 +99,7 @@ def rest_app(
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
-    add_lifecycle(app, chronicle, labels, max_body_bytes)
+    add_lifecycle(app, chronicle, labels, history_of, max_body_bytes)
     add_settings(app, log, schedules, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)

@@ -1,17 +1,26 @@
-"""How models came and went, over HTTP: events as JSON and as a stream; and the labels of their versions."""
+"""How models came and went, over HTTP: events as JSON and as a stream, the history of a model, its labels."""
+
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from server.api.body import read_body
 from server.api.event_stream import EventStream, Listening
+from server.domain.history import Entry
 from server.lifecycle.labels import Labels
-from server.wire import events
+from server.wire import events, history
 from server.wire import labels as wire
 
+HistoryOf = Callable[[str], Sequence[Entry]]
+"""What a model has been through; raises `ModelNotFound`."""
 
-def add_lifecycle(app: FastAPI, listening: Listening, labels: Labels, max_body_bytes: int) -> None:
+
+def add_lifecycle(
+    app: FastAPI, listening: Listening, labels: Labels, history_of: HistoryOf, max_body_bytes: int
+) -> None:
     _add_events(app, listening)
+    _add_history(app, labels, history_of)
     _add_labels(app, labels, max_body_bytes)
 
 
@@ -36,6 +45,13 @@ def _add_events(app: FastAPI, listening: Listening) -> None:
                 "more": page.more,
             }
         )
+
+
+def _add_history(app: FastAPI, labels: Labels, history_of: HistoryOf) -> None:
+    @app.get("/v2/repository/models/{model}/versions")
+    async def versions(model: str) -> Response:
+        entries = history_of(model)
+        return JSONResponse(history.history(model, entries, labels.known(model)))
 
 
 def _add_labels(app: FastAPI, labels: Labels, max_body_bytes: int) -> None:

@@ -30,6 +30,7 @@ from server.app.orders import Orders
 from server.domain.health import Health
 from server.domain.limits import Limits
 from server.domain.phase import Station
+from server.lifecycle.histories import Histories
 from server.lifecycle.manager import Manager
 from server.observe.access import AccessLog
 from server.observe.logs import ProcessLog
@@ -93,6 +94,7 @@ class Doors:
         orders: Orders,
         process_log: ProcessLog,
         mirrored: Callable[[], Sequence[MirrorMeasured]],
+        histories: Histories,
     ) -> None:
         self._settings = settings
         self._station = station
@@ -101,6 +103,7 @@ class Doors:
         self._orders = orders
         self._log = process_log
         self._mirrored = mirrored
+        self._histories = histories
 
     def open(
         self,
@@ -140,6 +143,7 @@ class Doors:
                 health,
                 schedules=manager.schedules,
                 labels=manager.labels,
+                history_of=lambda model: self._histories.of(model, manager.table),
                 chronicle=Listening(manager.events, self._closing, settings.max_event_listeners),
                 max_body_bytes=limit,
                 docs=settings.docs,

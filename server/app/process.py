@@ -31,6 +31,8 @@ from server.app.orders import Orders, UnknownStartupModel
 from server.app.trials import trials
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
+from server.lifecycle.events import Chronicle
+from server.lifecycle.histories import Histories
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.standbys import Policy
@@ -151,7 +153,10 @@ class Process:
             access = self._access_log(parts)
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
-            manager = await parts.enter_async_context(self._manager())
+            histories = await parts.enter_async_context(self._histories())
+            chronicle = Chronicle()
+            chronicle.heard_by(histories.hear)
+            manager = await parts.enter_async_context(self._manager(chronicle))
             mirrors = parts.enter_context(open_mirrors(self._settings, manager))
             orders = parts.enter_context(self._orders(manager, mirrors))
             pool = Pool(self._settings.stage_threads, self._settings.stage_queue_size)
@@ -160,7 +165,9 @@ class Process:
                 mirroring = tasks.create_task(mirrors.follow(), name="remote repositories")
                 following = tasks.create_task(orders.follow(), name="repository")
                 doors = Doors(
-                    self._settings, self._station, self._closing, manager, orders, self._log, mirrors.measured
+                    *(self._settings, self._station, self._closing, manager, orders, self._log),
+                    mirrors.measured,
+                    histories,
                 )
                 doors.open(tasks, listeners, Route(manager.table, pool), access)
                 starting = tasks.create_task(self._greet(manager, orders, addresses), name="start")
@@ -176,7 +183,11 @@ class Process:
             log.info("server_drained")
         log.info("server_stopped")
 
-    def _manager(self) -> Manager:
+    def _histories(self) -> Histories:
+        state_dir = self._settings.state_dir
+        return Histories(state_dir / "history" if state_dir is not None else None)
+
+    def _manager(self, events: Chronicle) -> Manager:
         settings = self._settings
         processors = settings.cpu_threads or thread_budget(read_cpu())
         loader = Loader(
@@ -201,6 +212,7 @@ class Process:
             trials=trials(settings) if settings.verify_models else None,
             rules=residency_rules(settings),
             same_content=holds,
+            events=events,
             rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
             labels_kept=settings.state_dir / "labels.json" if settings.state_dir is not None else None,
         )

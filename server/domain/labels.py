@@ -15,9 +15,8 @@ MOST_LABELS = 64
 
 LARGEST_VERSION = 10**18 - 1
 SYNTAX = "a letter, and then letters, digits, '.', '_' or '-': 64 in all at most"
-PATTERN = r"[A-Za-z][A-Za-z0-9._-]{0,63}"
 
-_LABEL = re.compile(PATTERN)
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 NO_PINS: Mapping[str, int] = MappingProxyType({})
 

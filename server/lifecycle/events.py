@@ -25,6 +25,8 @@ KEPT = 4096
 CONTENTS = 3
 """Of one version, those whose state is remembered: what serves, what is to come, what is going."""
 
+AT_WORK = frozenset({State.LOADING, State.READY, State.UNLOADING})
+
 Hearer = Callable[[Event], None]
 
 
@@ -82,6 +84,7 @@ class Chronicle:
         self._first = self._next = int(clock() * 1000)
         self._ring: deque[Event] = deque(maxlen=kept)
         self._standing: dict[str, dict[int | None, dict[str, _Standing]]] = {}
+        self._leaving: set[str] = set()
         self._hearers: list[Hearer] = []
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -95,6 +98,8 @@ class Chronicle:
         counts: Counts | None = None,
     ) -> None:
         """Note what has just happened; `content` is as `Content.whole` has it."""
+        if what is What.SEEN:
+            self._leaving.discard(model)
         name = short(content)
         now = self._ticks()
         known = self._standing.setdefault(model, {}).setdefault(version, {})
@@ -124,6 +129,8 @@ class Chronicle:
             self.passages.count(model, what)
         for hear in self._hearers:
             hear(event)
+        if model in self._leaving:
+            self._forget_if_gone(model)
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -135,9 +142,16 @@ class Chronicle:
             self.tell(What.SEEN, model, version, content)
 
     def forget(self, model: str) -> None:
-        """The repository has this name no more."""
-        self._standing.pop(model, None)
-        self.passages.forget(model)
+        """The repository has this name no more: nothing is kept of it once the last of it is unloaded."""
+        self._leaving.add(model)
+        self._forget_if_gone(model)
+
+    def _forget_if_gone(self, model: str) -> None:
+        standing = [each.state for known in self._standing.get(model, {}).values() for each in known.values()]
+        if not AT_WORK.intersection(standing):
+            self._leaving.discard(model)
+            self._standing.pop(model, None)
+            self.passages.forget(model)
 
     def heard_by(self, hearer: Hearer) -> None:
         """Tell each event from now on, at once and in order. What it raises reaches who told."""

@@ -47,6 +47,10 @@ class Labels:
         """In the order of their names. Raises `ModelNotFound`."""
         if model not in self._table.models:
             raise ModelNotFound(model)
+        return self.known(model)
+
+    def known(self, model: str) -> list[Label]:
+        """The same; none of a model that is not there."""
         said = self._said.get(model, {})
         serving = self._table.versions(model)
         return [

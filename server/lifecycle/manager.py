@@ -24,6 +24,7 @@ from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ServingError
 from server.domain.event import What
+from server.domain.history import SERVER_ENDED
 from server.domain.labels import NO_PINS
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
@@ -113,7 +114,7 @@ class Manager:
             ),
             same_content,
         )
-        self._standbys = Standbys(rollback or Policy(), self._retire, self._take_back)
+        self.standbys = Standbys(rollback or Policy(), self._retire, self._take_back)
         self._restored: dict[str, int] = {}
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
@@ -140,9 +141,9 @@ class Manager:
         self._attempts.close()
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
-            self._standbys.close()
+            self.standbys.close()
             for model in self.table.models:
-                self._unload(model, self.table.versions(model))
+                self._unload(model, self.table.versions(model), SERVER_ENDED)
         try:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
@@ -265,7 +266,7 @@ class Manager:
                     self._drop(model, version)
                 self.table.forget(model)
                 self.events.forget(model)
-                self._standbys.forget(model)
+                self.standbys.forget(model)
                 self._restored.pop(model, None)
             elif model not in self._wanted:
                 self.table.know(model)
@@ -534,11 +535,11 @@ class Manager:
         self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
-            if may_stand_by and self._standbys.keep(served):
+            if may_stand_by and self.standbys.keep(served):
                 self._note(model, version, State.UNAVAILABLE, reason)
                 self._tell_gone(What.UNLOADING, served, "it stands by while its successor is on probation")
             else:
-                self._standbys.left(served)
+                self.standbys.left(served)
                 self._tell_gone(What.UNLOADING, served, reason)
                 self._retire(served, reason)
             self._tell_ensembles(model)
@@ -589,10 +590,10 @@ class Manager:
         model = served.facts.model
         if before is not replaced and before not in self.table.versions(model).values():
             before = None  # it left in the meantime
-        if self._standbys.begin(served, before, origin):
-            self._tasks.create_task(self._standbys.watch(), name="probations")
-        if replaced is not None and not self._standbys.keep(replaced):
-            self._standbys.left(replaced)
+        if self.standbys.begin(served, before, origin):
+            self._tasks.create_task(self.standbys.watch(), name="probations")
+        if replaced is not None and not self.standbys.keep(replaced):
+            self.standbys.left(replaced)
             self._retire(replaced)
 
     def _take_back(self, probation: Probation, why: str) -> None:
@@ -645,7 +646,10 @@ class Manager:
             self._note(model, number, State.READY, f"serving what it was before: {reason}")
             self._retire(after)
         else:
-            if probation.stands_by:
+            if old in self.table.versions(model):  # it is wanted beside its successor, and was loaded anew
+                if probation.stands_by:
+                    self._retire(before)
+            else:
                 self._note(model, old, State.LOADING)
                 self.table.serve(before)
                 self._note(model, old, State.READY, f"serving again: version {number} was {reason}")
@@ -653,7 +657,7 @@ class Manager:
             self.table.withdraw(model, number)
             self._note(model, number, State.UNLOADING)
             self._retire(after, reason)
-        if probation.stands_by:
+        if probation.stands_by and self.table.versions(model).get(old) is before:
             told = (What.BROUGHT_BACK, model, old, before.content.whole)
             self.events.tell(*told, f"version {number} was {reason}")
         self._failures.blame(model, number, after.content.whole, reason)

@@ -1,13 +1,11 @@
 """A new version that fails more than the one before it is taken back, under traffic, by a real server."""
 
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -92,11 +90,10 @@ def traffic(watched: Watched, model: str, *inputs: float) -> Iterator[Counter[tu
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     repository = Repository(folder)
-    for model in ("numbered", "swapped", "spared", "labelled", "lived"):
+    for model in ("numbered", "swapped", "spared"):
         repository.write(model)
     repository.configure("spared", 'parameters { key: "tercet.rollback" value { string_value: "false" } }')
-    options = (*OPTIONS, f"--state-dir={folder / 'state'}")
-    with running(folder / "log", repository.path, options=options) as server:
+    with running(folder / "log", repository.path, options=OPTIONS) as server:
         yield Watched(server, repository)
 
 
@@ -109,7 +106,9 @@ def test_a_new_number_that_fails_for_some_inputs_is_taken_back_and_then_no_reque
     answered_well(watched, "numbered")
     with traffic(watched, "numbered", 0, 0, 1) as seen:
         watched.repository.move_in("numbered", 2, choosy())
-        watched.server.until(lambda: "rolled back" in watched.reason("numbered", 2) if seen[500, ""] else False)
+        watched.server.until(
+            lambda: "rolled back" in watched.reason("numbered", 2) if seen[500, ""] else False
+        )
     assert seen[200, "2"] > 0  # it did serve, and answer what it could
     with traffic(watched, "numbered", 0, 0, 1) as seen:
         watched.server.until(lambda: sum(seen.values()) > 50)
@@ -159,7 +158,3 @@ def test_a_model_that_says_so_is_left_as_it_is(watched):
         assert watched.ask("spared", 1).status_code == 500
     time.sleep(1.2)  # longer than from one look to the next
     assert watched.ask("spared", 1).status_code == 500
-
-
-def label(watched: Watched, model: str, **labels: int | None) -> httpx.Response:
-    return watched.server.client.post(f"/v2/repository/models/{model}/labels", json=labels)

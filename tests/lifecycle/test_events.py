@@ -118,4 +118,9 @@ def test_passages_count_what_happened_but_not_what_only_lies_there():
     events = told(chronicle(), What.SEEN, What.READY, What.READY)
     assert events.passages.all()["m"].transitions == {"ready": 2}
     events.forget("m")
+    assert events.passages.all() != {}  # it serves its last requests
+    told(events, What.UNLOADING, What.UNLOADED)
+    assert events.latest(1).events[0].duration_s == 1
     assert events.passages.all() == {}
+    events.see("m", 1, "a")
+    assert events.latest(1).events[0].what is What.SEEN
