@@ -106,8 +106,8 @@ class Manager:
                 start=self._start,
                 serve=self._serve_again,
                 clear_away=self._clear_away,
-                standby=lambda model: self._standbys.stands_by(model),
-                evict_standby=lambda model: self._standbys.evict(model),
+                standby=lambda model: self.standbys.stands_by(model),
+                evict_standby=lambda model: self.standbys.evict(model),
                 refused=self._lost,
                 sharers=lambda: self._sharers,
                 is_over=lambda: self._closing,
@@ -148,6 +148,7 @@ class Manager:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
             patience.cancel()
+            self.residence.close()
 
     def apply(self, offers: Offers, wanted: Iterable[str]) -> None:
         """What the repositories offer now, and which of the names are to be served. Returns at once."""

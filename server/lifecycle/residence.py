@@ -39,6 +39,7 @@ from server.lifecycle.room import Room, Unwanted, Wanted
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.lifecycle.warm_files import WarmFiles
 from server.observe.metrics import MemoryPicture
 from server.observe.residency import ResidencyTally
 from server.observe.tally import Tally
@@ -63,6 +64,7 @@ class Rules:
     pinned           patterns of the names of models that never leave; a configuration may say so, too
     min_residency_s  how long a version that is asked for stays, unless a deadline is at stake
     patience_s       how long a load waits for others to come out of use
+    host_cache_bytes   of files of what left that are kept in the host's memory
     idle_unload_s    evict what was not asked for so long, need or no need; 0 for never
     """
 
@@ -73,6 +75,7 @@ class Rules:
     pinned: Sequence[str] = ()
     min_residency_s: float = 1.0
     patience_s: float = 30.0
+    host_cache_bytes: int = 0
     idle_unload_s: float = 0.0
 
 
@@ -111,6 +114,7 @@ class _Stay:
     requests: int
     asked: bool = False
     is_leaving: bool = False
+    is_evicted: bool = False
 
     @property
     def key(self) -> Key:
@@ -141,6 +145,8 @@ class Residence:
         self._acts = acts
         self._policy = GreedyDual()
         self._doubtful: set[str] = set()
+        self.warm = WarmFiles(rules.host_cache_bytes)
+        self._warming = asyncio.Lock()
         self._stays: dict[ServedVersion, _Stay] = {}
         self._room = Room(
             self.accountant,
@@ -253,6 +259,7 @@ class Residence:
         self._note_uses(stay)
         self._table.serve(idle)
         self._tell_evicted(stay, why)
+        stay.is_evicted = True
         served.leave()
         self._acts.clear_away(served)
 
@@ -268,12 +275,20 @@ class Residence:
     def gone(self, served: Served) -> None:
         """It is closed."""
         stay = self._stays.pop(served, None) if isinstance(served, ServedVersion) else None
-        if stay is not None:
-            self._room.gone(stay.holding)
+        if stay is None:
+            return
+        self._room.gone(stay.holding)
+        if stay.is_evicted and self.rules.host_cache_bytes and not self._acts.is_over():
+            self._acts.start(self._keep_warm(stay), f"keep the files of {stay.key[0]}")
 
     def forget(self, model: str, version: int) -> None:
         """It is offered no more."""
         self._policy.forget((model, version))
+        self._drop_warm((model, version))
+
+    def _drop_warm(self, key: Key) -> None:
+        if key in self.warm.sizes:
+            self._acts.start(self._no_longer_warm(key), f"let the files of {key[0]} go")
 
     def resized(self, served: ServedVersion, offer: ModelOffer) -> None:
         """Its instances have changed, and nothing else: that is what it comes back as."""
@@ -424,6 +439,7 @@ class Residence:
             log.warning("over_budget", device=device, over=amount(self.accountant.over(device)))
         tally = came.facts.tally
         came.facts = replace(came.facts, memory=measured)
+        self._drop_warm(holding.key)
         self._stays[came] = _Stay(came, origin, holding, estimate, monotonic(), _requests(tally))
         self._policy.note_load(holding.key, sum(measured.values()), tally.load_seconds)
 
@@ -440,6 +456,21 @@ class Residence:
 
     def _is_pinned(self, config: ModelConfig | None) -> bool:
         return config is not None and is_pinned(config, self.rules.pinned)
+
+    async def _keep_warm(self, stay: _Stay) -> None:
+        """Have its files in the host's memory, if they are worth it, until it is loaded again."""
+        async with self._warming:
+            order = self._policy.order({*self.warm.sizes, stay.key})
+            folder = stay.origin.version.directory
+            await asyncio.to_thread(self.warm.left, stay.key, folder, lambda _: order)
+
+    async def _no_longer_warm(self, key: Key) -> None:
+        async with self._warming:
+            await asyncio.to_thread(self.warm.drop, key)
+
+    def close(self) -> None:
+        """All that was in memory is gone."""
+        self.warm.close()
 
     def _tell_evicted(self, stay: _Stay, why: Why) -> None:
         served, stayed_s = stay.served, monotonic() - stay.since

@@ -528,3 +528,13 @@ async def test_a_version_that_nobody_asks_for_gives_its_memory_back(tmp_path):
         await until(lambda: now.loaded() == set())
         assert now.manager.residence.tally.evictions == {("a", "1", "idle"): 1}
         assert await now.ask("a") == 1.0
+
+
+async def test_the_files_of_what_left_are_kept_warm_until_it_is_back(tmp_path):
+    async with serving(tmp_path, models=1.5, host_cache_bytes=2**20) as now:
+        await now.offer("a")
+        await now.offer("b")
+        kept = now.manager.residence.warm
+        await until(lambda: set(kept.sizes) == {("a", 1)})
+        assert await now.ask("a") == 1.0
+        await until(lambda: set(kept.sizes) == {("b", 1)})
