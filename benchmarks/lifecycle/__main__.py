@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.lifecycle import crowd, eviction
+from benchmarks.lifecycle import cold, crowd, eviction
 from benchmarks.lifecycle.folders import FolderFigures, lay_folders, measure_folders
 from benchmarks.machine import machine, versions
 from benchmarks.promises import Promise
@@ -97,10 +97,19 @@ def _crowd(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
     return [*_verdicts(crowd.PROMISES, figures)]
 
 
+def _cold(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    _say("half a minute; asking for a model of 100 MB that is not in memory, again and again")
+    figures = cold.measure_cold(rounds=3 if asked.quick else 20)
+    content["cold"] = asdict(figures)
+    print(*cold.lines(figures), sep="\n")
+    return [*_verdicts(cold.PROMISES, figures)]
+
+
 MEASURE: Mapping[str, Callable[[argparse.Namespace, dict[str, Any]], list[str]]] = {
     "folders": _folders,
     "eviction": _eviction,
     "crowd": _crowd,
+    "cold": _cold,
 }
 """What each part runs; it adds its figures to the content and gives back a line for each promise."""
 
