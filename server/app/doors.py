@@ -160,7 +160,7 @@ class Doors:
                     ProcessCollector(lambda: access.dropped if access else 0),
                     MirrorCollector(self._mirrored),
                     ResidencyCollector(manager.residence.tally),
-                    MemoryCollector(manager.residence.picture),
+                    MemoryCollector(manager.residence.stays.picture),
                     PassageCollector(manager.events.passages.all),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )

@@ -148,7 +148,7 @@ class Manager:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
             patience.cancel()
-            self.residence.close()
+            self.residence.warming.close()
 
     def apply(self, offers: Offers, wanted: Iterable[str]) -> None:
         """What the repositories offer now, and which of the names are to be served. Returns at once."""
@@ -342,7 +342,7 @@ class Manager:
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
             self._failures.forgive(model, number)
-            self.residence.resized(serving, offer)
+            self.residence.stays.resized(serving, offer)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
             self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
@@ -549,12 +549,12 @@ class Manager:
         self._tasks.create_task(work, name=name)
 
     def _retire(self, served: Served, reason: str | None = None) -> None:
-        self.residence.leaving(served)
+        self.residence.stays.leaving(served)
         self._start(self._let_go(served, reason), f"retire {served.facts.model}")
 
     def _clear_away(self, served: Served) -> None:
         """Close what nobody misses: its content stands in the table as an idle version, or never did."""
-        self.residence.leaving(served)
+        self.residence.stays.leaving(served)
         self._start(self._close(served), f"close {served.facts.model}")
 
     async def _close(self, served: Served) -> None:

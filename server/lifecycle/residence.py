@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Literal
 
 import structlog
 
 from server.domain.catalogue import VersionFacts
-from server.domain.configuration import ModelConfig, SwapPolicy
+from server.domain.configuration import SwapPolicy
 from server.domain.errors import ModelNotReady, NoRoom, ServerStopping, ServingError
 from server.domain.event import What
 from server.domain.offer import ModelOffer, VersionOffer
@@ -28,19 +28,14 @@ from server.lifecycle.idle import Bounds, IdleVersion, Known, Origin, bounds_of
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
 from server.lifecycle.prospect import Looker, Prospect
-from server.lifecycle.residency.accountant import NOTHING, Accountant, Bytes, Holding, Key, OverBudget
+from server.lifecycle.residency.accountant import NOTHING, Accountant, Bytes, Key, OverBudget
 from server.lifecycle.residency.amount import amount
-from server.lifecycle.residency.decision import Kind, Resident
-from server.lifecycle.residency.estimate import Estimate
-from server.lifecycle.residency.eviction import GreedyDual
-from server.lifecycle.residency.picture import picture
-from server.lifecycle.residency.pinning import is_pinned
 from server.lifecycle.room import Room, Unwanted, Wanted
 from server.lifecycle.served import Served
+from server.lifecycle.stays import Stay, Stays
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warm_files import WarmFiles
-from server.observe.metrics import MemoryPicture
+from server.lifecycle.warming import Warming
 from server.observe.residency import ResidencyTally
 from server.observe.tally import Tally
 
@@ -102,25 +97,6 @@ class Acts:
     is_over: Callable[[], bool]
 
 
-@dataclass(eq=False, slots=True)
-class _Stay:
-    """One version in memory. `requests` of it are told to the policy by now; `asked` if any came."""
-
-    served: ServedVersion
-    origin: Origin
-    holding: Holding
-    estimate: Estimate | None
-    since: float
-    requests: int
-    asked: bool = False
-    is_leaving: bool = False
-    is_evicted: bool = False
-
-    @property
-    def key(self) -> Key:
-        return self.holding.key
-
-
 class Residence:
     """Owned by the manager, which does what `Acts` has. `tally` counts what happens here, for metrics."""
 
@@ -138,19 +114,17 @@ class Residence:
         self.rules = rules
         self.tally = ResidencyTally()
         self.accountant = Accountant(rules.budgets)
+        self.stays = Stays(self.accountant, rules.pinned, acts.standby)
+        self.warming = Warming(rules.host_cache_bytes, self.stays.policy, acts.start)
         self._looker = Looker(loader, same_content)
         self._attempts = attempts
         self._table = table
         self._events = events
         self._acts = acts
-        self._policy = GreedyDual()
         self._doubtful: set[str] = set()
-        self.warm = WarmFiles(rules.host_cache_bytes)
-        self._warming = asyncio.Lock()
-        self._stays: dict[ServedVersion, _Stay] = {}
         self._room = Room(
             self.accountant,
-            residents=self.residents,
+            residents=self.stays.residents,
             evict=self.evict,
             min_residency_s=rules.min_residency_s,
             patience_s=rules.patience_s,
@@ -186,11 +160,11 @@ class Residence:
     def arrival(self, prospect: Prospect, outgoing: Collection[Served]) -> Arrival:
         """How it is to come; `outgoing` go once it serves."""
         config = prospect.origin.offer.config
-        leaving = self._keys_in_memory(outgoing)
+        leaving = self.stays.keys(outgoing)
         situation = Situation(
             is_described=prospect.facts is not None,
             on_request=self.rules.on_request,
-            is_pinned=self._is_pinned(config),
+            is_pinned=self.stays.is_pinned(config),
             was_known=prospect.was_known and self.rules.lazy_start,
             replaces=bool(leaving),
             fits_beside=not self._room.forbids(self._wanted(prospect, leaving)),
@@ -200,8 +174,8 @@ class Residence:
 
     def refusal(self, prospect: Prospect, outgoing: Collection[Served]) -> str:
         """Why there can never be memory for it, with the arithmetic; empty if there can."""
-        alone = self._room.forbids(self._wanted(prospect, ()))
-        leaving = self._keys_in_memory(outgoing)
+        leaving = self.stays.keys(outgoing)
+        alone = self._room.forbids(self._wanted(prospect, (), instead=leaving))
         if alone or not leaving:
             return alone
         config = prospect.origin.offer.config
@@ -220,7 +194,7 @@ class Residence:
         self, prospect: Prospect, outgoing: Collection[Served], is_wanted: Callable[[], bool]
     ) -> ServedVersion | Refusal:
         """Load it now, beside what serves."""
-        wanted = self._wanted(prospect, self._keys_in_memory(outgoing), is_wanted)
+        wanted = self._wanted(prospect, self.stays.keys(outgoing), is_wanted)
         try:
             return await self._load(prospect.origin, wanted, prospect.known, None)
         except (NoRoom, Unwanted) as error:
@@ -243,101 +217,43 @@ class Residence:
         if key[1] < 0:
             self._acts.evict_standby(key[0])
             return
-        stay = next(each for each in self._stays.values() if each.key == key and not each.is_leaving)
-        served = stay.served
-        idle = self._idle(
-            replace(served.facts, devices=(), memory=NOTHING),
-            stay.origin,
-            Known(
-                needs=self.accountant.held(stay.holding),
-                estimate=None,
-                load_s=served.facts.tally.load_seconds,
-                learned=served.learned,
-            ),
-            bounds_of(served.plan),
-        )
-        self._note_uses(stay)
-        self._table.serve(idle)
+        served = self._table.versions(key[0])[key[1]]
+        stay = self.stays.of(served)
+        assert stay is not None
+        assert isinstance(served, ServedVersion)
+        self.stays.note_uses(stay)
+        facts = replace(served.facts, devices=(), memory=NOTHING)
+        self._table.serve(self._idle(facts, stay.origin, self.stays.known(stay), bounds_of(served.plan)))
         self._tell_evicted(stay, why)
         stay.is_evicted = True
         served.leave()
         self._acts.clear_away(served)
 
-    def leaving(self, served: Served) -> None:
-        """Requests do not reach it any more; its memory is not back yet."""
-        stay = self._stays.get(served) if isinstance(served, ServedVersion) else None
-        if stay is not None:
-            stay.is_leaving = True
-            self.accountant.leaving(stay.holding)
-            if all(other.is_leaving for other in self._stays.values() if other.key == stay.key):
-                self._policy.note_eviction(stay.key)
-
     def gone(self, served: Served) -> None:
         """It is closed."""
-        stay = self._stays.pop(served, None) if isinstance(served, ServedVersion) else None
+        stay = self.stays.gone(served)
         if stay is None:
             return
         self._room.gone(stay.holding)
-        if stay.is_evicted and self.rules.host_cache_bytes and not self._acts.is_over():
-            self._acts.start(self._keep_warm(stay), f"keep the files of {stay.key[0]}")
+        if stay.is_evicted and not self._acts.is_over():
+            self.warming.keep(stay.key, stay.origin.version.directory)
 
     def forget(self, model: str, version: int) -> None:
         """It is offered no more."""
-        self._policy.forget((model, version))
-        self._drop_warm((model, version))
-
-    def _drop_warm(self, key: Key) -> None:
-        if key in self.warm.sizes:
-            self._acts.start(self._no_longer_warm(key), f"let the files of {key[0]} go")
-
-    def resized(self, served: ServedVersion, offer: ModelOffer) -> None:
-        """Its instances have changed, and nothing else: that is what it comes back as."""
-        stay = self._stays.get(served)
-        if stay is not None:
-            stay.origin = replace(stay.origin, offer=offer, content=served.content)
+        self.stays.policy.forget((model, version))
+        self.warming.drop((model, version))
+        self.tally.forget(model, version)
 
     async def unload_idle(self) -> None:
         """Evict what was not asked for so long, as long as this runs."""
         while True:
-            now, due = time(), self.rules.idle_unload_s
-            for stay in list(self._stays.values()):
-                if stay.is_leaving or self._is_pinned(stay.served.facts.config):
-                    continue
-                asked = max(stay.served.facts.tally.last_inference / 1000, now - (monotonic() - stay.since))
-                left = asked + self.rules.idle_unload_s - now
-                if left <= 0 and not stay.served.in_use:
-                    self.evict(stay.key, "idle")
+            due = self.rules.idle_unload_s
+            for served, left in self.stays.unasked(self.rules.idle_unload_s):
+                if left <= 0 and not served.in_use:
+                    self.evict((served.facts.model, served.facts.version), "idle")
                 else:
                     due = min(due, max(left, SOON_S))
             await asyncio.sleep(due)
-
-    def picture(self) -> MemoryPicture:
-        """For metrics."""
-        self.residents()
-        errors = {
-            stay.key: stay.estimate.error(stay.served.reading)
-            for stay in self._stays.values()
-            if stay.estimate is not None
-        }
-        return picture(self.accountant, self._policy, errors, monotonic())
-
-    def residents(self) -> Sequence[Resident]:
-        """What is in memory and serves, the first to go first."""
-        stays = {self._place(stay): stay for stay in self._stays.values() if not stay.is_leaving}
-        for stay in stays.values():
-            self._note_uses(stay)
-        return [
-            Resident(
-                key=key,
-                bytes=self.accountant.held(stays[key].holding),
-                kind=Kind.STANDBY if key[1] < 0 else Kind.SERVING,
-                pinned=self._is_pinned(stays[key].served.facts.config),
-                in_use=stays[key].served.in_use,
-                since=stays[key].since if stays[key].asked else float("-inf"),
-                load_s=stays[key].served.facts.tally.load_seconds,
-            )
-            for key in self._policy.order(stays)
-        ]
 
     # The work.
 
@@ -347,7 +263,11 @@ class Residence:
         )
 
     def _wanted(
-        self, prospect: Prospect, beside: Collection[Key], is_wanted: Callable[[], bool] = lambda: True
+        self,
+        prospect: Prospect,
+        beside: Collection[Key],
+        is_wanted: Callable[[], bool] = lambda: True,
+        instead: Collection[Key] = (),
     ) -> Wanted:
         return Wanted(
             prospect.origin.key,
@@ -355,14 +275,8 @@ class Residence:
             evicts=self.rules.on_request,
             is_wanted=is_wanted,
             beside=beside,
+            instead=instead,
         )
-
-    def _keys_in_memory(self, versions: Collection[Served]) -> list[Key]:
-        return [
-            self._stays[served].key
-            for served in versions
-            if isinstance(served, ServedVersion) and served in self._stays
-        ]
 
     def _fetch(self, idle: IdleVersion) -> None:
         self._acts.start(self._bring(idle), f"bring in {idle.facts.model}")
@@ -390,7 +304,7 @@ class Residence:
                     self._acts.refused(idle, came)
                 return
             if self._stands(idle):
-                self._stays[came].asked = True
+                self._note_asked(came)
                 self._acts.serve(came)
                 idle.became(came)
             else:  # replaced or unloaded meanwhile: it is for those who wait, and then it goes
@@ -427,52 +341,25 @@ class Residence:
         finally:
             if not isinstance(came, ServedVersion):
                 self._room.gone(holding)
-        if isinstance(came, ServedVersion):
-            self._settle(came, origin, holding, known)
-        return came
-
-    def _settle(self, came: ServedVersion, origin: Origin, holding: Holding, known: Known) -> None:
-        """It is in memory."""
-        measured, estimate = known.settled(came.reading), known.estimate
-        self.accountant.settle(holding, measured)
+        if not isinstance(came, ServedVersion):
+            return came
+        self.stays.begin(came, origin, holding, known)
+        self.warming.drop(holding.key)
+        never = self._room.forbids(replace(wanted, needs=came.facts.memory, instead=[holding.key]))
+        if never:
+            self._acts.clear_away(came)
+            return Refusal(f"it was loaded, and {never}", may_pass=False)
         for device in self._room.relieve():
             log.warning("over_budget", device=device, over=amount(self.accountant.over(device)))
-        tally = came.facts.tally
-        came.facts = replace(came.facts, memory=measured)
-        self._drop_warm(holding.key)
-        self._stays[came] = _Stay(came, origin, holding, estimate, monotonic(), _requests(tally))
-        self._policy.note_load(holding.key, sum(measured.values()), tally.load_seconds)
+        return came
 
-    def _place(self, stay: _Stay) -> Key:
-        model, version = stay.key
-        return (model, -version) if self._acts.standby(model) is stay.served else stay.key
+    def _note_asked(self, came: ServedVersion) -> None:
+        """Requests wait for it: it is no more to be had for nothing."""
+        stay = self.stays.of(came)
+        assert stay is not None
+        stay.asked = True
 
-    def _note_uses(self, stay: _Stay) -> None:
-        """Tell the policy how often it was asked for since it was last told."""
-        requests = _requests(stay.served.facts.tally)
-        if requests != stay.requests:
-            self._policy.note_use(stay.key, monotonic(), requests - stay.requests)
-            stay.requests, stay.asked = requests, True
-
-    def _is_pinned(self, config: ModelConfig | None) -> bool:
-        return config is not None and is_pinned(config, self.rules.pinned)
-
-    async def _keep_warm(self, stay: _Stay) -> None:
-        """Have its files in the host's memory, if they are worth it, until it is loaded again."""
-        async with self._warming:
-            order = self._policy.order({*self.warm.sizes, stay.key})
-            folder = stay.origin.version.directory
-            await asyncio.to_thread(self.warm.left, stay.key, folder, lambda _: order)
-
-    async def _no_longer_warm(self, key: Key) -> None:
-        async with self._warming:
-            await asyncio.to_thread(self.warm.drop, key)
-
-    def close(self) -> None:
-        """All that was in memory is gone."""
-        self.warm.close()
-
-    def _tell_evicted(self, stay: _Stay, why: Why) -> None:
+    def _tell_evicted(self, stay: Stay, why: Why) -> None:
         served, stayed_s = stay.served, monotonic() - stay.since
         facts, freed = served.facts, self.accountant.held(stay.holding)
         told = ", ".join(f"{amount(count)} of {device}" for device, count in freed.items())
@@ -488,7 +375,3 @@ class Residence:
         reason = f"its memory is needed: {told}" if why == "memory" else "nobody has asked for it for long"
         counts = counts_of(facts.tally)
         self._events.tell(What.EVICTED, facts.model, facts.version, served.content.whole, reason, counts)
-
-
-def _requests(tally: Tally) -> int:
-    return tally.success.count + tally.fail.count

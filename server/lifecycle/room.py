@@ -6,14 +6,13 @@ done lets the next one try. Lives on the event loop.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
-from typing import NamedTuple
 
 from server.domain.errors import NoRoom
 from server.lifecycle.residency.accountant import Accountant, Bytes, Holding, Key, OverBudget
 from server.lifecycle.residency.amount import amount
-from server.lifecycle.residency.decision import Evict, Fits, Kind, Refuse, Resident, Wait, decide
+from server.lifecycle.residency.decision import Evict, Fits, Kind, Refuse, Resident, Wait, decide, relieve
 
 LOOK_AGAIN_S = 0.05
 """While a load waits for versions to come out of use: requests tell nobody, so that they cost nothing."""
@@ -23,12 +22,14 @@ class Unwanted(Exception):
     """Those who wanted it have left while it waited for memory."""
 
 
-class Wanted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Wanted:
     """What is to be loaded, and how badly.
 
     evicts     whether what serves may have to leave for it; what only stands by always may
     load_by    when the load has to begin for those who wait, by the monotonic clock; None for no such time
     is_wanted  whether anybody still wants it
+    instead    what goes for it anyway
     beside     what has to stay meanwhile, as the requests that it is to take over go there till then
     """
 
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     load_by: Callable[[], float | None] = lambda: None
     is_wanted: Callable[[], bool] = lambda: True
     beside: Collection[Key] = ()
+    instead: Collection[Key] = ()
 
 
 class Room:
@@ -109,16 +111,11 @@ class Room:
 
     def relieve(self) -> list[str]:
         """Evict until no device is over its budget; those where that is not possible now."""
-        accountant, short = self.accountant, []
-        for device in accountant.budgets:
-            able = [each for each in self._residents() if not (each.pinned or each.in_use)]
-            while accountant.over(device) and able:
-                going = able.pop(0)
-                if going.bytes.get(device):
-                    self._evict(going.key)
-            if accountant.over(device):
-                short.append(device)
-        return short
+        said = relieve(self.accountant.books(), self._residents(), self._clock())
+        if isinstance(said, Evict):
+            for key in said.keys:
+                self._evict(key)
+        return [device for device in self.accountant.budgets if self.accountant.over(device)]
 
     def forbids(self, wanted: Wanted) -> str:
         """Why it can never fit, with the arithmetic; empty if it can."""
@@ -137,6 +134,7 @@ class Room:
                 in_use=each.in_use or (each.kind is Kind.SERVING and not wanted.evicts),
             )
             for each in self._residents()
+            if each.key not in wanted.instead
         ]
         return decide(
             wanted.needs,

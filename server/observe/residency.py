@@ -29,8 +29,8 @@ class ResidencyTally:
         self.evictions[model, str(version), reason] += 1
         self.stay_s.add(stayed_s)
 
-    def forget(self, model: str) -> None:
+    def forget(self, model: str, version: int) -> None:
         """The repository has it no more."""
-        for counted in (self.cold, self.evictions):
-            for key in [key for key in counted if key[0] == model]:
-                del counted[key]
+        self.cold.pop((model, str(version)), None)
+        for key in [key for key in self.evictions if key[:2] == (model, str(version))]:
+            del self.evictions[key]

@@ -534,7 +534,7 @@ async def test_the_files_of_what_left_are_kept_warm_until_it_is_back(tmp_path):
     async with serving(tmp_path, models=1.5, host_cache_bytes=2**20) as now:
         await now.offer("a")
         await now.offer("b")
-        kept = now.manager.residence.warm
+        kept = now.manager.residence.warming.files
         await until(lambda: set(kept.sizes) == {("a", 1)})
         assert await now.ask("a") == 1.0
         await until(lambda: set(kept.sizes) == {("b", 1)})
