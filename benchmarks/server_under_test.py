@@ -94,6 +94,14 @@ class ServerUnderTest:
             return None
         return Batches(rows=stats["inference_count"], runs=stats["execution_count"])
 
+    def metrics(self) -> str:
+        """Every metric, as Prometheus would scrape it."""
+        with closing(
+            http.client.HTTPConnection(HOST, self.metrics_port, timeout=ASK_DEADLINE_S)
+        ) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+
     def forget_log(self) -> None:
         """Empty its log: a line for each request would fill the disk, and only the end is ever wanted."""
         os.truncate(self._log, 0)
@@ -137,9 +145,12 @@ class ServerUnderTest:
 
 
 @contextmanager
-def tercet(repository: Path, log: Path) -> Iterator[ServerUnderTest]:
-    """Serve `repository` with the code of this checkout, at its defaults; leaving stops the server."""
-    with started("tercet", [str(repository)], log) as server:
+def tercet(repository: Path, log: Path, options: Sequence[str] = ()) -> Iterator[ServerUnderTest]:
+    """Serve `repository` with the code of this checkout, at its defaults but for the `options`.
+
+    Leaving stops the server.
+    """
+    with started("tercet", [str(repository), *options], log) as server:
         yield server
 
 
@@ -151,7 +162,12 @@ def started(
     http_port, grpc_port, metrics_port = _free_ports(3)
     command = [sys.executable, "-m", "server.cli", "serve", *options]
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
-    command += [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
+    command += [
+        f"--http-port={http_port}",
+        f"--grpc-port={grpc_port}",
+        f"--metrics-port={metrics_port}",
+        *options,
+    ]
     with _process(command, log) as process:
         if held is not None:
             os.sched_setaffinity(process.pid, held)

@@ -26,6 +26,7 @@ from typing import Any
 
 from server.app.asking import infer, models
 from server.app.command import CommandFailed, UsageError
+from server.app.following import events, label, versions
 from server.repository.sealing import NothingToSeal, seal, write_index
 from server.repository.signature import KeyUnusable
 from server.settings import Settings, SettingsInvalid, nearest, options, read
@@ -39,6 +40,9 @@ usage: tercet COMMAND ...
   up [REPO ...] [--predict N ...]         serve them by several processes, and keep these running
   models                                  show the models of a running server
   infer MODEL                             ask a model of a running server
+  versions MODEL                          show what became of a model's versions
+  label MODEL [LABEL=VERSION ...]         show a model's labels, or put them on versions
+  events                                  show what happened to models, or follow it
   verify DIR                              try a model's folder or a repository, without a server
   init FILE                               make a model's folder from an .onnx or .pt file
   manifest DIR                            write the checksums of versions beside them
@@ -112,6 +116,9 @@ def _run(words: list[str]) -> int:
         "up": up,
         "models": models,
         "infer": infer,
+        "versions": versions,
+        "label": label,
+        "events": events,
         "verify": verify,
         "init": init,
         "manifest": manifest,
@@ -128,7 +135,7 @@ def _run(words: list[str]) -> int:
         case [option, *_] if option.startswith("-"):
             return serve(words)
         case _:
-            known = "serve, up, models, infer, verify, init and manifest"
+            known = f"{', '.join([*commands][:-1])} and {[*commands][-1]}"
             raise UsageError(f"there is no command {words[0]!r}: {known} are known")
 
 

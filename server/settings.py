@@ -78,6 +78,48 @@ def _resource(value: object) -> object:
     return ResourceLimit(found["name"], int(found["count"]), None if device is None else int(device))
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """How much of a device's memory models may take: so many bytes, or a share of all that there is.
+
+    device   "cpu", or "cuda:" and a number
+    """
+
+    device: str
+    bytes: int | None = None
+    share: float | None = None
+
+    def of(self, total_bytes: int) -> int:
+        """In bytes, on a device that has so many."""
+        return self.bytes if self.bytes is not None else int(total_bytes * (self.share or 0))
+
+
+_BUDGET = re.compile(
+    r"(?P<device>cpu|cuda:(?:0|[1-9][0-9]{0,3}))=(?P<amount>[0-9]{1,18}(?:\.[0-9]{1,9})?)"
+    r" ?(?P<unit>%|B|[KMGT]i?B|[KMGT]i)?",
+    re.ASCII,
+)
+_POWER = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _budget(value: object) -> object:
+    """DEVICE=SIZE: in bytes, KiB and the like (1024), KB and the like (1000), or % of what the device has."""
+    if not isinstance(value, str):
+        return value
+    found = _BUDGET.fullmatch(value)
+    if found is None:
+        raise ValueError(value)
+    amount, unit = float(found["amount"]), found["unit"] or "B"
+    if unit == "%":
+        if not 0 < amount <= 100:
+            raise ValueError(value)
+        return MemoryBudget(found["device"], share=amount / 100)
+    size = int(amount * (1024 if "i" in unit else 1000) ** _POWER.get(unit[0], 0))
+    if not 1 <= size < 2**60:
+        raise ValueError(value)
+    return MemoryBudget(found["device"], size)
+
+
 def _pattern(value: str) -> str:
     try:
         re.compile(value.removeprefix("(?-i)"))
@@ -106,6 +148,11 @@ Resources = Annotated[
     tuple[Annotated[ResourceLimit, BeforeValidator(_resource)], ...],
     BeforeValidator(_listed),
     WithJsonSchema({"type": "array", "format": "resources"}),
+]
+Budgets = Annotated[
+    tuple[Annotated[MemoryBudget, BeforeValidator(_budget)], ...],
+    BeforeValidator(_listed),
+    WithJsonSchema({"type": "array", "format": "budgets"}),
 ]
 
 _ENDPOINT = re.compile(
@@ -144,6 +191,7 @@ Endpoints = Annotated[
 ]
 
 _models = _group("Models")
+_memory = _group("Memory")
 _process = _group("Start and stop")
 _http = _group("HTTP")
 _grpc = _group("gRPC")
@@ -231,8 +279,43 @@ class Settings(BaseModel):
     runtime_worker_shared_bytes: int = _models(
         256 * MIB, "bytes of tensors that are under way to and from one such process", ge=MIB
     )
+    rollback: bool = _models(
+        True, "take a new version back that fails more often, or is much slower, than the one before it"
+    )
+    rollback_window_secs: float = _models(
+        60, "how long a new version is watched, and the one before it kept in memory; 0: not at all", ge=0
+    )
     state_dir: FilePath = _models(
         None, "folder for what outlives a restart, such as verdicts on versions; without it, nothing does"
+    )
+
+    memory_budget: Budgets = _memory(
+        (),
+        "how much models may take of a device's memory, as in cpu=4GiB or cuda:0=80%; repeat it for several; "
+        "beyond it a model is loaded when it is asked for, and others leave",
+    )
+    host_cache_bytes: int = _memory(
+        0, "of files of models that had to leave, kept in the host's memory for a quick return", ge=0
+    )
+    min_residency_secs: float = _memory(
+        0,
+        "how long a model that was loaded stays, if longer than its load took and no request gets too late",
+        ge=0,
+    )
+    load_on_request: Literal["auto", "true", "false"] = _memory(
+        "auto",
+        "load a verified model only when it is asked for, and evict others for it; auto: with a budget",
+    )
+    swap_policy: Literal["auto", "keep-serving", "free-first"] = _memory(
+        "auto",
+        "what serves while its successor is loaded: keep-serving needs memory for both, free-first has "
+        "requests wait; auto: the first if the budget allows",
+    )
+    idle_unload_secs: float = _memory(
+        0, "a model that was not asked for so long gives its memory back; 0: only if others need it", ge=0
+    )
+    pinned_model: Names = _memory(
+        (), "models whose names match this pattern, as in fraud-*, never leave memory; repeat it"
     )
 
     id: str = _process("tercet", "the server's name in its metadata")
@@ -262,6 +345,7 @@ class Settings(BaseModel):
     http_header_forward_pattern: Pattern = _http(
         "", "request headers whose names match this regular expression become parameters of the request"
     )
+    max_event_listeners: int = _http(64, "streams of events (/v2/repository/events) open at once", ge=0)
     docs: bool = _http(True, "show the API of the served models at /docs")
 
     allow_grpc: bool = _grpc(True, "answer over gRPC")
@@ -379,7 +463,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        faults = [*self._shared_ports(), *self._startup_models(), *self._tiers()]
+        faults = [*self._shared_ports(), *self._startup_models(), *self._tiers(), *self._budgets()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -428,6 +512,14 @@ class Settings(BaseModel):
         """Whether this process is to ask a stage in the place of a server that passes nothing on."""
         foreign = any(each.startswith("oip://") for each in self.predict_endpoints)
         return self.role == "pre" and stage == "post" and foreign
+
+    def _budgets(self) -> Iterable[str]:
+        devices = [budget.device for budget in self.memory_budget]
+        if self.idle_unload_secs and self.load_on_request == "false":
+            yield "--idle-unload-secs cannot stand beside --load-on-request=false: nothing would come back"
+        for device in dict.fromkeys(devices):
+            if devices.count(device) > 1:
+                yield f"--memory-budget is given {devices.count(device)} times for {device}: once is enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +585,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
     if schema.get("format") == "endpoints":
         return "HOST:PORT, dns:///NAME:PORT or oip://HOST:PORT"
+    if schema.get("format") == "budgets":
+        return "DEVICE=SIZE, such as cpu=4GiB, cuda:0=70GiB, cpu=1500000000 (bytes) or cuda:0=80%"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

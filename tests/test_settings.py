@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.settings import ResourceLimit, Settings, SettingsInvalid, nearest, options, read
+from server.settings import MemoryBudget, ResourceLimit, Settings, SettingsInvalid, nearest, options, read
 
 
 def faults(command_line=None, environment=None, fallback=None) -> tuple[str, ...]:
@@ -156,6 +156,49 @@ def test_a_tier_that_could_not_be_asked_is_refused(role):
 @pytest.mark.parametrize("role", ["pre", "predict", "post"])
 def test_a_tier_may_be_alone(role):
     assert read({"role": role}, {}).role == role
+
+
+@pytest.mark.parametrize(
+    ("written", "budget"),
+    [
+        ("cpu=4GiB", MemoryBudget("cpu", 4 * 2**30)),
+        ("cuda:0=70Gi", MemoryBudget("cuda:0", 70 * 2**30)),
+        ("cuda:12=1.5 GB", MemoryBudget("cuda:12", 1_500_000_000)),
+        ("cpu=1048576", MemoryBudget("cpu", 2**20)),
+        ("cpu=80%", MemoryBudget("cpu", share=0.8)),
+    ],
+)
+def test_a_budget_is_bytes_or_a_share_of_what_the_device_has(written, budget):
+    assert read({"memory_budget": [written]}, {}).memory_budget == (budget,)
+    assert budget.of(1000) == (800 if budget.share else budget.bytes)
+
+
+def test_a_variable_holds_a_budget_for_each_device():
+    budgets = read({}, {"TERCET_MEMORY_BUDGET": "cpu=80%, cuda:0=1GiB"}).memory_budget
+    assert [budget.device for budget in budgets] == ["cpu", "cuda:0"]
+    assert faults({"memory_budget": ["cpu=1GiB", "cuda:0=1GiB", "cpu=2GiB"]}) == (
+        "--memory-budget is given 2 times for cpu: once is enough",
+    )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "4GiB",
+        "cpu",
+        "cpu=",
+        "cpu=0",
+        "cpu=0%",
+        "cpu=101%",
+        "cpu=-1GiB",
+        "cpu=1PiB",
+        "gpu:0=1GiB",
+        "cuda=1GiB",
+    ],
+)
+def test_a_budget_that_cannot_be_read_is_refused_with_how_it_is_written(written):
+    (fault,) = faults({"memory_budget": [written]})
+    assert fault.startswith(f"--memory-budget={written}: must be DEVICE=SIZE, such as cpu=4GiB")
 
 
 def test_an_unknown_setting_in_a_file_is_refused_with_the_nearest(settings_file):

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.lifecycle import cycles, workers
+from benchmarks.lifecycle import cold, crowd, cycles, eviction, workers
 from benchmarks.lifecycle.folders import FolderFigures, lay_folders, measure_folders
 from benchmarks.machine import machine, versions
 from benchmarks.promises import Promise
 from benchmarks.results import default_file, save
+from benchmarks.server_under_test import NotTold, ServerFailed
 
 T = TypeVar("T")
 
@@ -54,8 +55,12 @@ def main(words: Sequence[str]) -> int:
         "versions": versions(),
     }
     verdicts: list[str] = []
-    for part in asked.parts:
-        verdicts += MEASURE[part](asked, content)
+    try:
+        for part in asked.parts:
+            verdicts += MEASURE[part](asked, content)
+    except (ServerFailed, NotTold, crowd.NoBudget) as fault:
+        print(fault)
+        return 1
     content["promises"] = [" ".join(verdict.split()) for verdict in verdicts]
     out = asked.out or default_file(now, "lifecycle-quick" if asked.quick else "lifecycle")
     save(out, content)
@@ -92,10 +97,38 @@ def _workers(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
     return [*_verdicts(workers.PROMISES, figures)]
 
 
+def _eviction(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    _say("about a minute; replaying traces through the policies of eviction")
+    figures = eviction.measure_eviction(requests=2_000 if asked.quick else 20_000)
+    content["eviction"] = eviction.as_json(figures)
+    print(*eviction.lines(figures), sep="\n")
+    return [*_verdicts(eviction.PROMISES, figures)]
+
+
+def _crowd(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    models, seconds = (20, 5.0) if asked.quick else (100, 60.0)
+    _say(f"two minutes; {models} models under a budget for a tenth of them, {seconds:.0f} s of traffic")
+    figures = crowd.measure_crowd(models=models, room_for=max(2, models // 10), seconds=seconds)
+    content["crowd"] = asdict(figures)
+    print(*crowd.lines(figures), sep="\n")
+    return [*_verdicts(crowd.PROMISES, figures)]
+
+
+def _cold(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    _say("half a minute; asking for a model of 100 MB that is not in memory, again and again")
+    figures = cold.measure_cold(rounds=3 if asked.quick else 20)
+    content["cold"] = asdict(figures)
+    print(*cold.lines(figures), sep="\n")
+    return [*_verdicts(cold.PROMISES, figures)]
+
+
 MEASURE: Mapping[str, Callable[[argparse.Namespace, dict[str, Any]], list[str]]] = {
     "folders": _folders,
     "cycles": _cycles,
     "workers": _workers,
+    "eviction": _eviction,
+    "crowd": _crowd,
+    "cold": _cold,
 }
 """What each part runs; it adds its figures to the content and gives back a line for each promise."""
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes
 from server.api.reply import Headers
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Plain, Served
+from server.lifecycle.served import Plain, Served
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
 from server.wire.infer_http import Chunk

@@ -27,7 +27,7 @@ from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
+from server.lifecycle.served import Served
 from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
 from server.stages.route import Route

@@ -26,7 +26,7 @@ from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Plain, Served
+from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond

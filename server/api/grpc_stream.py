@@ -22,7 +22,7 @@ from server.domain.errors import AnswersUnread, ServerStopping, ServingError, St
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
+from server.lifecycle.served import Served
 from server.observe.access import AccessLog
 from server.stages.route import Route
 from server.wire import infer_proto, stream_proto

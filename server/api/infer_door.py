@@ -19,12 +19,11 @@ from server.domain.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RequestCancelled,
-    RouteNotFound,
 )
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
-from server.lifecycle.ensemble import Served
+from server.lifecycle.served import Served
 from server.observe.access import AccessLog
 from server.stages.explaining import EXPLAIN, TIMING
 from server.stages.route import Route
@@ -243,8 +242,7 @@ class InferDoor:
         return _packed(pieces, size, length, accepted)
 
     def _find(self, target: Target) -> Served:
-        version = target.version
-        return self.route.find(target.model, digits(target.model, version) if version else "")
+        return self.route.find(target.model, target.version)
 
     def refuse(self, error: Exception, request: InferRequest | None) -> tuple[int, Headers, bytes]:
         """Status, headers and body of a refusal."""
@@ -295,13 +293,6 @@ def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accep
         return pieces, size, length, b""
     packed, encoding = pack(b"".join(pieces), accepted, worth=size >= WORTH_PACKING)
     return [packed], len(packed), length, encoding
-
-
-def digits(model: str, version: str) -> str:
-    """The version of a URL. One that is no number names nothing here: 404, as an unknown path."""
-    if version and not (version.isascii() and version.isdigit()):
-        raise RouteNotFound(f"there is no version '{version}' of model '{model}': a version is a number")
-    return version
 
 
 def _add_query(request: InferRequest, query: bytes) -> None:

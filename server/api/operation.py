@@ -76,6 +76,11 @@ def as_json(schema: Json, example: Any = None) -> Json:
     return {"application/json": {"schema": schema} | ({} if example is None else {"example": example})}
 
 
+def in_query(name: str, description: str, schema: Json) -> Json:
+    """A parameter behind the question mark, which may be left out."""
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
 def in_path(name: str, description: str, among: Iterable[str] = ()) -> Json:
     """A parameter in the path; `among` are the values it has right now, if they are to be chosen from."""
     values = sorted(among)

@@ -14,10 +14,12 @@ from starlette.exceptions import HTTPException
 from server.api.body import read_body
 from server.api.counted import Statistics
 from server.api.docs import add_docs
-from server.api.infer_door import InferDoor, digits, target_of
+from server.api.event_stream import Listening
+from server.api.infer_door import InferDoor, target_of
 from server.api.reply import Table, refuse
+from server.api.rest_lifecycle import HistoryOf, add_lifecycle
 from server.api.rest_settings import add_settings
-from server.domain.catalogue import Catalogue, VersionFacts
+from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import (
     InvalidRequest,
@@ -31,6 +33,7 @@ from server.domain.errors import (
 from server.domain.health import Health
 from server.domain.limits import Limits, check_name
 from server.domain.scheduling import Schedules
+from server.lifecycle.labels import Labels
 from server.observe.logs import ProcessLog
 from server.wire import configuration, control, metadata
 
@@ -75,6 +78,9 @@ def rest_app(
     log: ProcessLog,
     schedules: Schedules,
     statistics: Statistics,
+    chronicle: Listening,
+    labels: Labels,
+    history_of: HistoryOf,
     codes: Table,
     max_body_bytes: int,
     docs: bool,
@@ -94,6 +100,7 @@ def rest_app(
     _add_metadata(app, catalogue, name, version, extensions)
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
+    add_lifecycle(app, chronicle, labels, history_of, max_body_bytes)
     add_settings(app, log, schedules, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
@@ -141,7 +148,7 @@ def _add_health(app: FastAPI, catalogue: Catalogue, health: Health) -> None:
     @app.get(VERSION + "/ready")
     async def model_ready(model: str, version: str = "") -> Response:
         try:
-            _facts(catalogue, model, version).check()
+            catalogue.facts(model, version).check()
         except (ModelNotFound, ModelNotReady) as error:
             return JSONResponse({"name": model, "ready": False, "error": str(error)}, 400)
         return JSONResponse({"name": model, "ready": True})
@@ -168,14 +175,14 @@ def _add_metadata(
     @app.get(MODEL)
     @app.get(VERSION)
     async def model_metadata(model: str, version: str = "") -> Response:
-        facts = _facts(catalogue, model, version)
+        facts = catalogue.facts(model, version)
         versions = [facts.version] if version else catalogue.ready_versions(model)
         return JSONResponse(metadata.model_metadata(facts, versions))
 
     @app.get(MODEL + "/config")
     @app.get(VERSION + "/config")
     async def model_config(model: str, version: str = "") -> Response:
-        return JSONResponse(configuration.model_config(_facts(catalogue, model, version)))
+        return JSONResponse(configuration.model_config(catalogue.facts(model, version)))
 
 
 def _add_statistics(app: FastAPI, statistics: Statistics) -> None:
@@ -186,7 +193,7 @@ def _add_statistics(app: FastAPI, statistics: Statistics) -> None:
     @app.get(MODEL + "/stats")
     @app.get(VERSION + "/stats")
     async def model_statistics(model: str, version: str = "") -> Response:
-        return JSONResponse(await statistics.of(model, digits(model, version)))
+        return JSONResponse(await statistics.of(model, version))
 
 
 def _add_control(app: FastAPI, catalogue: Catalogue, orders: Control, max_body_bytes: int) -> None:
@@ -233,7 +240,3 @@ def _add_v1(app: FastAPI, catalogue: Catalogue) -> None:
                 raise
             return JSONResponse({"name": model, "ready": False, "error": str(error)}, 503)
         return JSONResponse({"name": model, "ready": True})
-
-
-def _facts(catalogue: Catalogue, model: str, version: str) -> VersionFacts:
-    return catalogue.facts(model, digits(model, version))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from server.api.model_operations import EVENTS, HEADER_LENGTH, TENSORS
-from server.api.operation import INFER, INFERENCE, TIMEOUT, Json, as_json, in_path, operation
+from server.api.operation import INFER, INFERENCE, TIMEOUT, Json, as_json, in_path, in_query, operation
 from server.domain.catalogue import VersionFacts
 from server.wire import server_schema as schema
 
@@ -19,7 +19,9 @@ NOTHING: Json = {}
 def server_operations(serving: Sequence[VersionFacts]) -> Iterator[tuple[str, Json]]:
     """All of them; models and versions can be chosen among those that serve."""
     model = in_path("model", "the name of a model", {facts.model for facts in serving})
-    version = in_path("version", "the number of a version", {str(facts.version) for facts in serving})
+    version = in_path(
+        "version", "the number of a version, or a label", {str(facts.version) for facts in serving}
+    )
     yield from _health(model)
     yield from _models(model, version)
     yield from _versions(model, version)
@@ -83,12 +85,37 @@ def _repository() -> Iterator[tuple[str, Json]]:
     yield load, _order(tag, serve, NOTHING, (400, 404, 413, 500, 503), schema.LOAD_REQUEST, named)
     serve_no_longer = "Serve a model no longer (control mode explicit)"
     yield unload, _order(tag, serve_no_longer, NOTHING, (400, 404, 413, 503), schema.UNLOAD_REQUEST, named)
+    yield from _passages(named)
     repository = in_path("repository", "the name of a repository")
     other = "/v2/repository/{repository}"
     yield f"{other}/index", _not_offered(tag, "naming a repository", [repository])
     for verb in ("load", "unload"):
         path = f"{other}/models/{{model}}/{verb}"
         yield path, _not_offered(tag, "naming a repository", [repository, *named])
+
+
+def _passages(named: Sequence[Json]) -> Iterator[tuple[str, Json]]:
+    """How models came and went. The stream is told in words: whoever tries it out would never see its end."""
+    summary = "What happened to models; with Accept: text/event-stream, as it happens"
+    asked = [
+        in_query(
+            "since", "after this event, 0 for all that are kept; the latest ones if not given", schema.SINCE
+        ),
+        in_query("model", "of this model alone", TEXT),
+        in_query("limit", "events at most", schema.LIMIT),
+    ]
+    happened = {**as_json(schema.EVENTS), **EVENTS}
+    answer = operation("repository", summary, happened, (400, 429), parameters=asked)
+    yield "/v2/repository/events", {"get": answer}
+    base = "/v2/repository/models/{model}"
+    history = _get("repository", "What became of a model's versions", schema.HISTORY, 404, named=named)
+    yield f"{base}/versions", history
+    labels = as_json(schema.LABELS)
+    change = _order(
+        "repository", "Put labels on versions", labels, (400, 404, 413), schema.LABELS_REQUEST, named
+    )
+    shown = _get("repository", "A model's labels", schema.LABELS, 404, named=named)
+    yield f"{base}/labels", {**shown, **change}
 
 
 def _settings(model: Json) -> Iterator[tuple[str, Json]]:

@@ -1,42 +1,37 @@
 """The commands that ask a server that runs: `tercet models` and `tercet infer`."""
 
-import argparse
 import json
 import mimetypes
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
+from server.app.client import ask, model_path, parser_of, server_of
 from server.app.command import CommandFailed, UsageError
 
 
 def models(words: Sequence[str]) -> int:
     """Print a table of a running server's models."""
-    asked = _asking("models", "Show the models of a running server.").parse_args(words)
-    with _server(asked) as server:
-        lines = _ask(server, "POST", "/v2/repository/index")
+    asked = parser_of("models", "Show the models of a running server.").parse_args(words)
+    with server_of(asked) as server:
+        lines = ask(server, "POST", "/v2/repository/index")
         counts = {
             (each["name"], each["version"]): each["inference_count"]
-            for each in _ask(server, "GET", "/v2/models/stats")["model_stats"]
+            for each in ask(server, "GET", "/v2/models/stats")["model_stats"]
         }
         platforms = {
-            name: _ask(server, "GET", _path(name))["platform"]
+            name: ask(server, "GET", model_path(name))["platform"]
             for name in {line["name"] for line in lines if line.get("state") == "READY"}
         }
     table = Table("model", "version", "state", "platform", "inferences", "reason")
     for line in sorted(lines, key=lambda line: (line["name"], int(line.get("version") or 0))):
         name, number = line["name"], line.get("version", "")
+        state = line.get("state", "") + ("" if line.get("loaded", True) else " (idle)")
         count = str(counts.get((name, number), ""))
-        table.add_row(
-            name, number, line.get("state", ""), platforms.get(name, ""), count, line.get("reason", "")
-        )
+        table.add_row(name, number, state, platforms.get(name, ""), count, line.get("reason", ""))
     Console(highlight=False, markup=False).print(table)
     return 0
 
@@ -46,7 +41,7 @@ def models(words: Sequence[str]) -> int:
 
 def infer(words: Sequence[str]) -> int:
     """Ask a model of a running server, and print its answer as JSON."""
-    parser = _asking("infer", "Ask a model of a running server; the answer is printed as JSON.")
+    parser = parser_of("infer", "Ask a model of a running server; the answer is printed as JSON.")
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument(
         "--version", default="", help="a version of it; the newest that is ready if not given"
@@ -63,15 +58,15 @@ def infer(words: Sequence[str]) -> int:
         help="one field of the request: JSON or text, or @FILE with either; repeat it for several",
     )
     asked = parser.parse_args(words)
-    path = _path(asked.model, asked.version)
-    with _server(asked) as server:
+    path = model_path(asked.model, asked.version)
+    with server_of(asked) as server:
         if asked.file:
             media_type = mimetypes.guess_type(asked.file)[0] or "application/octet-stream"
-            answer = _ask(server, "POST", f"{path}/predict", _bytes(asked.file), media_type)
+            answer = ask(server, "POST", f"{path}/predict", _bytes(asked.file), media_type)
         else:
             request = _json_of(asked.json) if asked.json else dict(_named_value(each) for each in asked.input)
             verb = "infer" if _is_oip(request) else "predict"
-            answer = _ask(server, "POST", f"{path}/{verb}", json.dumps(request).encode(), "application/json")
+            answer = ask(server, "POST", f"{path}/{verb}", json.dumps(request).encode(), "application/json")
     print(json.dumps(answer, ensure_ascii=False))
     return 0
 
@@ -112,45 +107,3 @@ def _bytes(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
-
-
-# Asking a server
-
-
-def _asking(command: str, purpose: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"tercet {command}", description=purpose)
-    parser.add_argument("--url", default="http://localhost:8000", help="the server; default: %(default)s")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECS", help="default: %(default)s")
-    return parser
-
-
-def _path(model: str, number: str = "") -> str:
-    return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(number, safe='')}" if number else "")
-
-
-@contextmanager
-def _server(asked: argparse.Namespace) -> Iterator[httpx.Client]:
-    url = asked.url if "://" in asked.url else f"http://{asked.url}"
-    try:
-        with httpx.Client(base_url=url, timeout=asked.timeout) as server:
-            yield server
-    except httpx.ConnectError as error:
-        raise CommandFailed(f"no server answers at {url} ({error}); `tercet serve REPO` starts one") from None
-    except httpx.TimeoutException:
-        raise CommandFailed(f"{url} did not answer within {asked.timeout:g} seconds") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CommandFailed(f"asking {url} failed: {error}") from None
-
-
-def _ask(server: httpx.Client, verb: str, path: str, body: bytes = b"", media_type: str = "") -> Any:
-    """The answer's JSON. Raises `CommandFailed` with the server's own sentence if it refuses."""
-    headers = {"content-type": media_type} if media_type else {}
-    response = server.request(verb, path, content=body, headers=headers)
-    try:
-        answer = response.json()
-    except ValueError:
-        raise CommandFailed(f"{response.url} answered {response.status_code}, and not in JSON") from None
-    if response.is_error:
-        sentence = answer.get("error") if isinstance(answer, dict) else None
-        raise CommandFailed(sentence or f"{response.url} answered {response.status_code}: {answer}")
-    return answer

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
 from server.api.departure import Departure, GrpcDeparture, HttpDeparture
+from server.api.event_stream import Listening
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
@@ -28,6 +29,7 @@ from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
+from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
 from server.app.grpc_choice import choose, needs_grpcio
 from server.domain.catalogue import Catalogue
@@ -36,11 +38,14 @@ from server.domain.health import Health
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.scheduling import Schedules
+from server.lifecycle.events import Chronicle
+from server.lifecycle.labels import Labels
 from server.observe.access import AccessLog
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
     Measured,
+    PassageCollector,
     ProcessCollector,
     TallyCollector,
     registry,
@@ -85,6 +90,7 @@ def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket
 class Behind:
     """What the doors of a process stand before: whom they ask, and what is shown as metrics.
 
+    history_of   what became of the versions of a model
     collectors   beside those that every process has
     services     of gRPC, beside those for clients
     """
@@ -94,6 +100,9 @@ class Behind:
     control: Control
     schedules: Schedules
     statistics: Statistics
+    labels: Labels
+    history_of: HistoryOf
+    events: Chronicle
     health: Health
     collectors: Sequence[Collector]
     services: Sequence[Service] = ()
@@ -182,6 +191,9 @@ class Doors:
                 behind.control,
                 health,
                 schedules=behind.schedules,
+                labels=behind.labels,
+                history_of=behind.history_of,
+                chronicle=Listening(behind.events, self._closing, settings.max_event_listeners),
                 max_body_bytes=limit,
                 docs=settings.docs,
                 **about,
@@ -200,6 +212,7 @@ class Doors:
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     *behind.collectors,
+                    PassageCollector(behind.events.passages.all),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )

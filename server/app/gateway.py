@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 from server.app.ahead import tiers_ahead
 from server.app.doors import Behind, versions_of
 from server.app.models import Models
+from server.app.remembering import histories_of, labels_kept
 from server.domain.health import Health
+from server.domain.labels import NO_PINS
 from server.domain.phase import Station
+from server.lifecycle.events import Chronicle
+from server.lifecycle.labels import Labels
 from server.observe.tiers import TierCollector
 from server.settings import Settings
 from server.stages.pool import Pool
@@ -49,12 +53,16 @@ async def gateway_models(
 ) -> AsyncIterator[Models]:
     """The tiers behind this gateway, until the block is left: then what is on its way is answered."""
     directory, _ = tiers_ahead(settings)
+    events = Chronicle()
     gateway = Gateway(
         directory,
         max_waiting=settings.max_queue_size,
         max_in_flight=settings.max_queue_size,
         retire_within_s=settings.exit_timeout_secs,
+        events=events,
     )
+    histories = histories_of(settings)
+    events.heard_by(histories.hear)
     orders = Orders(directory, gateway)
     pool = Pool(1, 1)
     strict = settings.strict_readiness
@@ -64,6 +72,9 @@ async def gateway_models(
         control=orders,
         schedules=Schedules(gateway.table),
         statistics=orders,
+        labels=Labels(gateway.table, events, lambda _: NO_PINS, labels_kept(settings)),
+        history_of=lambda model: histories.of(model, gateway.table),
+        events=events,
         health=Health(station, lambda: not gateway.not_ready(strict), lambda: gateway.not_ready(strict)),
         collectors=[
             TierCollector(lambda: measured(directory), lambda: versions_of(gateway), lambda: gateway.retries)
@@ -73,7 +84,7 @@ async def gateway_models(
         async with asyncio.TaskGroup() as group:
             knowing = group.create_task(directory.run(gateway.look), name="tiers")
             holding = group.create_task(gateway.hold(), name="held versions")
-            async with gateway:
+            async with histories, gateway:
                 yield Tiers(gateway, behind)
             knowing.cancel()
             holding.cancel()

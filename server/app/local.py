@@ -19,17 +19,22 @@ from server.api.stage_door import StageDoor
 from server.api.tier_door import TierDoor
 from server.app.ahead import tiers_ahead
 from server.app.doors import Behind
+from server.app.memory_budgets import residency_rules
 from server.app.mirrors import Mirrors, open_mirrors
 from server.app.orders import Orders
 from server.app.refused import StartRefused
+from server.app.remembering import histories_of, labels_kept
 from server.app.trials import trials
 from server.domain.health import Health
 from server.domain.phase import Station
 from server.domain.stage import StageName
+from server.lifecycle.events import Chronicle
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.parts import Parts
-from server.observe.metrics import MirrorCollector
+from server.lifecycle.standbys import Policy
+from server.observe.metrics import MemoryCollector, MirrorCollector, ResidencyCollector
+from server.repository.content import holds
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
 from server.repository.selection import Selection
@@ -100,7 +105,10 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
     async with AsyncExitStack() as parts:
         workers = _workers(settings)
         parts.callback(workers.close)
-        manager = await parts.enter_async_context(_manager(settings, workers))
+        histories = await parts.enter_async_context(histories_of(settings))
+        events = Chronicle()
+        events.heard_by(histories.hear)
+        manager = await parts.enter_async_context(_manager(settings, workers, events))
         lingering = Lingering(manager.ready_versions, monotonic)
         reports = Reports(stage, manager.table, station, lingering.lingers)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
@@ -127,8 +135,15 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
             control=orders,
             schedules=manager.schedules,
             statistics=statistics,
+            labels=manager.labels,
+            history_of=lambda model: histories.of(model, manager.table),
+            events=events,
             health=Health(station, lambda: manager.ready(strict)),
-            collectors=[MirrorCollector(mirrors.measured)],
+            collectors=[
+                MirrorCollector(mirrors.measured),
+                ResidencyCollector(manager.residence.tally),
+                MemoryCollector(manager.residence.stays.picture),
+            ],
             services=services,
         )
         yield Local(manager, mirrors, orders, reports, lingering, behind)
@@ -145,7 +160,7 @@ async def _known(directory: Directory) -> AsyncIterator[None]:
             running.cancel()
 
 
-def _manager(settings: Settings, workers: Workers) -> Manager:
+def _manager(settings: Settings, workers: Workers, events: Chronicle) -> Manager:
     processors = settings.cpu_threads or thread_budget(read_cpu())
     loader = Loader(
         cpu_budget=processors,
@@ -169,6 +184,11 @@ def _manager(settings: Settings, workers: Workers) -> Manager:
         max_in_flight=settings.max_queue_size,
         trials=trials(settings) if settings.verify_models else None,
         quarantine_s=settings.runtime_worker_quarantine_secs,
+        rules=residency_rules(settings),
+        same_content=holds,
+        events=events,
+        rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
+        labels_kept=labels_kept(settings),
     )
 
 

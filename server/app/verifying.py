@@ -251,7 +251,10 @@ def _lines(report: Report) -> Iterator[str]:
 def _memory(verdict: Verdict) -> str:
     if not verdict.peak_bytes:
         return ""
-    return f"{_size(verdict.loaded_bytes)} once loaded, {_size(verdict.peak_bytes)} at most"
+    return (
+        f"{_size(verdict.loaded_bytes)} once loaded, {_size(verdict.run_bytes)} more for a run, "
+        f"{_size(verdict.peak_bytes)} at most"
+    )
 
 
 def _size(count: int) -> str:

@@ -15,6 +15,7 @@ from server.domain.state import Status
 from server.observe.tally import Tally
 
 NO_LABELS: Mapping[str, Sequence[str]] = MappingProxyType({})
+NO_MEMORY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class VersionFacts:
     examples    golden examples, for people who want to see one
     devices     where its instances run, such as ("cpu",)
     down        why no run of it can be done at this moment, in a sentence; empty while all is well
+    load_seconds   of opening it and of its warmup, which `warmup_seconds` are a part of
+    memory      bytes counted for it by device, such as {"cpu": 4096}; empty where nothing is, or nobody knows
     """
 
     model: str
@@ -36,8 +39,10 @@ class VersionFacts:
     tally: Tally
     devices: tuple[str, ...]
     load_seconds: float
+    warmup_seconds: float = 0.0
     labels: Mapping[str, Sequence[str]] = field(default_factory=lambda: NO_LABELS)
     examples: Sequence[Any] = ()
+    memory: Mapping[str, int] = field(default_factory=lambda: NO_MEMORY)
     down: str = ""
 
     def check(self) -> None:
@@ -52,7 +57,7 @@ class Catalogue(Protocol):
     def facts(self, model: str, version: str = "") -> VersionFacts:
         """The version that a request for (`model`, `version`) would reach.
 
-        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
         """
         ...
 

@@ -27,6 +27,29 @@ MODEL_FILE = "tercet.model_file"
 ENABLED = "tercet.enabled"
 """The parameter whose value "false" keeps a model out of this server, as if its folder were not there."""
 
+PINNED = "tercet.pinned"
+"""The parameter whose value "true" keeps a model in memory, whatever else would need the room."""
+
+
+class SwapPolicy(StrEnum):
+    """What becomes of the version that serves while its successor is loaded.
+
+    AUTO           it serves on where there can be memory for both, else its memory is freed first
+    KEEP_SERVING   it serves on; where there cannot be memory for both, the successor is refused
+    FREE_FIRST     its memory is freed first; requests wait until the successor is loaded
+    """
+
+    AUTO = "auto"
+    KEEP_SERVING = "keep-serving"
+    FREE_FIRST = "free-first"
+
+
+SWAP_POLICY = "swap_policy"
+"""The parameter by which a model says which of these is its own."""
+
+ROLLBACK = "tercet.rollback"
+"""The parameter that says whether a new version of the model may be taken back: "true" or "false"."""
+
 
 class Platform(StrEnum):
     """What kind of model a folder holds, by the name that clients see in metadata."""
@@ -217,3 +240,7 @@ class ModelConfig:
     @property
     def is_enabled(self) -> bool:
         return self.parameters.get(ENABLED, "true").lower() == "true"
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.parameters.get(PINNED, "false").lower() == "true"

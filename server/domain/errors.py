@@ -46,6 +46,10 @@ class StatisticsUnknown(ServingError):
         super().__init__(f"requested model '{model}' is not available")
 
 
+class VersionMalformed(ServingError):
+    """A version that is neither a number nor, of a model with labels, a label."""
+
+
 class ModelNotReady(ServingError):
     """The version exists but does not serve (yet, or any more)."""
 
@@ -98,6 +102,15 @@ class TooLate(ServingError):
         )
         self.model = model
         self.retry_after_s = max(0.0, expected_s - target_s)
+
+
+class NoRoom(ServingError):
+    """A version that is to be loaded for this request, and whose memory others need at this moment."""
+
+    def __init__(self, model: str, why: str, retry_after_s: float) -> None:
+        super().__init__(f"model '{model}' cannot be loaded now: {why}; try again")
+        self.model = model
+        self.retry_after_s = retry_after_s
 
 
 class ServerBusy(ServingError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from server.domain.configuration import ModelConfig
+from server.domain.labels import NO_PINS
 from server.domain.stage import StageName
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
@@ -66,6 +67,7 @@ class ModelOffer:
     on_disk       every version folder there is, chosen or not: what has left it is not served on
     problem       why the whole model cannot be served, such as a name in two repositories; or empty
     labels        label file name -> its path
+    version_labels   label -> version, as a file beside the versions says; no part of any content
     one_by_one    somebody named the versions to be served, so all others go at once and are not waited for
     """
 
@@ -80,6 +82,7 @@ class ModelOffer:
     on_disk: frozenset[int] = frozenset()
     problem: str = ""
     labels: Mapping[str, Path] = field(default_factory=lambda: NO_FILES)
+    version_labels: Mapping[str, int] = field(default_factory=lambda: NO_PINS)
     one_by_one: bool = False
 
 

@@ -46,6 +46,7 @@ class Status:
 
     version   None for a model that was never tried
     reason    empty when READY; `UNLOADED`, `VERIFYING`, or the sentence of what failed
+    loaded    of one that is READY: whether it is in memory, or will be once it is asked for
     since     seconds since the epoch, when this state began
     """
 
@@ -54,3 +55,4 @@ class Status:
     state: State
     reason: str = ""
     since: float = 0.0
+    loaded: bool = True

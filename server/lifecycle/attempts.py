@@ -7,6 +7,7 @@ is still wanted, so that nothing is tried again in vain.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,11 +18,17 @@ from server.domain.backoff import may_pass
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.completion import ConfigContradicts
-from server.lifecycle.ensemble import Find, Served, open_ensemble
+from server.lifecycle.ensemble import EnsembleVersion, open_ensemble
+from server.lifecycle.idle import Known, Origin
 from server.lifecycle.instances import Content
-from server.lifecycle.loader import Loader
-from server.lifecycle.part_version import open_part
-from server.lifecycle.trials import CandidateRejected, TrialAbandoned, Trials
+from server.lifecycle.loader import Loaded, Loader
+from server.lifecycle.part_version import PartVersion, open_part
+from server.lifecycle.served import Find
+from server.lifecycle.stamps import stamps_of
+from server.lifecycle.trials import TrialAbandoned, Trials
+from server.lifecycle.verdict import Verdict
+from server.lifecycle.version import ServedVersion
+from server.observe.tally import Tally
 from server.scheduling.resources import ResourceShort
 
 T = TypeVar("T")
@@ -42,6 +49,18 @@ class Refusal(NamedTuple):
     abandoned: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A version that may serve; `before` if that was known without a trial."""
+
+    verdict: Verdict
+    before: bool
+
+
+class FilesChanged(RuntimeFault):
+    """What lies there is not what was verified."""
+
+
 class Attempts:
     """Lives on the event loop, but for the loads. `close` ends it.
 
@@ -49,6 +68,7 @@ class Attempts:
     retries        how often a load that fails is tried again at once; what a trial finds is not
     max_in_flight  requests of each ensemble that may be under way
     trials         try a version in a process of its own first; None for no trials
+    same_content   whether files that were touched hold what they held; blocks
     """
 
     def __init__(
@@ -60,12 +80,14 @@ class Attempts:
         retries: int,
         max_in_flight: int,
         trials: Trials | None,
+        same_content: Callable[[VersionOffer], bool],
     ) -> None:
         self._loader = loader
         self._find = find
         self._retries = retries
         self._max_in_flight = max_in_flight
         self._trials = trials
+        self._same_content = same_content
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Any]] = set()
         self._closed = False
@@ -87,57 +109,115 @@ class Attempts:
         if self._trials is not None:
             self._trials.abandon(model, wanted)
 
+    async def verify(
+        self, offer: ModelOffer, version: VersionOffer, note_trial: Callable[[bool], None]
+    ) -> Verified | Refusal:
+        """From what is known of this content, else by a trial: `note_trial` hears when it begins and ends."""
+        if self._trials is None or (offer.config is not None and offer.config.ensemble is not None):
+            return Verified(Verdict(), before=False)
+        try:
+            known = await self._trials.known(offer, version)
+            verdict = known
+            if verdict is None:
+                note_trial(True)
+                verdict = await self._trials.verdict(offer, version)
+        except TrialAbandoned as error:
+            return Refusal(str(error), may_pass=False, abandoned=True)
+        except Exception as error:
+            return self.refusal(offer, version, error)
+        if verdict.reason:  # to try it once more at once would take as long again
+            return Refusal(verdict.reason, verdict.may_pass)
+        if known is None:
+            note_trial(False)
+        return Verified(verdict, before=known is not None)
+
+    async def open_ensemble(
+        self, offer: ModelOffer, version: VersionOffer, content: Content
+    ) -> EnsembleVersion | Refusal:
+        opening = partial(
+            open_ensemble,
+            offer,
+            version,
+            content,
+            lambda model, wanted: self._find(model, wanted).facts,
+            self._max_in_flight,
+        )
+        try:
+            return await self.in_thread(opening)
+        except Exception as error:
+            return self.refusal(offer, version, error)
+
+    async def open_part(
+        self, offer: ModelOffer, version: VersionOffer, content: Content
+    ) -> PartVersion | Refusal:
+        """The code of a version whose model another process has."""
+        try:
+            return await self.in_thread(partial(open_part, offer, version, content))
+        except Exception as error:
+            return self.refusal(offer, version, error)
+
     async def bring_up(
         self,
-        offer: ModelOffer,
-        version: VersionOffer,
-        content: Content,
+        origin: Origin,
         *,
         sharers: int,
         is_wanted: Callable[[], bool],
-        note_trial: Callable[[bool], None],
-    ) -> Served | Refusal:
-        """`sharers` models share the processors; `note_trial` hears when a trial begins and ends."""
-        model, number = offer.name, version.version
+        known: Known,
+        tally: Tally | None,
+    ) -> ServedVersion | Refusal:
+        """`sharers` models share the processors; a version with a `tally` goes on where it was."""
+        offer, version = origin.offer, origin.version
         left = self._retries
         while True:
             try:
-                if offer.config is not None and offer.config.ensemble is not None:
-                    find, bound = self._find, self._max_in_flight
-                    return await self._in_thread(partial(open_ensemble, offer, version, content, find, bound))
-                if self._trials is not None:
-                    note_trial(True)
-                    await self._trials.check(offer, version)
-                    note_trial(False)
-                if version.part is not None and not version.loads("predict"):
-                    return await self._in_thread(partial(open_part, offer, version, content))
-                return await self._load(offer, version, content, sharers)
-            except TrialAbandoned as error:
-                return Refusal(str(error), may_pass=False, abandoned=True)
-            except CandidateRejected as error:  # to try it once more at once would take as long again
-                return Refusal(str(error), error.may_pass)
+                loaded = await self.in_thread(partial(self._load, origin, sharers, known.is_to_be_measured))
+                try:
+                    return self._loader.assemble(loaded, origin.content, tally, known.learned)
+                except BaseException:
+                    await asyncio.to_thread(loaded.close)
+                    raise
             except Exception as error:
-                passing = may_pass(error)
-                if isinstance(error, IN_WORDS):
-                    why = str(error)
-                else:
-                    why = f"internal error while loading ({type(error).__name__})"
-                    log.exception("version_load_crashed", model=model, version=number)
+                refusal = self.refusal(offer, version, error)
             if not left or not is_wanted():
-                return Refusal(why, passing)
+                return refusal
             left -= 1
-            log.warning("version_load_retried", model=model, version=number, left=left, reason=why)
+            log.warning(
+                "version_load_retried",
+                model=offer.name,
+                version=version.version,
+                left=left,
+                reason=refusal.why,
+            )
 
-    async def _load(self, offer: ModelOffer, version: VersionOffer, content: Content, sharers: int) -> Served:
-        loaded = await self._in_thread(partial(self._loader.load, offer, version, sharers))
+    def refusal(self, offer: ModelOffer, version: VersionOffer, error: Exception) -> Refusal:
+        """What a failure says; one without a sentence is a fault of ours, and told to the log."""
+        if isinstance(error, IN_WORDS):
+            return Refusal(str(error), may_pass(error))
+        log.exception("version_load_crashed", model=offer.name, version=version.version)
+        return Refusal(f"internal error while loading ({type(error).__name__})", may_pass(error))
+
+    def _load(self, origin: Origin, sharers: int, measures: bool) -> Loaded:
+        """Blocks. What is loaded is what was verified: files that have changed since are another content."""
+        self._check_files(origin)
+        loaded = self._loader.load(origin.offer, origin.version, sharers, measures=measures)
         try:
-            return self._loader.assemble(loaded, content)
+            self._check_files(origin)
         except BaseException:
-            await asyncio.to_thread(loaded.close)
+            loaded.close()
             raise
+        return loaded
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Cancelled if this is closed before it begins, or given up."""
+    def _check_files(self, origin: Origin) -> None:
+        if not origin.stamps:
+            return
+        now = stamps_of(origin.version)
+        if not now:
+            raise FilesChanged("there is no such file any more as was verified")
+        if now != origin.stamps and not self._same_content(origin.version):
+            raise FilesChanged("its files have changed since they were verified")
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do this where loads are done. Cancelled if this is closed before it begins, or given up."""
         if self._closed:
             raise asyncio.CancelledError
         loading = asyncio.get_running_loop().run_in_executor(self._threads, work)

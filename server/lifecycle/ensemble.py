@@ -17,13 +17,11 @@ from server.domain.configuration import ModelConfig, Platform
 from server.domain.ensemble import Ensemble
 from server.domain.errors import QueueFull
 from server.domain.offer import ModelOffer, VersionOffer
+from server.lifecycle.described import signature_of
 from server.lifecycle.instances import Content
 from server.lifecycle.leases import Leases
-from server.lifecycle.loader import labels_of, signature_of
+from server.lifecycle.loader import labels_of
 from server.lifecycle.member_labels import MemberLabels
-from server.lifecycle.part_version import PartVersion
-from server.lifecycle.remote import RemoteVersion
-from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.wire import golden
 
@@ -87,16 +85,6 @@ class EnsembleVersion:
         return done.ns / done.count / 1e9 if done.count else 1.0
 
 
-Plain = ServedVersion | RemoteVersion
-"""What a request may reach without a task: it has one queue."""
-
-Served = Plain | EnsembleVersion | PartVersion
-"""Any version that a request may reach; one that is not `staged` is `Plain`."""
-
-Find = Callable[[str, str], Served]
-"""The version that serves a model and a version as callers write them; raises a `ServingError`."""
-
-
 def read_labels(config: ModelConfig, files: Mapping[str, Path]) -> tuple[Mapping[str, Sequence[str]], str]:
     """The labels of an ensemble that another process runs, and why they cannot be read or nothing. Blocks."""
     try:
@@ -106,11 +94,16 @@ def read_labels(config: ModelConfig, files: Mapping[str, Path]) -> tuple[Mapping
 
 
 def open_ensemble(
-    offer: ModelOffer, version: VersionOffer, content: Content, find: Find, max_in_flight: int
+    offer: ModelOffer,
+    version: VersionOffer,
+    content: Content,
+    facts_of: Callable[[str, str], VersionFacts],
+    max_in_flight: int,
 ) -> EnsembleVersion:
     """One version of an ensemble, as its folder has it, for `max_in_flight` requests at a time.
 
-    Blocks: it reads labels and examples. Raises a `RuntimeFault` or a `ServingError`.
+    `facts_of` tells of its members. Blocks: it reads labels and examples. Raises a `RuntimeFault` or a
+    `ServingError`.
     """
     began = monotonic()
     config = offer.config
@@ -118,9 +111,7 @@ def open_ensemble(
     ensemble = config.ensemble
     assert ensemble is not None
     examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
-    labels = MemberLabels(
-        labels_of(config, offer.labels), ensemble, lambda model, wanted: find(model, wanted).facts
-    )
+    labels = MemberLabels(labels_of(config, offer.labels), ensemble, facts_of)
     seconds = monotonic() - began
     facts = VersionFacts(
         model=config.name,

@@ -7,10 +7,16 @@ from typing import Any
 
 
 class Leases:
-    """Counted on the event loop. Owned by the version that they keep alive."""
+    """Counted on the event loop. Owned by the version that they keep alive.
+
+    count   of leases out now. A claim is not counted: it keeps a version from being closed, too, but only
+            until its memory is needed for others.
+    """
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
+        self._claims = 0
+        self._are_void = False
         self._free = asyncio.Event()
         self._free.set()
 
@@ -22,6 +28,22 @@ class Leases:
             yield
         finally:
             self._let_go()
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """The same for who may need the version later, and can do with one of the same content then."""
+        self._claims += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._claims -= 1
+            self._note_free()
+
+    def void_claims(self) -> None:
+        """The memory is needed: nobody who has but a claim is waited for."""
+        self._are_void = True
+        self._note_free()
 
     def until(self, task: "asyncio.Future[Any]") -> None:
         """Until this task is over, from now on and not only once it has begun."""
@@ -37,10 +59,13 @@ class Leases:
             pass
 
     def _take(self) -> None:
-        self._count += 1
+        self.count += 1
         self._free.clear()
 
     def _let_go(self, _: object = None) -> None:
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        self._note_free()
+
+    def _note_free(self) -> None:
+        if not self.count and (self._are_void or not self._claims):
             self._free.set()

@@ -22,19 +22,21 @@ from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
-from server.lifecycle.completion import complete
+from server.lifecycle.described import Described, interface
 from server.lifecycle.giving_back import GivingBack
 from server.lifecycle.instances import Content, Instances, in_place
-from server.lifecycle.padding import pad_rule, with_made_inputs
+from server.lifecycle.load_meter import LoadMeter
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement, place
 from server.lifecycle.planning import plan_of
 from server.lifecycle.rehearsal import rehearse, sample_of
+from server.lifecycle.residency.estimate import Reading
 from server.lifecycle.version import ServedVersion
-from server.lifecycle.warmup import Learned
+from server.lifecycle.warmup import NOTHING_LEARNED, Learned
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
+from server.scheduling.plan import Plan
 from server.scheduling.resources import Limit, ResourceShort, check_limits, needs_of
 from server.scheduling.turns import Turns
 from server.wire import golden
@@ -49,13 +51,16 @@ ELSEWHERE = (
 class Loaded:
     """One version with everything open, not serving yet.
 
-    learned   how long runs took before anybody asked, for who schedules them
+    described   what its files say, to know it by when it is closed
+    learned     how long runs took before anybody asked, for who schedules them
+    seconds     of all of it, `warmup_seconds` included
+    reading     what memory it was seen to take
     """
 
     model: str
     version: int
     config: ModelConfig
-    platform: Platform
+    described: Described
     placements: tuple[Placement, ...]
     sessions: Mapping[Device, Session]
     pre: Part | None
@@ -67,6 +72,8 @@ class Loaded:
     examples: tuple[golden.GoldenExample, ...]
     learned: Learned
     seconds: float
+    warmup_seconds: float
+    reading: Reading
 
     def close(self) -> None:
         """Where it does not come to serve after all."""
@@ -112,9 +119,14 @@ class Loader:
         self._fair_clients = fair_clients
         self._workers = workers
         self._giving_back = giving_back or GivingBack()
+        self._meter = LoadMeter()
 
-    def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
+    def load(
+        self, offer: ModelOffer, version: VersionOffer, models: int, *, measures: bool = False
+    ) -> Loaded:
         """Open a version that shares the processors with so many `models`.
+
+        With `measures`, look what memory it takes, which holds up the process for some milliseconds.
 
         Blocks. Raises a `RuntimeFault`, a `ServingError`, `ConfigContradicts` or `ResourceShort`: its
         sentence says why not.
@@ -124,8 +136,11 @@ class Loader:
         config = offer.config
         if version.model_file is None:
             raise ModelBroken(ELSEWHERE)
-        platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
-        with ExitStack() as undo:
+        platform = platform_for(config, version)
+        placements = self.placements(config, platform)
+        devices = list(dict.fromkeys(placement.device for placement in placements))
+        watching = self._meter.around(devices if measures else (), version.directory)
+        with watching as watched, ExitStack() as undo:
             pre, post = self._code(config, version, undo)
             examples = tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples)
             sample = sample_of(examples, pre)
@@ -138,10 +153,9 @@ class Loader:
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
-            placements = self.placements(config, platform)
             home = home_of(config.parameters, self._workers.default if self._workers else "off")
             sessions: dict[Device, Session] = {}
-            for device in dict.fromkeys(placement.device for placement in placements):
+            for device in devices:
                 session = self._open(replace(file, device=device), home, config.name, version.version)
                 undo.callback(session.close)
                 sessions[device] = session
@@ -151,38 +165,38 @@ class Loader:
                     "the configuration names no inputs or outputs, and auto-completion is off; "
                     "declare them, or start without --disable-auto-complete-config"
                 )
-            config = with_made_inputs(complete(config, description, platform))
-            padding = pad_rule(config, version.version)
-            predicts = signature_of(config)
-            sees = predicts
-            if pre is not None or post is not None:
-                sees = Signature(
-                    config.name,
-                    pre.contract if pre is not None and pre.contract is not None else predicts.inputs,
-                    post.contract if post is not None and post.contract is not None else predicts.outputs,
-                    predicts.max_batch_size,
-                    predicts.optional,
-                    predicts.most_rows,
-                )
+            described = Described(
+                platform,
+                description,
+                pre.contract if pre is not None else None,
+                post.contract if post is not None else None,
+                staged=pre is not None or post is not None,
+            )
+            outside = interface(config, described, version.version)
+            config, padding, predicts = outside.config, outside.padding, outside.predicts
             labels = labels_of(config, offer.labels)
+            warming = monotonic()
             learned = rehearse(config, offer.directory, predicts, sessions, padding, sample)
+            warmup_seconds = monotonic() - warming
             undo.pop_all()
         return Loaded(
             model=config.name,
             version=version.version,
             config=config,
-            platform=platform,
+            described=described,
             placements=placements,
             sessions=sessions,
             pre=pre,
             post=post,
-            sees=sees,
+            sees=outside.sees,
             predicts=predicts,
             padding=padding,
             labels=labels,
             examples=examples,
             learned=learned,
             seconds=monotonic() - began,
+            warmup_seconds=warmup_seconds,
+            reading=watched.reading,
         )
 
     def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
@@ -205,29 +219,34 @@ class Loader:
             return False
         return True
 
-    def assemble(self, loaded: Loaded, content: Content) -> ServedVersion:
-        """On the event loop: the queue, the rule and the instances over the sessions."""
+    def assemble(
+        self,
+        loaded: Loaded,
+        content: Content,
+        tally: Tally | None = None,
+        learned: Learned = NOTHING_LEARNED,
+    ) -> ServedVersion:
+        """On the event loop: the queue, the rule and the instances over the sessions.
+
+        One that was in memory before goes on with its `tally`, and what it had `learned` of its runs.
+        """
         config = loaded.config
-        tally = Tally(load_seconds=loaded.seconds)
+        tally = Tally() if tally is None else tally
+        tally.load_seconds = loaded.seconds
         fill = tally.fill("rows") if config.pad_rows_to else None
         instances = Instances(f"{loaded.model}/{loaded.version}", loaded.sessions, config, fill)
         instances.place(loaded.placements)
-        plan = plan_of(
-            config,
-            loaded.predicts,
-            max_queue_size=self._max_queue_size,
-            max_queue_bytes=self._max_queue_bytes,
-            fair_clients=self._fair_clients,
-        )
+        plan = self.plan(config, loaded.predicts)
         facts = VersionFacts(
             model=loaded.model,
             version=loaded.version,
-            platform=loaded.platform,
+            platform=loaded.described.platform,
             config=config,
             signature=loaded.sees,
             tally=tally,
             devices=tuple(map(str, loaded.sessions)),
             load_seconds=loaded.seconds,
+            warmup_seconds=loaded.warmup_seconds,
             labels=loaded.labels,
             examples=loaded.examples,
         )
@@ -253,8 +272,19 @@ class Loader:
             post=loaded.post,
             padding=loaded.padding,
             plan=plan,
-            learned=loaded.learned,
+            learned={**learned, **loaded.learned},
+            reading=loaded.reading,
             giving_back=self._giving_back,
+        )
+
+    def plan(self, config: ModelConfig, predicts: Signature) -> Plan:
+        """How the requests of a version wait, leave and run."""
+        return plan_of(
+            config,
+            predicts,
+            max_queue_size=self._max_queue_size,
+            max_queue_bytes=self._max_queue_bytes,
+            fair_clients=self._fair_clients,
         )
 
     def _open(self, file: ModelFile, home: Home, model: str, version: int) -> Session:
@@ -281,16 +311,10 @@ class Loader:
         return pre, post
 
 
-def signature_of(config: ModelConfig) -> Signature:
-    rows = config.max_batch_size or 0
-    return Signature(
-        config.name,
-        [tensor.spec(rows > 0) for tensor in config.inputs],
-        [tensor.spec(rows > 0) for tensor in config.outputs],
-        rows,
-        frozenset(tensor.name for tensor in config.inputs if tensor.optional),
-        most_rows=rows * max(1, config.split_pieces),
-    )
+def platform_for(config: ModelConfig, version: VersionOffer) -> Platform:
+    """What a configuration says, or else the name of the file."""
+    name = version.model_file.name if version.model_file is not None else ""
+    return config.platform or Platform(platform_of(name) or Platform.ONNX)
 
 
 def labels_of(config: ModelConfig, files: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:

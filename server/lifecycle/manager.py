@@ -9,28 +9,42 @@ for as long as all of them do.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from runtimes.worker.news import News, Out
 from server.domain.backoff import BackOff
 from server.domain.catalogue import VersionFacts
-from server.domain.errors import LoadFailed, LoadUnknown
+from server.domain.errors import LoadFailed, LoadUnknown, ServingError
+from server.domain.event import What
+from server.domain.history import SERVER_ENDED
+from server.domain.labels import NO_PINS
 from server.domain.offer import ModelOffer, Offers, VersionOffer, content_of
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.state import UNLOADED, VERIFYING, State, Status
-from server.lifecycle.attempts import Attempts, Refusal
+from server.lifecycle.arrival import Arrival
+from server.lifecycle.attempts import Attempts, Refusal, Verified
 from server.lifecycle.dependencies import Dependencies
-from server.lifecycle.ensemble import Served
+from server.lifecycle.events import Chronicle, counts_of
+from server.lifecycle.failures import Failures
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import Content
+from server.lifecycle.labels import Labels
 from server.lifecycle.loader import Loader
+from server.lifecycle.prospect import Prospect
+from server.lifecycle.residence import Acts, Residence, Rules
 from server.lifecycle.retries import Retries
 from server.lifecycle.schedules import Schedules
+from server.lifecycle.served import Served
+from server.lifecycle.standbys import Origin, Policy, Probation, Standbys
 from server.lifecycle.table import Table
 from server.lifecycle.trials import Trials
 from server.lifecycle.version import ServedVersion
@@ -55,12 +69,22 @@ class Manager:
         back_off: BackOff | None = None,
         trials: Trials | None = None,
         quarantine_s: float = 300.0,
+        events: Chronicle | None = None,
+        labels_kept: Path | None = None,
+        rollback: Policy | None = None,
+        rules: Rules | None = None,
+        same_content: Callable[[VersionOffer], bool] = lambda _: False,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
-        a version is tried elsewhere before it is loaded here. One whose process crashed too often is left
-        alone for `quarantine_s`.
+        a version is tried elsewhere before it is loaded here. What happens is told to `events`;
+        `labels_kept` is a file for what calls say of labels. Without `rollback`, no version is taken back.
+        One whose process crashed too often is left alone for `quarantine_s`. Who is in memory follows
+        `rules`; `same_content` tells whether files that were touched hold what was
+        offered.
         """
         self.table = Table()
+        self.events = events or Chronicle()
+        self.labels = Labels(self.table, self.events, self._labelled, labels_kept)
         self.schedules = Schedules(self.table, self._configured)
         self._dependencies = Dependencies(self.table)
         self._loader = loader
@@ -73,34 +97,62 @@ class Manager:
             retries=retries,
             max_in_flight=max_in_flight,
             trials=trials,
+            same_content=same_content,
         )
+        self.residence = Residence(
+            loader,
+            self._attempts,
+            self.table,
+            self.events,
+            rules or Rules(),
+            Acts(
+                start=self._start,
+                serve=self._serve_again,
+                clear_away=self._clear_away,
+                standby=lambda model: self.standbys.stands_by(model),
+                evict_standby=lambda model: self.standbys.evict(model),
+                refused=self._lost,
+                sharers=lambda: self._sharers,
+                is_over=lambda: self._closing,
+            ),
+            same_content,
+        )
+        self.standbys = Standbys(rollback or Policy(), self._retire, self._take_back)
+        self._restored: dict[str, int] = {}
         self._tasks = asyncio.TaskGroup()
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._failed: dict[tuple[str, int], tuple[str, str]] = {}
         self._required: frozenset[str] | None = None
         self._closing = False
         self._quarantine_s = quarantine_s
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._again = Retries(asyncio.get_running_loop().call_later, self._back_off)
+        retries = Retries(asyncio.get_running_loop().call_later, self._back_off)
+        self._failures = Failures(retries, self._due, self.events)
         await self._tasks.__aenter__()
+        if self.residence.rules.idle_unload_s:
+            self._sweeping = self._tasks.create_task(self.residence.unload_idle(), name="unload idle")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._attempts.close()
         patience = asyncio.get_running_loop().call_later(self._retire_within_s, self._attempts.give_up)
         if error is None:  # else the process is going at once, and there is nothing to be orderly about
+            self.standbys.close()
             for model in self.table.models:
-                self._unload(model, self.table.versions(model))
+                self._unload(model, self.table.versions(model), SERVER_ENDED)
         try:
             await self._tasks.__aexit__(kind, error, trace)
         finally:
             patience.cancel()
+            self.residence.warming.close()
 
     def apply(self, offers: Offers, wanted: Iterable[str]) -> None:
         """What the repositories offer now, and which of the names are to be served. Returns at once."""
@@ -117,6 +169,8 @@ class Manager:
             self._required = wanted
         for model in changed:  # a trial of what has been mended since, or is to be unloaded, is over
             self._attempts.abandon(model, self._contents(model))
+            self._see(model)
+            self.labels.refresh(model)
         for model in changed | self._dependencies.all_over(changed):
             self._begin(model)
 
@@ -132,7 +186,7 @@ class Manager:
         """
         for version in self.table.statuses(model):
             if asked in (None, version):
-                self._failed.pop((model, version), None)
+                self._failures.overlook(model, version)
         await self.settle(model)
         problem = self.table.problem(model)
         if problem is not None:
@@ -143,6 +197,10 @@ class Manager:
             status = self.table.statuses(model).get(version)
             if status is not None and status.reason and status.reason != UNLOADED:
                 raise LoadFailed(model, version, status.reason)
+            try:
+                await self.residence.brought(model, version)
+            except ServingError as error:
+                raise LoadFailed(model, version, str(error)) from None
 
     async def all_settled(self) -> None:
         """Wait until every model was tried."""
@@ -179,11 +237,21 @@ class Manager:
         ]
 
     def index(self) -> Sequence[Status]:
-        return self.table.index()
+        return [
+            replace(status, loaded=False) if self._is_idle(status) else status
+            for status in self.table.index()
+        ]
+
+    def _is_idle(self, status: Status) -> bool:
+        return isinstance(self.table.versions(status.model).get(status.version or 0), IdleVersion)
 
     def _configured(self, model: str) -> Scheduling:
         offer = self._offers.get(model)
         return offer.config.scheduling if offer is not None and offer.config is not None else UNSAID
+
+    def _labelled(self, model: str) -> Mapping[str, int]:
+        offer = self._offers.get(model)
+        return offer.version_labels if offer is not None else NO_PINS
 
     # The work.
 
@@ -202,6 +270,9 @@ class Manager:
                 for version in list(self.table.statuses(model)):
                     self._drop(model, version)
                 self.table.forget(model)
+                self.events.forget(model)
+                self.standbys.forget(model)
+                self._restored.pop(model, None)
             elif model not in self._wanted:
                 self.table.know(model)
                 self._unload(model, self.table.versions(model))
@@ -244,6 +315,7 @@ class Manager:
         if known is None or known.reason != offer.problem:
             log.error("model_unavailable", model=offer.name, reason=offer.problem)
             self.table.know(offer.name, Status(offer.name, None, State.UNAVAILABLE, offer.problem, time()))
+            self.events.tell(What.REJECTED, offer.name, None, reason=offer.problem)
         if offer.config is None:
             for version in serving:
                 self._note(offer.name, version, State.READY, f"serving what it was before: {offer.problem}")
@@ -263,76 +335,137 @@ class Manager:
             else:
                 self._note(model, number, State.READY)
             return
-        failed, why = self._failed.get((model, number), ("", ""))
-        if failed == content.whole:
-            self._fail(model, number, why)
+        failed = self._failures.why(model, number, content.whole)
+        if failed:
+            self._fail(model, number, failed, content.whole)
             return
         if self._closing:
             return
         if hindrance:
-            self._fail(model, number, hindrance)
+            self._fail(model, number, hindrance, content.whole)
             return
         if isinstance(serving, ServedVersion) and self._loader.resize(serving, offer, content):
-            self._forgive(model, number)
+            self._failures.forgive(model, number)
+            self.residence.stays.resized(serving, offer)
             self._note(model, number, State.READY)
             log.info("version_resized", model=model, version=number, instances=serving.instances)
+            self.events.tell(What.RESIZED, model, number, content.whole, f"{serving.instances} instances")
             return
+        before = serving or self._default_below(model, number)
         if serving is None:
             self._note(model, number, State.LOADING)
-        log.info("version_loading", model=model, version=number)
-        served = await self._attempts.bring_up(
-            offer,
-            version,
-            content,
-            sharers=self._sharers,
-            is_wanted=lambda: not self._closing and content.whole in self._contents(model),
-            note_trial=partial(self._note_trial, model, number),
-        )
+        served = await self._arrive(offer, version, content)
         if isinstance(served, Refusal):
             self._refused(model, number, content.whole, served)
             return
-        self._forgive(model, number)
+        self._failures.forgive(model, number)
         if self._closing:
             self._retire(served)
             return
+        if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
+            self._note(model, number, State.LOADING)
+        replaced = self._serve(served)
+        self._put_on_probation(served, before, replaced, Origin(offer, version))
+        self._tell_ensembles(model)
+
+    async def _arrive(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | Refusal:
+        """What is to serve: loaded, or to be loaded when it is asked for."""
+        model, number = offer.name, version.version
+        note_trial = partial(self._note_trial, model, number, content.whole)
+        verified = await self._attempts.verify(offer, version, note_trial)
+        if isinstance(verified, Refusal):
+            return verified
+        if offer.config is not None and offer.config.ensemble is not None:
+            self._tell_loading(model, number, content.whole)
+            return await self._attempts.open_ensemble(offer, version, content)
+        if version.part is not None and not version.loads("predict"):
+            self._tell_loading(model, number, content.whole)
+            return await self._attempts.open_part(offer, version, content)
+        before = self.table.versions(model).get(number) or self._newest(model)
+        prospect = await self.residence.prospect(
+            offer, version, content, verified, before.facts if before is not None else None
+        )
+        if isinstance(prospect, Refusal):
+            return prospect
+        outgoing = self._outgoing(offer, number)
+        never = self.residence.refusal(prospect, outgoing)
+        if never:
+            return Refusal(never, may_pass=False)
+        how = self.residence.arrival(prospect, outgoing)
+        if how is Arrival.LOAD:
+            self._tell_loading(model, number, content.whole)
+            return await self.residence.load(
+                prospect, outgoing, lambda: not self._closing and content.whole in self._contents(model)
+            )
+        if how is Arrival.FREE_FIRST:
+            self._start(self._in_place_of(outgoing, model, number), f"bring in {model}")
+        same = before is not None and before.content.but_instances == content.but_instances != ""
+        return self.residence.idle(prospect, before.facts.tally if before is not None and same else None)
+
+    def _serve(self, served: Served) -> Served | None:
+        """From now on requests reach this one; what it replaces comes back, to be retired or kept."""
+        facts, content = served.facts, served.content.whole
+        model, version = facts.model, facts.version
         if isinstance(served, ServedVersion):
             self.schedules.hold(served)
             served.watch(self._hear_of_worker)
-        if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
-            self._note(model, number, State.LOADING)
         replaced = self.table.serve(served)
-        self._note(model, number, State.READY)
-        log.info(
-            "version_ready",
-            model=model,
-            version=number,
-            platform=served.facts.platform,
-            devices=served.facts.devices,
-            load_s=round(served.facts.load_seconds, 3),
-        )
-        if replaced is not None:
-            self._retire(replaced)
-        self._tell_ensembles(model)
+        came_back = replaced is not None and replaced.content == served.content
+        self._note(model, version, State.READY)
+        if isinstance(served, IdleVersion):
+            log.info("version_idle", model=model, version=version, platform=facts.platform)
+            self.events.tell(What.READY, model, version, content, "it is loaded when it is asked for")
+        else:
+            log.info(
+                "version_ready",
+                model=model,
+                version=version,
+                platform=facts.platform,
+                devices=facts.devices,
+                load_s=round(facts.load_seconds, 3),
+            )
+            self.events.passages.loaded(model, facts.load_seconds, facts.warmup_seconds)
+            self.events.tell(What.BROUGHT_BACK if came_back else What.READY, model, version, content)
+        if replaced is not None and not came_back:
+            self._tell_gone(What.SWAPPED, replaced, "new content of the same version serves")
+        return replaced
+
+    def _serve_again(self, loaded: ServedVersion) -> None:
+        """What was idle is in memory."""
+        self._serve(loaded)
+
+    async def _in_place_of(self, outgoing: Iterable[Served], model: str, version: int) -> None:
+        """Bring in a version that stands idle by now, with the memory of those that it takes the place of."""
+        for served in outgoing:
+            facts = served.facts
+            if self.table.versions(model).get(facts.version) is served:
+                self._withdraw(model, facts.version)
+        with suppress(ServingError):  # the index says why, or the next request tries again
+            await self.residence.brought(model, version)
+
+    def _lost(self, idle: IdleVersion, refusal: Refusal) -> None:
+        """An idle version could not be loaded when it was asked for."""
+        model, version = idle.facts.model, idle.facts.version
+        self._withdraw(model, version, refusal.why)
+        self._refused(model, version, idle.content.whole, refusal)
+
+    def _newest(self, model: str) -> Served | None:
+        serving = self.table.versions(model)
+        return serving[max(serving)] if serving else None
+
+    def _outgoing(self, offer: ModelOffer, number: int) -> list[Served]:
+        """What serves of a model and goes once this version of it serves."""
+        stay = offer.versions.keys() | offer.unsettled | offer.broken.keys()
+        serving = self.table.versions(offer.name)
+        return [served for version, served in serving.items() if version == number or version not in stay]
 
     def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
         """This content did not come up."""
-        if refusal.abandoned:
-            self._again.forget(model, version)
-            if version not in self.table.versions(model):
-                self._note(model, version, State.UNAVAILABLE, refusal.why)
-            return
-        wanted = content in self._contents(model)  # else it may be wanted again, and is not tried by itself
-        again = wanted and refusal.may_pass
-        why = f"{refusal.why}; it is tried again by itself" if again else refusal.why
-        if wanted:
-            self._failed[model, version] = content, why
-        self._fail(model, version, why)
-        if again:
-            due = partial(self._try_again, model, version)
-            wait_s = self._again.again(model, version, content, due)
-            log.info("version_waits", model=model, version=version, wait_s=round(wait_s, 1))
-        else:
-            self._again.forget(model, version)
+        why = self._failures.note(model, version, content, refusal, content in self._contents(model))
+        if not refusal.abandoned:
+            self._fail(model, version, why, content)
+        elif version not in self.table.versions(model):
+            self._note(model, version, State.UNAVAILABLE, why)
 
     def _hear_of_worker(self, served: ServedVersion, news: News) -> None:
         """The process that a version's model runs in has ended, is back, or has ended once too often.
@@ -351,19 +484,11 @@ class Manager:
         if self._required is not None:
             self._required -= {model}
         self._withdraw(model, version, news.why)
-        content = served.content.whole
-        self._failed[model, version] = content, news.why
-        due = partial(self._try_again, model, version)
-        self._again.again(model, version, content, due, at_least_s=self._quarantine_s)
+        self._failures.quarantine(model, version, served.content.whole, news.why, self._quarantine_s)
 
-    def _forgive(self, model: str, version: int) -> None:
-        """It serves, or nobody wants it any more: how it failed is of no use."""
-        self._failed.pop((model, version), None)
-        self._again.forget(model, version)
-
-    def _try_again(self, model: str, version: int) -> None:
-        """A version that failed for a reason that may have passed is due, if it is still wanted."""
-        if self._failed.pop((model, version), None) and not self._closing:
+    def _due(self, model: str) -> None:
+        """A version that failed for a reason that may have passed is to be tried again, if it is wanted."""
+        if not self._closing:
             self._begin(model)
 
     def _contents(self, model: str) -> frozenset[str]:
@@ -373,8 +498,10 @@ class Manager:
             return frozenset()
         return frozenset(content_of(offer, version) for version in offer.versions.values())
 
-    def _note_trial(self, model: str, version: int, begins: bool) -> None:
+    def _note_trial(self, model: str, version: int, content: str, begins: bool) -> None:
         """The index tells of a trial, unless the version serves with its old content."""
+        if begins:
+            self.events.tell(What.VERIFYING, model, version, content)
         if version not in self.table.versions(model):
             self._note(model, version, State.LOADING, VERIFYING if begins else "")
 
@@ -398,9 +525,11 @@ class Manager:
             for version in serving
             if version not in offer.versions.keys() | offer.unsettled
             and version not in offer.broken
-            and (complete or version not in offer.on_disk)
+            and (complete or not (version in offer.on_disk or version == self._restored.get(offer.name)))
         ]
-        self._unload(offer.name, leftovers)
+        for version in leftovers:
+            self._restored.pop(offer.name, None)
+            self._withdraw(offer.name, version, may_stand_by=not offer.one_by_one)
         wanted = offer.versions.keys() | offer.unsettled | offer.broken.keys()
         for version, status in list(self.table.statuses(offer.name).items()):
             if status.state is not State.UNAVAILABLE or version in wanted:
@@ -408,44 +537,66 @@ class Manager:
             if version not in offer.on_disk:
                 self._drop(offer.name, version)
             elif offer.one_by_one:  # it had failed, and is not to be served any more
-                self._forgive(offer.name, version)
+                self._failures.forgive(offer.name, version)
                 self._note(offer.name, version, State.UNAVAILABLE, UNLOADED)
 
     def _put_away(self, model: str, reason: str) -> None:
         """What failed of a model that is not to be served is out for the same reason as the rest of it."""
         for version, status in list(self.table.statuses(model).items()):
             if status.state is State.UNAVAILABLE:
-                self._forgive(model, version)
+                self._failures.forgive(model, version)
                 self._note(model, version, State.UNAVAILABLE, reason)
 
     def _drop(self, model: str, version: int) -> None:
-        self._forgive(model, version)
+        self._failures.forgive(model, version)
+        self.residence.forget(model, version)
         self.table.drop(model, version)
 
     def _unload(self, model: str, versions: Iterable[int], reason: str = UNLOADED) -> None:
         for version in list(versions):
             self._withdraw(model, version, reason)
 
-    def _withdraw(self, model: str, version: int, reason: str = UNLOADED) -> None:
+    def _withdraw(
+        self, model: str, version: int, reason: str = UNLOADED, *, may_stand_by: bool = False
+    ) -> None:
         served = self.table.withdraw(model, version)
-        self._forgive(model, version)
+        self._failures.forgive(model, version)
         if served is not None:
             self._note(model, version, State.UNLOADING)
-            self._retire(served, reason)
+            if may_stand_by and self.standbys.keep(served):
+                self._note(model, version, State.UNAVAILABLE, reason)
+                self._tell_gone(What.UNLOADING, served, "it stands by while its successor is on probation")
+            else:
+                self.standbys.left(served)
+                self._tell_gone(What.UNLOADING, served, reason)
+                self._retire(served, reason)
             self._tell_ensembles(model)
 
-    def _retire(self, served: Served, reason: str | None = None) -> None:
-        self._tasks.create_task(self._end(served, reason), name=f"retire {served.facts.model}")
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.create_task(work, name=name)
 
-    async def _end(self, served: Served, reason: str | None) -> None:
-        await self._let_go(served, reason)
-        if isinstance(served, ServedVersion):
-            await served.give_back()
+    def _retire(self, served: Served, reason: str | None = None) -> None:
+        self.residence.stays.leaving(served)
+        self._start(self._let_go(served, reason), f"retire {served.facts.model}")
+
+    def _clear_away(self, served: Served) -> None:
+        """Close what nobody misses: its content stands in the table as an idle version, or never did."""
+        self.residence.stays.leaving(served)
+        self._start(self._close(served), f"close {served.facts.model}")
+
+    async def _close(self, served: Served) -> None:
+        try:
+            await served.retire(self._retire_within_s)
+            if isinstance(served, ServedVersion):
+                await served.give_back()
+        finally:
+            self.residence.gone(served)
 
     async def _let_go(self, served: Served, reason: str | None) -> None:
         model, version = served.facts.model, served.facts.version
-        await served.retire(self._retire_within_s)
+        await self._close(served)
         log.info("version_unloaded", model=model, version=version)
+        self._tell_gone(What.UNLOADED, served, reason or "")
         status = self.table.statuses(model).get(version)
         if reason is None or status is None or status.state is not State.UNLOADING:
             return  # another one has taken its place
@@ -454,13 +605,118 @@ class Manager:
         if offer is not None and not offer.problem and version not in offer.on_disk:
             self._drop(model, version)
 
-    def _fail(self, model: str, version: int, reason: str) -> None:
+    # Taking back.
+
+    def _default_below(self, model: str, version: int) -> Served | None:
+        """What a request without a version reaches by now, if a new version is to take its place."""
+        versions = self.table.versions(model)
+        highest = max(versions, default=version)
+        return versions[highest] if highest < version else None
+
+    def _put_on_probation(
+        self, served: Served, before: Served | None, replaced: Served | None, origin: Origin
+    ) -> None:
+        """A version serves now, where `before` did when its load began; `replaced` has just left for it."""
+        model = served.facts.model
+        if before is not replaced and before not in self.table.versions(model).values():
+            before = None  # it left in the meantime
+        if self.standbys.begin(served, before, origin):
+            self._tasks.create_task(self.standbys.watch(), name="probations")
+        if replaced is not None and not self.standbys.keep(replaced):
+            self.standbys.left(replaced)
+            self._retire(replaced)
+
+    def _take_back(self, probation: Probation, why: str) -> None:
+        """A version has failed its probation: what served before it serves again."""
+        before = probation.before
+        if before is not None and not probation.stands_by and not self._serves(before):
+            probation.before = before = None  # it was evicted, and then it left
+        if before is not None:
+            self._exchange(probation, before, why)
+        else:
+            self._tasks.create_task(self._bring_again(probation, why), name=f"bring {probation.model} again")
+
+    def _serves(self, served: Served) -> bool:
+        """Whether requests reach this, or what has taken its place with the same content."""
+        now = self.table.versions(served.facts.model).get(served.facts.version)
+        return now is not None and now.content == served.content
+
+    async def _bring_again(self, probation: Probation, why: str) -> None:
+        """Load what stood by, and had to go for want of memory. Until it serves, its successor does."""
+        offer, version = probation.origin.offer, probation.origin.version
+        content = _content(offer, version)
+        note_trial = partial(self._note_trial, offer.name, version.version, content.whole)
+        served: Served | Verified | Prospect | Refusal
+        served = await self._attempts.verify(offer, version, note_trial)
+        if isinstance(served, Verified):
+            served = await self.residence.prospect(offer, version, content, served, None)
+        if isinstance(served, Prospect):
+            served = await self.residence.load(served, [], lambda: not self._closing)
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+            probation.stands_by = True
+            self._exchange(probation, served, why)
+        elif isinstance(served, Refusal):
+            facts = {"model": probation.model, "version": probation.after.facts.version}
+            log.error("version_not_rolled_back", **facts, reason=why, but=served.why)
+
+    def _exchange(self, probation: Probation, before: ServedVersion, why: str) -> None:
+        """In one step of the loop, so that no request finds neither of the two."""
+        model, number, old = probation.model, probation.after.facts.version, before.facts.version
+        after = self.table.standing_for(probation.after)  # it may have been evicted meanwhile
+        if self._closing or self.table.versions(model).get(number) is not after:
+            if probation.stands_by:
+                self._retire(before)
+            return
+        reason = f"rolled back: {why}"
+        log.error("version_rolled_back", model=model, version=number, back_to=old, reason=why)
+        self._tell_gone(What.ROLLED_BACK, after, reason)
+        if probation.is_swap:
+            self.table.serve(before)
+            self._note(model, number, State.READY, f"serving what it was before: {reason}")
+            self._retire(after)
+        else:
+            if old in self.table.versions(model):  # it is wanted beside its successor, and was loaded anew
+                if probation.stands_by:
+                    self._retire(before)
+            else:
+                self._note(model, old, State.LOADING)
+                self.table.serve(before)
+                self._note(model, old, State.READY, f"serving again: version {number} was {reason}")
+                self._restored[model] = old
+            self.table.withdraw(model, number)
+            self._note(model, number, State.UNLOADING)
+            self._retire(after, reason)
+        if probation.stands_by and self.table.versions(model).get(old) is before:
+            told = (What.BROUGHT_BACK, model, old, before.content.whole)
+            self.events.tell(*told, f"version {number} was {reason}")
+        self._failures.blame(model, number, after.content.whole, reason)
+        self._tell_ensembles(model)
+
+    def _fail(self, model: str, version: int, reason: str, content: str = "") -> None:
         if version in self.table.versions(model):
             news = self._note(model, version, State.READY, f"serving what it was before: {reason}")
         else:
             news = self._note(model, version, State.UNAVAILABLE, reason)
         if news:
             log.error("version_unavailable", model=model, version=version, reason=reason)
+            self.events.tell(What.REJECTED, model, version, content, reason)
+
+    def _see(self, model: str) -> None:
+        """What is on disk is told of once."""
+        offer = self._offers.get(model)
+        if offer is not None:
+            for version in offer.versions.values():
+                self.events.see(model, version.version, content_of(offer, version))
+
+    def _tell_loading(self, model: str, version: int, content: str) -> None:
+        log.info("version_loading", model=model, version=version)
+        self.events.tell(What.LOADING, model, version, content)
+
+    def _tell_gone(self, what: What, served: Served, reason: str) -> None:
+        facts = served.facts
+        counts = counts_of(facts.tally)
+        self.events.tell(what, facts.model, facts.version, served.content.whole, reason, counts)
 
     def _note(self, model: str, version: int, state: State, reason: str = "") -> bool:
         """Put it into the index, unless it is there already; whether it is news."""

@@ -6,16 +6,18 @@ never neither.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
+from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError, VersionMalformed
+from server.domain.labels import NO_PINS, is_label
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Served
 
 LONGEST_VERSION = 18
 """Digits, so that every version fits 64 bits."""
 
 
 class Table:
-    """Versions that serve, by model and version as callers write it; "" is the highest."""
+    """Versions that serve, by model and version as callers write it: number or label; "" is the highest."""
 
     def __init__(self) -> None:
         self._serving: dict[tuple[str, str], Served] = {}
@@ -28,13 +30,20 @@ class Table:
     def watch(self, changed: Callable[[str], object]) -> None:
         """From now on `changed` is told the name of a model of which something is another than before."""
         self._changed = changed
+        self._labels: dict[str, Mapping[str, int]] = {}
 
     def find(self, model: str, version: str) -> Served:
-        """Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number."""
+        """Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version."""
         served = self._serving.get((model, version))
         if served is None:
             return self._explain(model, version)
         return served
+
+    def standing_for(self, found: Served) -> Served:
+        """What stands now where something was found, if it is of the same content; else what was found."""
+        facts = found.facts
+        now = self.versions(facts.model).get(facts.version, found)
+        return now if now.content == found.content else found
 
     def versions(self, model: str) -> Mapping[int, Served]:
         return self._versions.get(model, {})
@@ -120,6 +129,14 @@ class Table:
         self._point(model)
         return served
 
+    def label(self, model: str, labels: Mapping[str, int]) -> None:
+        """From now on the model has these labels, and no others. A label may be on what does not serve."""
+        for label in self._labels.pop(model, NO_PINS):
+            self._serving.pop((model, label), None)
+        if labels:
+            self._labels[model] = labels
+        self._point(model)
+
     def _point(self, model: str) -> None:
         versions = self._versions.get(model, {})
         for version, served in versions.items():
@@ -128,6 +145,11 @@ class Table:
             self._serving[(model, "")] = versions[max(versions)]
         else:
             self._serving.pop((model, ""), None)
+        for label, version in self._labels.get(model, NO_PINS).items():
+            if version in versions:
+                self._serving[(model, label)] = versions[version]
+            else:
+                self._serving.pop((model, label), None)
         self._changed(model)
 
     def _explain(self, model: str, version: str) -> Served:
@@ -139,12 +161,16 @@ class Table:
             if loading:
                 raise ModelNotReady(f"model '{model}' is still loading version {loading[0].version}")
             raise ModelNotFound(model, "has no available versions")
-        fault = _fault(version)
-        if fault:
-            raise InvalidRequest(
-                f"failed to get model version from specified version string '{version}' "
-                f"(details: {fault}) for model '{model}'"
-            )
+        labels = self._labels.get(model, NO_PINS)
+        if version in labels:
+            raise self._left(model, version, labels[version])
+        if labels and is_label(version):
+            there_are = ", ".join(sorted(labels))
+            raise ModelNotFound(model, f"version label '{version}' is not found; there are {there_are}")
+        if not (version.isascii() and version.isdigit()):
+            raise VersionMalformed(_malformed(model, version, "it is neither a number nor a label"))
+        if len(version) > LONGEST_VERSION:
+            raise InvalidRequest(_malformed(model, version, "it is out of range"))
         served = self._serving.get((model, str(int(version))))
         if served is not None:
             return served
@@ -158,13 +184,25 @@ class Table:
             + (f" ({status.reason})" if status.reason else "")
         )
 
+    def _left(self, model: str, label: str, version: int) -> ServingError:
+        """Why a label leads nowhere: its version does not serve."""
+        status = self.statuses(model).get(version)
+        if status is None or status.reason == UNLOADED:
+            return ModelNotFound(model, f"version label '{label}' is on version {version}, which has left")
+        why = f" ({status.reason})" if status.reason else ""
+        return ModelNotReady(
+            f"model '{model}' version label '{label}' is on version {version}, which is not at ready state: "
+            f"{status.state}{why}"
+        )
+
 
 def _nobody(_: str) -> None:
     """Nobody watches."""
 
 
-def _fault(version: str) -> str:
-    """What keeps a text from being the number of a version; empty if nothing does."""
-    if not (version.isascii() and version.isdigit()):
-        return "it is not a number"
-    return "it is out of range" if len(version) > LONGEST_VERSION else ""
+def _malformed(model: str, version: str, fault: str) -> str:
+    """Triton's sentence."""
+    return (
+        f"failed to get model version from specified version string '{version}' "
+        f"(details: {fault}) for model '{model}'"
+    )

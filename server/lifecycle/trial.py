@@ -5,13 +5,15 @@ what it is at before it begins it. Everything is done on the CPU, whatever the c
 """
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from runtimes.errors import InputRefused, RunFailed, RuntimeFault
+from runtimes.memory import trim
 from server.domain.backoff import may_pass
 from server.domain.configuration import InstanceGroup, InstanceKind, TensorConfig
 from server.domain.errors import ServingError
@@ -22,7 +24,7 @@ from server.lifecycle.agreement import parting, within
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ending import OWN_CODE
 from server.lifecycle.loader import Loaded, Loader
-from server.lifecycle.memory import peak_bytes, resident_bytes
+from server.lifecycle.memory import forget_peak, own_bytes, peak_bytes, resident_bytes
 from server.lifecycle.rehearsal import Run, runner
 from server.lifecycle.verdict import Verdict, depends_on_its_own_code
 from server.wire.golden import GoldenExample, example_of
@@ -70,7 +72,8 @@ class _Trial:
         self._doubts: list[str] = []
         self._run_seconds: dict[int, float] = {}
         self._began_bytes = resident_bytes()
-        self._loaded_bytes = 0
+        self._loaded_bytes = self._run_bytes = 0
+        self._most_bytes = 0
         self._load_seconds = 0.0
         self._described: dict[str, Any] = {}
 
@@ -80,8 +83,9 @@ class _Trial:
             loaded = self._load()
             device, session = next(iter(loaded.sessions.items()))
             run = runner(device, session, loaded.config, loaded.padding)
-            self._ask_examples(loaded, run)
-            self._run_batches(loaded, run)
+            with self._measured_runs():
+                self._ask_examples(loaded, run)
+                self._run_batches(loaded, run)
         except (RuntimeFault, ServingError, ConfigContradicts, Rejected, OSError, MemoryError) as error:
             reason, passing = in_words(error), may_pass(error)
         return Verdict(
@@ -92,7 +96,8 @@ class _Trial:
             doubts=tuple(self._doubts),
             load_seconds=self._load_seconds,
             loaded_bytes=self._loaded_bytes,
-            peak_bytes=max(0, peak_bytes() - self._began_bytes),
+            run_bytes=self._run_bytes,
+            peak_bytes=max(0, max(self._most_bytes, peak_bytes()) - self._began_bytes),
             run_seconds=self._run_seconds,
             described=self._described,
         )
@@ -103,13 +108,23 @@ class _Trial:
         assert config is not None
         offer = replace(self._job.offer, config=replace(config, instance_groups=ON_THE_CPU))
         loader = Loader(cpu_budget=1, max_queue_size=1, auto_complete=self._job.auto_complete)
-        began = perf_counter()
+        trim()
+        before, began = own_bytes(self._job.version.directory), perf_counter()
         loaded = loader.load(offer, self._job.version, models=1)
         self._load_seconds = perf_counter() - began
-        self._loaded_bytes = max(0, resident_bytes() - self._began_bytes)
+        trim()  # what loading left lying about is not what it takes
+        self._loaded_bytes = max(0, own_bytes(self._job.version.directory) - before)
         self._described = _described(loaded)
         self._checked.append("loading")
         return loaded
+
+    @contextmanager
+    def _measured_runs(self) -> Iterator[None]:
+        """Of what runs take, the most; what the load took at its height is kept beside it."""
+        before, self._most_bytes = resident_bytes(), peak_bytes()
+        counts_anew = forget_peak()
+        yield
+        self._run_bytes = max(0, (peak_bytes() if counts_anew else resident_bytes()) - before)
 
     def _ask_examples(self, loaded: Loaded, run: Run) -> None:
         for example in loaded.examples:
@@ -269,7 +284,8 @@ def _timed(run: Run, inputs: Tensors) -> float:
 def _described(loaded: Loaded) -> dict[str, Any]:
     dynamic = loaded.config.dynamic_batching
     return {
-        "platform": str(loaded.platform),
+        "file": loaded.described.to_json(),
+        "platform": str(loaded.described.platform),
         "max_batch_size": loaded.predicts.max_batch_size,
         "dynamic_batching": dynamic is not None,
         "inputs": [_configured(tensor) for tensor in loaded.config.inputs],

@@ -41,14 +41,6 @@ class _Patience:
     patience: asyncio.Timeout
 
 
-class CandidateRejected(RuntimeFault):
-    """A version is not to serve: the sentence says what its trial found, and `may_pass` as in `Verdict`."""
-
-    def __init__(self, reason: str, may_pass: bool) -> None:
-        super().__init__(reason)
-        self.may_pass = may_pass
-
-
 class TrialAbandoned(RuntimeFault):
     """Nobody wants to know any more: the sentence says so, and nothing of the content."""
 
@@ -80,14 +72,9 @@ class Trials:
         self._waiting: dict[asyncio.Task[Any], _Patience] = {}
         self._closed = False
 
-    async def check(self, offer: ModelOffer, version: VersionOffer) -> None:
-        """Return if the version may serve; raises `CandidateRejected` or `TrialAbandoned`.
-
-        Closing the trials cancels it.
-        """
-        verdict = await self.verdict(offer, version)
-        if verdict.reason:
-            raise CandidateRejected(verdict.reason, verdict.may_pass)
+    async def known(self, offer: ModelOffer, version: VersionOffer) -> Verdict | None:
+        """What is known of this content without a trial."""
+        return await asyncio.to_thread(self._verdicts.of, key(offer, version, self._around))
 
     async def verdict(self, offer: ModelOffer, version: VersionOffer) -> Verdict:
         """What is known of this content, else what a trial finds. An ensemble has no file to try.

@@ -16,7 +16,7 @@ from typing import Any, Self
 from runtimes.device import installed_version
 from server.domain.offer import ModelOffer, VersionOffer
 
-VERIFICATION = 2
+VERIFICATION = 3
 """Raised whenever a trial asks more of a candidate, or judges it otherwise, than before."""
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")
@@ -40,7 +40,8 @@ class Verdict:
     checked       what was asked and answered rightly, in order
     doubts        what is no reason to reject, and what could not be asked, as sentences
     load_seconds  from its files to a session that can run
-    loaded_bytes  resident memory that it takes once loaded, over the process that loaded it
+    loaded_bytes  memory of its own that it takes once loaded, and its files that stay mapped
+    run_bytes     what its runs took beyond that, at most: the largest batch tried, by one run at a time
     peak_bytes    the most that the trial took: load, examples and the largest batch tried
     run_seconds   rows of one run -> the shortest of some runs, on one thread of a process of low priority
     described     what the loader found: platform, max_batch_size, inputs, outputs and the like
@@ -53,6 +54,7 @@ class Verdict:
     doubts: tuple[str, ...] = ()
     load_seconds: float = 0.0
     loaded_bytes: int = 0
+    run_bytes: int = 0
     peak_bytes: int = 0
     run_seconds: Mapping[int, float] = field(default_factory=lambda: NO_RUNS)
     described: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
@@ -81,6 +83,7 @@ class Verdict:
                 doubts=tuple(_is(str, each) for each in _is(list, values["doubts"])),
                 load_seconds=float(values["load_seconds"]),
                 loaded_bytes=_is(int, values["loaded_bytes"]),
+                run_bytes=_is(int, values["run_bytes"]),
                 peak_bytes=_is(int, values["peak_bytes"]),
                 run_seconds={int(rows): float(s) for rows, s in _is(dict, values["run_seconds"]).items()},
                 described=_is(dict, values["described"]),

@@ -25,6 +25,7 @@ from server.lifecycle.instances import Content, Instances
 from server.lifecycle.leases import Leases
 from server.lifecycle.part import Part
 from server.lifecycle.placement import Placement
+from server.lifecycle.residency.estimate import Reading
 from server.lifecycle.warmup import Learned
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -42,6 +43,8 @@ class ServedVersion:
     predicts    the signature of the model itself, behind pre- and post-processing code
     pre, post   this version's own code, or None
     padding     how its requests are padded, or None
+    plan        how its requests wait
+    reading     what memory its load was seen to take
     staged      whether more happens to a request than one plain run
     """
 
@@ -60,6 +63,7 @@ class ServedVersion:
         plan: Plan,
         learned: Learned,
         giving_back: GivingBack,
+        reading: Reading,
     ) -> None:
         self.facts = facts
         self.version = str(facts.version)
@@ -75,7 +79,8 @@ class ServedVersion:
             or padding is not None
             or predicts.most_rows > predicts.max_batch_size
         )
-        self._plan = plan
+        self.plan = plan
+        self.reading = reading
         for rows, ns in learned.items():
             batcher.profile.note(rows, int(ns), next(iter(instances)).device)
         self._instances = instances
@@ -92,6 +97,16 @@ class ServedVersion:
     def instances(self) -> int:
         """Runs at the same time."""
         return len(list(self._instances))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a request waits for a run, is in one, or is between its stages."""
+        return bool(self.facts.tally.pending or self.batcher.under_way or self._leases.count)
+
+    @property
+    def learned(self) -> Learned:
+        """How long its runs take by now."""
+        return self.batcher.profile.learned(next(iter(self._instances)).device)
 
     def resize(self, placements: Sequence[Placement], config: ModelConfig, content: Content) -> None:
         """Have these instances from now on: a run that is under way ends where it is.
@@ -134,11 +149,17 @@ class ServedVersion:
         self.batcher.latency_target_s = None if target_ms is None else target_ms / 1e3
         self.batcher.weight = holds.weight
 
+    @property
+    def latency_target_ms(self) -> float | None:
+        """Within which each request is to be answered; None for no such target."""
+        target_s = self.batcher.latency_target_s
+        return None if target_s is None else target_s * 1e3
+
     def scheduling(self) -> VersionScheduling:
         return VersionScheduling(
             version=self.facts.version,
-            queue_size=self._plan.levels[self._plan.default_level - 1].max_size,
-            queue_bytes=self._plan.max_queue_bytes,
+            queue_size=self.plan.levels[self.plan.default_level - 1].max_size,
+            queue_bytes=self.plan.max_queue_bytes,
             waiting=self.facts.tally.pending,
             running=self.batcher.under_way,
             instances=self.instances,
@@ -151,6 +172,14 @@ class ServedVersion:
     def lease(self) -> AbstractContextManager[None]:
         """Keep the version alive while a request is between its stages."""
         return self._leases.one()
+
+    def claim(self) -> AbstractContextManager[None]:
+        """Keep the version alive for a step to come, unless its memory is needed for others till then."""
+        return self._leases.claim()
+
+    def leave(self) -> None:
+        """Its memory is needed for others: who has but a claim finds its successor of the same content."""
+        self._leases.void_claims()
 
     def hold(self, task: "asyncio.Future[Any]") -> None:
         """Keep the version alive until this task is over, from now on and not only once it has begun."""

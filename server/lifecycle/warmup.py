@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
 from time import perf_counter_ns
+from types import MappingProxyType
 
 import numpy as np
 import structlog
@@ -34,6 +35,8 @@ Run = Callable[[Tensors], object]
 Clock = Callable[[], int]
 Learned = Mapping[int, float]
 """Rows of a run -> nanoseconds."""
+
+NOTHING_LEARNED: Learned = MappingProxyType({})
 
 
 class WarmupFailed(RuntimeFault):

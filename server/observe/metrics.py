@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.observe.passages import Passage
+from server.observe.residency import ResidencyTally
 from server.observe.tally import Fill, Histogram, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -224,6 +226,158 @@ class MirrorCollector(Collector):
             for each in mirrors:
                 counter.add_sample(f"{name}_total", {"repository": each.repository}, read(each))
             yield counter
+
+
+_PASSAGE_HISTOGRAMS: tuple[tuple[str, str, Callable[[Passage], Histogram]], ...] = (
+    ("tercet_model_load_seconds", "From opening a version's files to its being ready", lambda p: p.load_s),
+    ("tercet_model_warmup_seconds", "The part of a load in which a version was run", lambda p: p.warmup_s),
+)
+
+
+class PassageCollector(Collector):
+    """How models came and went. Of a repository of thousands, those that something has happened to."""
+
+    def __init__(self, passages: Callable[[], Mapping[str, Passage]]) -> None:
+        self._passages = passages
+
+    def collect(self) -> Iterator[Metric]:
+        passages = self._passages()
+        name = "tercet_model_transitions"
+        transitions = Metric(name, "What happened to versions of a model", "counter")
+        for model, passage in passages.items():
+            for what, count in passage.transitions.items():
+                transitions.add_sample(f"{name}_total", {"model": model, "event": what}, count)
+        yield transitions
+        for name, text, read in _PASSAGE_HISTOGRAMS:
+            loaded = ((model, read(passage)) for model, passage in passages.items())
+            yield histogram_of(
+                name, text, [({"model": model}, took) for model, took in loaded if any(took.counts)]
+            )
+
+
+class ResidencyCollector(Collector):
+    """Who has come into memory when it was asked for, and who has left it."""
+
+    def __init__(self, tally: ResidencyTally) -> None:
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        tally = self._tally
+        cold = Metric("tercet_cold_requests", "Requests that found their version not in memory", "counter")
+        for (model, version), count in tally.cold.items():
+            cold.add_sample("tercet_cold_requests_total", {"model": model, "version": version}, count)
+        yield cold
+        evictions = Metric("tercet_evictions", "Versions that had to leave memory, by why", "counter")
+        for (model, version, reason), count in tally.evictions.items():
+            labels = {"model": model, "version": version, "reason": reason}
+            evictions.add_sample("tercet_evictions_total", labels, count)
+        yield evictions
+        yield histogram_of(
+            "tercet_cold_wait_seconds",
+            "How long a request waited for its version to be loaded",
+            [({}, tally.wait_s)],
+        )
+        yield histogram_of(
+            "tercet_residency_age_seconds", "How long what left had been in memory", [({}, tally.stay_s)]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """One device that models take memory of, as far as metrics care.
+
+    budget_bytes    None where there is no budget
+    counted_bytes   reserved, taken and being given back, together; `leaving_bytes` the last of these
+    """
+
+    device: str
+    budget_bytes: int | None
+    counted_bytes: int
+    leaving_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionMemory:
+    """What is counted for one version in memory on one device.
+
+    estimate_ratio   what was reserved before the load over what was seen then; None where nobody saw
+    """
+
+    model: str
+    version: int
+    device: str
+    bytes: int
+    estimate_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPicture:
+    """All memory at one instant.
+
+    lru_age_s   since the last use of what was used longest ago of all that is in memory; None if nothing was
+    """
+
+    devices: Sequence[DeviceMemory]
+    versions: Sequence[VersionMemory]
+    lru_age_s: float | None = None
+
+
+_DEVICE_GAUGES: tuple[tuple[str, str, Callable[[DeviceMemory], float | None]], ...] = (
+    ("tercet_memory_budget_bytes", "Memory that models may take of a device", lambda d: d.budget_bytes),
+    (
+        "tercet_memory_counted_bytes",
+        "Memory of a device that is reserved, taken, or not given back yet",
+        lambda d: d.counted_bytes,
+    ),
+    (
+        "tercet_memory_leaving_bytes",
+        "The part of it that versions which left are giving back",
+        lambda d: d.leaving_bytes,
+    ),
+    (
+        "tercet_memory_free_bytes",
+        "What is left of the budget; below 0 where measuring found more than was reserved",
+        lambda d: None if d.budget_bytes is None else d.budget_bytes - d.counted_bytes,
+    ),
+)
+_VERSION_GAUGES: tuple[tuple[str, str, Callable[[VersionMemory], float | None]], ...] = (
+    ("tercet_model_memory_bytes", "Memory counted for a version on a device", lambda v: v.bytes),
+    (
+        "tercet_model_memory_estimate_ratio",
+        "Memory that was reserved for a version over what its load was seen to take: 1 is a perfect estimate",
+        lambda v: v.estimate_ratio,
+    ),
+)
+
+
+class MemoryCollector(Collector):
+    """The memory of all devices, and whose it is."""
+
+    def __init__(self, picture: Callable[[], MemoryPicture]) -> None:
+        self._picture = picture
+
+    def collect(self) -> Iterator[Metric]:
+        picture = self._picture()
+        for name, text, read in _DEVICE_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["device"])
+            for each in picture.devices:
+                if (value := read(each)) is not None:
+                    gauge.add_metric([each.device], value)
+            yield gauge
+        for name, text, read_of in _VERSION_GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["model", "version", "device"])
+            for one in picture.versions:
+                if (value := read_of(one)) is not None:
+                    gauge.add_metric([one.model, str(one.version), one.device], value)
+            yield gauge
+        age = GaugeMetricFamily(
+            "tercet_memory_lru_age_seconds",
+            "Since the last request for what was asked for longest ago of all that is in memory",
+            labels=[],
+        )
+        if picture.lru_age_s is not None:
+            age.add_metric([], picture.lru_age_s)
+        yield age
 
 
 class MachineCollector(Collector):

@@ -18,6 +18,7 @@ from server.repository.rules import BACKEND_OF
 from server.repository.seal import NOTHING_DEMANDED, Demand
 from server.repository.settling import Moment
 from server.repository.snapshot import FolderUnreadable, ModelFolder, take_snapshot
+from server.repository.version_labels import VersionLabels
 from server.repository.versions import Versions
 
 
@@ -54,6 +55,7 @@ class Candidate:
         self._settle_s = settle_s
         self._fingerprints = Fingerprints()
         self._declaration = Declaration(name, directory, config_name, settle_s, given)
+        self._version_labels = VersionLabels(name, directory)
         self._versions = Versions(settle_s, self._fingerprints, demand)
         self._snapshot: ModelFolder | None = None
         self._named: frozenset[int] | None = None
@@ -125,6 +127,7 @@ class Candidate:
             broken=choice.broken,
             on_disk=frozenset(snapshot.versions) | snapshot.unreadable.keys(),
             labels={name: self._directory / name for name in config.label_files},
+            version_labels=self._version_labels.read(snapshot.beside),
             one_by_one=self._named is not None,
         )
         return Look(offer, choice.wait_s)

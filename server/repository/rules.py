@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from protos import model_config_pb2 as pb
-from server.domain.configuration import ENABLED, Platform
+from server.domain.configuration import ENABLED, PINNED, ROLLBACK, SWAP_POLICY, Platform, SwapPolicy
 from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
 from server.repository.fault import Fault
@@ -60,9 +60,13 @@ def faults(config: pb.ModelConfig, model: str, batches_known: bool) -> Iterator[
     yield from _files(config)
     if config.HasField("ensemble_scheduling"):
         yield from faults_of_steps(config, model)
-    enabled = config.parameters[ENABLED].string_value if ENABLED in config.parameters else "true"
-    if enabled.lower() not in ("true", "false"):
-        yield Fault("parameters", f"has '{ENABLED}' as '{enabled}', must be true or false")
+    for key in (ENABLED, PINNED, ROLLBACK):
+        said = config.parameters[key].string_value if key in config.parameters else "true"
+        if said.lower() not in ("true", "false"):
+            yield Fault("parameters", f"has '{key}' as '{said}', must be true or false")
+    swap = config.parameters[SWAP_POLICY].string_value if SWAP_POLICY in config.parameters else ""
+    if swap and swap not in set(SwapPolicy):
+        yield Fault("parameters", f"has '{SWAP_POLICY}' as '{swap}', must be {' or '.join(SwapPolicy)}")
     for tag in config.metric_tags:
         if not _METRIC_TAG.fullmatch(tag):
             yield Fault("metric_tags", f"has the key '{tag}', must be letters, digits and _ only")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from server.domain.configuration import ModelConfig, Platform, VersionPolicy
 from server.domain.offer import VersionOffer
 from server.repository.container import is_complete
+from server.repository.content import fingerprint_of
 from server.repository.fingerprint import ContentMoved, Fingerprints
-from server.repository.manifest import NAME, SIGNATURE
 from server.repository.modelfile import NoModelFile, choose_file, platform_of_file
 from server.repository.seal import Demand, Seal, SealBroken
 from server.repository.settling import Moment, Sighting, moved_in, sight, wait_s
@@ -184,9 +184,8 @@ class Versions:
         return not known.differs
 
     def _fingerprint(self, folder: Folder) -> str:
-        """Of the content; a manifest only says what that is. Raises `ContentMoved`."""
-        content = {name: stamp for name, stamp in folder.files.items() if name not in (NAME, SIGNATURE)}
-        return self._fingerprints.of(folder.path, content)
+        """Raises `ContentMoved`."""
+        return fingerprint_of(folder, self._fingerprints)
 
     def _told_platform(self, found: Mapping[int, _Found]) -> Platform | None:
         """What the highest version at rest tells, for all; while none is at rest, what was told last."""

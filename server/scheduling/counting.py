@@ -7,6 +7,7 @@ from server.domain.errors import (
     DeadlineExceeded,
     InferenceFailed,
     InvalidRequest,
+    NoRoom,
     QueueFull,
     RequestCancelled,
     RuntimeDown,
@@ -23,7 +24,7 @@ def reason_of(error: BaseException) -> str:
     match error:
         case InvalidRequest():
             return ""
-        case QueueFull() | TooLate() | DeadlineExceeded():
+        case QueueFull() | TooLate() | NoRoom() | DeadlineExceeded():
             return "REJECTED"
         case RequestCancelled() | asyncio.CancelledError():
             return "CANCELED"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
 
+from server.domain.tensors import Tensors
 from server.scheduling.shares import Shares
 from server.scheduling.ticket import Lane, Ticket
 
@@ -117,7 +118,7 @@ class Queue:
         line = self._one if self._plain else self._line_of(ticket)
         if line.size >= line.level.max_size:
             return Full.REQUESTS
-        size = ticket.rows * self._row_bytes or _bytes(ticket)  # as `_size_of` does, in place
+        size = ticket.rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
         if self.bytes + size > self._max_bytes and self.size:
             return Full.BYTES
         ticket.size = size
@@ -241,7 +242,7 @@ class Queue:
         return min([lane[0] for lane in group.values()], key=_first_of)
 
     def _size_of(self, ticket: Ticket) -> int:
-        return ticket.rows * self._row_bytes or _bytes(ticket)
+        return ticket.rows * self._row_bytes or input_bytes(ticket.inputs)
 
     def _line_of(self, ticket: Ticket) -> _Line:
         priority = ticket.priority
@@ -279,10 +280,10 @@ def _first(lane: deque[Ticket]) -> tuple[float, int]:
     return _first_of(lane[0])
 
 
-def _bytes(ticket: Ticket) -> int:
-    """What the inputs hold; of strings, their own bytes too."""
+def input_bytes(inputs: Tensors) -> int:
+    """What inputs hold; of strings, their own bytes too."""
     total = 0
-    for array in ticket.inputs.values():
+    for array in inputs.values():
         total += array.nbytes
         if array.dtype.hasobject:
             total += sum([len(element) for element in array.flat])

@@ -11,7 +11,7 @@ from server.scheduling.counting import reason_of
 
 
 @contextmanager
-def counted(tally: Tally, arrived: float) -> Iterator[None]:
+def failures_counted(tally: Tally, arrived: float) -> Iterator[None]:
     """`arrived` is of the monotonic clock, in seconds."""
     try:
         yield
@@ -20,6 +20,13 @@ def counted(tally: Tally, arrived: float) -> Iterator[None]:
         if reason:
             tally.failed(reason, int((monotonic() - arrived) * 1e9))
         raise
+
+
+@contextmanager
+def counted(tally: Tally, arrived: float) -> Iterator[None]:
+    """The same, and the answer if there is one."""
+    with failures_counted(tally, arrived):
+        yield
     took = monotonic() - arrived
     tally.success.add(1, int(took * 1e9))
     tally.request_s.add(took)

@@ -3,10 +3,12 @@
 A step is a request to its model like any other: it goes through that model's own stages, queue and batcher,
 so that steps of different requests run together. Arrays go from step to step as they are, without a copy.
 
-A request finds the versions of all its steps when it enters, and holds them to its end; a model that is
-replaced meanwhile serves it still. Where a queue, a pool or an ensemble is full, it is refused. It waits for
-answers, and for its turn at a step, and nothing that it has by then is what others wait for: a turn ends
-with its step. So ensembles of ensembles cannot wait for each other in a circle.
+A request finds the versions of all its steps when it enters, and each stays for it until its step is done: a
+model that is replaced meanwhile serves it still. One whose memory is needed meanwhile, for another step even,
+goes, and is loaded again for its step. Where a queue, a pool or an ensemble is full, it is refused.
+It waits for answers, for its turn at a step, and for a model to be loaded, and nothing that it has by then is
+what others wait for: a turn ends with its step. So ensembles of ensembles cannot wait for each other in a
+circle.
 """
 
 import asyncio
@@ -18,7 +20,9 @@ from time import monotonic
 from server.domain.errors import DeadlineExceeded, ModelNotFound, ModelNotReady, ServingError
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.lifecycle.dependencies import lacking
-from server.lifecycle.ensemble import EnsembleVersion, Find, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Find, Served
+from server.lifecycle.version import ServedVersion
 from server.stages.counting import counted
 from server.stages.flow import needed
 from server.stages.journey import Journey
@@ -28,21 +32,27 @@ Infer = Callable[[Served, InferRequest], Awaitable[InferResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version that a request will reach, and for an ensemble those of its steps, by their places."""
+    """A version that a request will reach, and for an ensemble those of its steps, by their places.
+
+    held   what keeps it alive; closed once it has answered
+    """
 
     served: Served
     members: "Mapping[int, Pinned]"
+    held: ExitStack
 
 
 class Ensembles:
     """Answers the requests of ensembles. Holds none itself: each is its caller's to await or cancel.
 
-    find    the version that serves a model and a version as callers write them
-    infer   answers a request of a version that is no ensemble
+    find           the version that serves a model and a version as callers write them
+    standing_for   what has taken the place of a version with the same content, or itself
+    infer          answers a request of a version that is no ensemble
     """
 
-    def __init__(self, find: Find, infer: Infer) -> None:
+    def __init__(self, find: Find, standing_for: Callable[[Served], Served], infer: Infer) -> None:
         self._find = find
+        self._standing_for = standing_for
         self._infer = infer
 
     async def answer(self, served: EnsembleVersion, request: InferRequest) -> InferResponse:
@@ -58,9 +68,10 @@ class Ensembles:
 
     def _pin(self, served: Served, outputs: tuple[str, ...], leases: ExitStack) -> Pinned:
         """Hold a version, and all that it needs for these of its outputs; empty for all."""
-        leases.enter_context(served.lease())
+        held = leases.enter_context(ExitStack())
+        held.enter_context(served.claim() if isinstance(served, ServedVersion) else served.lease())
         if not isinstance(served, EnsembleVersion):
-            return Pinned(served, {})
+            return Pinned(served, {}, held)
         seen = served.facts.signature
         seen.check_outputs(outputs)
         steps = served.ensemble.steps
@@ -71,8 +82,8 @@ class Ensembles:
                 member = self._find(step.model, step.wanted)
             except (ModelNotFound, ModelNotReady):
                 raise ModelNotReady(lacking(served.facts.model, step)) from None
-            members[at] = self._pin(member, tuple(step.outputs), leases)
-        return Pinned(served, members)
+            members[at] = self._pin(member, tuple(step.outputs), held)
+        return Pinned(served, members, held)
 
     async def _enter(self, served: EnsembleVersion, pinned: Pinned, request: InferRequest) -> InferResponse:
         """Take a place in the ensemble, and run what can run until nothing is left."""
@@ -108,6 +119,7 @@ class Ensembles:
         try:
             async with journey.turn(at):
                 request = journey.request_of(at, served)
+                served = self._standing_for(served)
                 if isinstance(served, EnsembleVersion):
                     with counted(served.facts.tally, request.arrived):
                         return await self._enter(served, member, request)
@@ -115,4 +127,5 @@ class Ensembles:
         except ServingError as error:
             raise journey.told(at, error) from None
         finally:
+            member.held.close()  # memory that another step needs may have to come from this one
             journey.note_time(at, monotonic() - began)

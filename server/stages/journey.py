@@ -11,7 +11,8 @@ import numpy as np
 from server.domain.errors import ServingError
 from server.domain.request import NO_PARAMETERS, InferRequest, InferResponse, Parameter
 from server.domain.tensors import Array, TensorSpec
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Served
 from server.stages.explaining import of_step, whole
 from server.stages.flow import Flow
 

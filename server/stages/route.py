@@ -7,6 +7,7 @@ found, for its whole way.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from time import monotonic
 from types import MappingProxyType
 from uuid import uuid4
@@ -23,15 +24,18 @@ from server.domain.errors import (
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest, InferResponse, Parameters
 from server.domain.stage import STAGES, Span, StageName
 from server.domain.tensors import Array, Tensors
-from server.lifecycle.ensemble import EnsembleVersion, Plain, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.part import CodeStage, Part
 from server.lifecycle.part_version import PartVersion
+from server.lifecycle.served import Plain, Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.padding import PadRule
+from server.scheduling.queue import input_bytes
 from server.scheduling.ticket import Lane, Ticket
 from server.stages.alone import Alone, Onward
-from server.stages.counting import counted
+from server.stages.counting import counted, failures_counted
 from server.stages.ensemble import Ensembles
 from server.stages.explaining import timings, wants_timing
 from server.stages.hop.counting import HopRun
@@ -48,12 +52,12 @@ class Route:
         self._table = table
         self._pool = pool
         self._alone = Alone(pool, onward)
-        self._ensembles = Ensembles(table.find, self.infer)
+        self._ensembles = Ensembles(table.find, table.standing_for, self.infer)
 
     def find(self, model: str, version: str) -> Served:
         """The version that a request is pinned to from here on.
 
-        Raises `ModelNotFound`, `ModelNotReady`, or `InvalidRequest` for a version that is no number.
+        Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
         """
         return self._table.find(model, version)
 
@@ -63,6 +67,8 @@ class Route:
         Call it in the same turn of the loop as `find`, or with a lease on what was found.
         """
         if served.staged:
+            if isinstance(served, IdleVersion):
+                return await self._once_loaded(served, request)
             with served.lease(), counted(served.facts.tally, request.arrived):
                 if isinstance(served, EnsembleVersion):
                     return await self._ensembles.answer(served, request)
@@ -81,6 +87,29 @@ class Route:
             assert ticket.error is not None
             raise ticket.error
         return respond(served, request, ticket, ticket.outputs)
+
+    async def _once_loaded(self, found: IdleVersion, request: InferRequest) -> InferResponse:
+        """Wait until the version is in memory, and go on as who finds it there.
+
+        A request that the version would refuse anyway is refused at once: nothing is loaded for it.
+        """
+        served = self._table.standing_for(found)
+        if not isinstance(served, IdleVersion):
+            return await self.infer(served, request)
+        facts = served.facts
+        with served.lease(), ExitStack() as stay:
+            with failures_counted(facts.tally, request.arrived):
+                facts.signature.check_outputs(request.outputs)
+                facts.signature.rows(request.inputs)
+                left = None if request.deadline == FOREVER else request.deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise DeadlineExceeded(request.model)
+                try:
+                    async with asyncio.timeout(left):
+                        loaded = await served.bring(stay, input_bytes(request.inputs), request.deadline)
+                except TimeoutError:
+                    raise DeadlineExceeded(request.model) from None
+            return await self.infer(loaded, request)
 
     def begin(self, served: Plain, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
         """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.

@@ -14,9 +14,11 @@ from server.domain.signature import Signature
 from server.domain.stage import StageName
 from server.domain.state import State, Status
 from server.domain.tier import Seen, VersionReport
-from server.lifecycle.ensemble import EnsembleVersion, Served
-from server.lifecycle.loader import signature_of
+from server.lifecycle.described import signature_of
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.part_version import PartVersion
+from server.lifecycle.served import Served
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
 from server.wire.configuration import model_config_message
@@ -122,7 +124,7 @@ def _as_seen(signature: Signature, *, declared: bool) -> Seen:
 
 def _own_signature(served: Served) -> Signature:
     """That of the model: whoever puts the tiers together lays the contracts of the code over it."""
-    if isinstance(served, PartVersion):
+    if isinstance(served, PartVersion | IdleVersion):
         return signature_of(served.facts.config)
     if isinstance(served, EnsembleVersion):
         return served.facts.signature

@@ -9,8 +9,8 @@ from server.domain.signature import Signature
 from server.domain.stage import StageName
 from server.domain.tensors import DATATYPES, VARIABLE
 from server.domain.tier import Seen, VersionReport
-from server.lifecycle.ensemble import Find
 from server.lifecycle.member_labels import MemberLabels
+from server.lifecycle.served import Find
 from server.observe.tally import Tally
 from server.repository.configuration import read_message
 from server.repository.invalid import ConfigInvalid

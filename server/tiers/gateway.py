@@ -19,12 +19,15 @@ import structlog
 from protos import stage_pb2 as pb
 from server.domain.catalogue import VersionFacts
 from server.domain.errors import LoadFailed, LoadUnknown, ModelNotReady
+from server.domain.event import What
 from server.domain.stage import STAGES
 from server.domain.state import LEGAL, UNLOADED, State, Status
 from server.lifecycle.dependencies import Dependencies
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.events import Chronicle
 from server.lifecycle.instances import Content
 from server.lifecycle.remote import RemoteVersion
+from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
@@ -48,13 +51,21 @@ class Gateway:
 
     complete        set once every tier that was named has taken requests
     max_waiting     requests of one version that may wait for a tier to take them
+    events          are told what is live here and what is no more
     max_in_flight   requests of one ensemble that may be under way
     """
 
     def __init__(
-        self, directory: Directory, *, max_waiting: int, max_in_flight: int, retire_within_s: float
+        self,
+        directory: Directory,
+        *,
+        max_waiting: int,
+        max_in_flight: int,
+        retire_within_s: float,
+        events: Chronicle | None = None,
     ) -> None:
         self.table = Table()
+        self._events = events or Chronicle()
         self._directory = directory
         self._max_waiting = max_waiting
         self._max_in_flight = max_in_flight
@@ -351,8 +362,13 @@ class Gateway:
         facts = served.facts
         replaced = self.table.serve(served)
         log.info("version_live", model=facts.model, version=facts.version, content=served.content.whole[:16])
+        self._tell(What.READY, served)
         if replaced is not None:
+            self._tell(What.SWAPPED, replaced)
             self._retire(replaced)
+
+    def _tell(self, what: What, served: Served) -> None:
+        self._events.tell(what, served.facts.model, served.facts.version, served.content.whole)
 
     def _withdraw(self, key: Key) -> None:
         self._ensembles.pop(key, None)
@@ -362,6 +378,7 @@ class Gateway:
         served = self.table.withdraw(*key)
         if served is not None:
             log.info("version_withdrawn", model=key[0], version=key[1])
+            self._tell(What.UNLOADED, served)
             self._retire(served)
 
     def _retire(self, served: Served) -> None:

@@ -18,8 +18,9 @@ from server.domain.phase import Phase, Station
 from server.domain.stage import StageName
 from server.domain.state import Status
 from server.domain.tier import TierReport, VersionReport
-from server.lifecycle.ensemble import Served, read_labels
+from server.lifecycle.ensemble import read_labels
 from server.lifecycle.parts import is_ensemble
+from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.tiers import describing
 

@@ -21,6 +21,7 @@ from server.domain.errors import (
     MethodNotAllowed,
     ModelNotFound,
     ModelNotReady,
+    NoRoom,
     NotSupported,
     QueueFull,
     RegionUnknown,
@@ -37,6 +38,7 @@ from server.domain.errors import (
     TierFailed,
     TierUnavailable,
     TooLate,
+    VersionMalformed,
 )
 
 
@@ -61,12 +63,14 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         ModelNotFound: Codes(http=404, grpc=5),  # NOT_FOUND
         StatisticsUnknown: _INVALID_ARGUMENT,
         ModelNotReady: _UNAVAILABLE,
+        VersionMalformed: Codes(http=404, grpc=3),  # in a path it names nothing that is there
         RouteNotFound: Codes(http=404, grpc=12),  # UNIMPLEMENTED
         MethodNotAllowed: Codes(http=405, grpc=12),
         NotSupported: Codes(http=501, grpc=12),
         RegionUnknown: Codes(http=404, grpc=5),
         QueueFull: Codes(http=429, grpc=8),
         TooLate: Codes(http=429, grpc=8),
+        NoRoom: Codes(http=429, grpc=8),
         ServerBusy: Codes(http=429, grpc=8),
         StreamsFull: Codes(http=429, grpc=8),
         AnswersUnread: Codes(http=504, grpc=4),  # DEADLINE_EXCEEDED
@@ -90,6 +94,7 @@ TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         **CODES,
         QueueFull: _UNAVAILABLE,
         TooLate: _UNAVAILABLE,
+        NoRoom: _UNAVAILABLE,
         ServerBusy: _UNAVAILABLE,
         StreamsFull: _UNAVAILABLE,
         DeadlineExceeded: _UNAVAILABLE,

@@ -39,15 +39,22 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def repository_index(statuses: Iterable[Status], ready_only: bool = False) -> list[dict[str, str]]:
-    """A line for each version, or the bare name of a model that was never tried."""
-    return [_line(status) for status in statuses if not ready_only or status.state is State.READY]
+def repository_index(statuses: Iterable[Status], ready_only: bool = False) -> list[dict[str, Any]]:
+    """A line for each version, or the bare name of a model that was never tried.
+
+    One that is READY and not in memory has `loaded` as well, which is ours: false.
+    """
+    return [
+        _line(status) if status.loaded else {**_line(status), "loaded": False}
+        for status in statuses
+        if not ready_only or status.state is State.READY
+    ]
 
 
 def repository_index_message(
     statuses: Iterable[Status], ready_only: bool = False
 ) -> pb.RepositoryIndexResponse:
-    lines = repository_index(statuses, ready_only)
+    lines = [_line(status) for status in statuses if not ready_only or status.state is State.READY]
     return pb.RepositoryIndexResponse(
         models=[pb.RepositoryIndexResponse.ModelIndex(**line) for line in lines]
     )

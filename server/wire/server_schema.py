@@ -6,7 +6,12 @@ The schemas keep to OpenAPI 3.0, as those of `server.wire.schema` do.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.domain.event import What
+from server.domain.labels import LARGEST_VERSION
+from server.domain.labels import Source as LabelSource
 from server.domain.scheduling import MOST, Source
+from server.wire.events import DEFAULT_LIMIT, LARGEST
+from server.wire.events import MOST as MOST_EVENTS
 
 Schema = dict[str, Any]
 
@@ -90,8 +95,8 @@ _STATE: Schema = {"type": "string", "enum": ["UNKNOWN", "READY", "UNAVAILABLE", 
 INDEX_REQUEST = _object({"ready": _FLAG}, optional=["ready"])
 INDEX = _list(
     _object(
-        {"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT},
-        optional=["version", "state", "reason"],
+        {"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT, "loaded": _FLAG},
+        optional=["version", "state", "reason", "loaded"],
     )
 )
 
@@ -115,6 +120,73 @@ _UNLOAD: Schema = {
 }
 LOAD_REQUEST = _object({"parameters": _LOAD}, optional=["parameters"])
 UNLOAD_REQUEST = _object({"parameters": _UNLOAD}, optional=["parameters"])
+
+_TIME: Schema = {"type": "number", "minimum": 0}
+_NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+_EVENT = _object(
+    {
+        "sequence": _NUMBER,
+        "at": {**_TIME, "description": "seconds since the epoch"},
+        "event": {"type": "string", "enum": [what.value for what in What]},
+        "model": _TEXT,
+        "version": _TEXT,
+        "content": _TEXT,
+        "from": _STATE,
+        "to": _STATE,
+        "reason": _TEXT,
+        "duration_s": _TIME,
+        "requests": _COUNT,
+        "failures": _COUNT,
+    },
+    optional=["version", "content", "reason", "duration_s", "requests", "failures"],
+)
+EVENTS = _object(
+    {
+        "events": _list(_EVENT),
+        "oldest": {**_NUMBER, "description": "the first event that is kept"},
+        "last": {**_NUMBER, "description": "where to go on, as `since`"},
+        "missed": {**_COUNT, "nullable": True, "description": "events after `since` that are kept no longer"},
+        "more": {**_FLAG, "description": "whether `limit` cut it short"},
+    }
+)
+SINCE: Schema = _NUMBER
+LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_EVENTS, "default": DEFAULT_LIMIT}
+HISTORY = _object(
+    {
+        "name": _TEXT,
+        "versions": _list(
+            _object(
+                {
+                    "version": _TEXT,
+                    "content": _TEXT,
+                    "state": _STATE,
+                    "event": {"type": "string", "enum": [what.value for what in What]},
+                    "since": _TIME,
+                    "labels": _list(_TEXT),
+                    "requests": _COUNT,
+                    "failures": _COUNT,
+                    "verified_s": _TIME,
+                    "loaded_s": _TIME,
+                    "reason": _TEXT,
+                },
+                optional=["verified_s", "loaded_s", "reason"],
+            )
+        ),
+    }
+)
+_LABEL = _object(
+    {
+        "version": _TEXT,
+        "from": {"type": "string", "enum": [source.value for source in LabelSource]},
+        "serves": _FLAG,
+    }
+)
+LABELS = _object({"name": _TEXT, "labels": {"type": "object", "additionalProperties": _LABEL}})
+LABELS_REQUEST: Schema = {
+    "type": "object",
+    "description": "label -> version that serves, or null to take back what calls have said",
+    "additionalProperties": {"type": "integer", "minimum": 1, "maximum": LARGEST_VERSION, "nullable": True},
+}
 
 _LOG_SETTINGS: dict[str, Schema] = {
     **dict.fromkeys(("log_info", "log_warning", "log_error"), _FLAG),

@@ -40,7 +40,7 @@ def _version(facts: VersionFacts) -> dict[str, Any]:
         "inference_stats": _requests(tally),
         "response_stats": {},
         "batch_stats": [_batch(rows, tally.batches[rows]) for rows in sorted(tally.batches)],
-        "memory_usage": [],
+        "memory_usage": [_memory(device, count) for device, count in sorted(facts.memory.items())],
     }
 
 
@@ -64,6 +64,12 @@ def _batch(rows: int, spans: BatchSpans) -> dict[str, Any]:
         "compute_infer": _span(spans.compute_infer),
         "compute_output": _span(spans.compute_output),
     }
+
+
+def _memory(device: str, count: int) -> dict[str, Any]:
+    """By Triton's names: "CPU" has no number of its own, and a "GPU" that of its device."""
+    kind, _, number = device.partition(":")
+    return {"type": "CPU" if kind == "cpu" else "GPU", "id": int(number or 0), "byte_size": count}
 
 
 def _span(span: Span) -> dict[str, int]:

@@ -75,6 +75,8 @@ SURFACE = [
     Path("/v2/repository/index", "POST", as_json({"ready": True}), are("name", "version", "state")),
     Path("/v2/repository/models/double/load", "POST", EMPTY, bool, None),
     Path("/v2/repository/models/nobody/unload", "POST", as_json({"parameters": {}}), bool, None),
+    Path("/v2/repository/events", "GET", EMPTY, has("events", "oldest", "last", "missed", "more")),
+    Path("/v2/repository/models/double/versions", "GET", EMPTY, has("name", "versions")),
     Path("/openapi.json", "GET", EMPTY, has("openapi", "paths")),
     Path("/docs", "GET", EMPTY, bool, "text/html; charset=utf-8"),
 ]

@@ -86,7 +86,7 @@ def test_a_model_with_code_of_its_own_is_asked_the_same_way(server: Server, mode
     [
         ("nobody", {}, 404, "Request for unknown model: 'nobody' is not found"),
         ("echo/versions/7", {}, 404, "Request for unknown model: 'echo' version 7 is not found"),
-        ("echo/versions/abc", {}, 404, "there is no version 'abc' of model 'echo': a version is a number"),
+        ("echo/versions/abc", {}, 404, "failed to get model version from specified version string 'abc'"),
         ("echo", {}, 400, "expected 1 inputs but got 0 inputs for model 'echo': missing 'said'"),
         ("echo", {"text_input": "a"}, 400, "expected 1 inputs but got 0 inputs for model 'echo'"),
         ("echo", {"said": 5}, 400, "input 'said' for model 'echo' is BYTES, but element 0"),

@@ -113,7 +113,7 @@ def with_example(
 
 async def test_an_onnx_model_without_configuration_serves_what_its_file_says(shelf, loader):
     opened = loaded(loader, shelf.offer(shelf.put()))
-    assert (opened.platform, opened.config.max_batch_size) == (Platform.ONNX, 4)
+    assert (opened.described.platform, opened.config.max_batch_size) == (Platform.ONNX, 4)
     assert opened.sees.inputs == (TensorSpec("x", "FP32", (-1, 2)),)
     assert opened.sees.outputs == (TensorSpec("y", "FP32", (-1, 2)),)
     served = loader.assemble(opened, CONTENT)

@@ -74,8 +74,8 @@ class RememberingLoader(Loader):
         super().__init__(cpu_budget=1, max_queue_size=100, turns=turns)
         self.loaded: list[Loaded] = []
 
-    def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
-        loaded = super().load(offer, version, models)
+    def load(self, offer: ModelOffer, version: VersionOffer, models: int, **how: bool) -> Loaded:
+        loaded = super().load(offer, version, models, **how)
         self.loaded.append(loaded)
         return loaded
 

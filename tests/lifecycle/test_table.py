@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady
+from server.domain.errors import ModelNotFound, ModelNotReady, VersionMalformed
 from server.domain.state import LEGAL, UNLOADED, IllegalMove, State, Status
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
@@ -99,7 +99,7 @@ def test_a_version_that_was_never_seen_is_not_found():
 def test_a_version_that_is_no_number_is_the_callers_fault(version):
     table = Table()
     table.know("m")
-    with pytest.raises(InvalidRequest, match="failed to get model version from specified version string"):
+    with pytest.raises(VersionMalformed, match="failed to get model version from specified version string"):
         table.find("m", version)
 
 
@@ -158,3 +158,53 @@ def test_a_version_goes_where_the_table_of_moves_lets_it_and_nowhere_else(before
         with pytest.raises(IllegalMove, match=f"m version 1: {before} to {after}"):
             noted(table, 1, after)
         assert [status.state for status in table.statuses("m").values()] == [*WAYS[before][-1:]]
+
+
+async def test_a_label_leads_to_its_version_and_moves_in_one_step(served):
+    table = Table()
+    table.know("m")
+    one, two = served(1), served(2)
+    for version in (one, two):
+        table.serve(version)
+    table.label("m", {"stable": 1})
+    assert table.find("m", "stable") is one
+    table.label("m", {"stable": 2, "old": 1})
+    assert (table.find("m", "stable"), table.find("m", "old")) == (two, one)
+    table.label("m", {})
+    with pytest.raises(VersionMalformed):
+        table.find("m", "stable")
+
+
+async def test_a_label_follows_its_number_to_new_content(served):
+    table = Table()
+    table.label("m", {"stable": 1})
+    table.serve(served(1))
+    swapped = served(1)
+    table.serve(swapped)
+    assert table.find("m", "stable") is swapped
+
+
+async def test_a_label_of_a_version_that_does_not_serve_says_so(served):
+    table = Table()
+    table.know("m")
+    table.label("m", {"canary": 2, "stable": 1, "next": 3})
+    table.serve(served(2))
+    table.withdraw("m", 2)
+    noted(table, 1, State.LOADING, State.UNAVAILABLE, reason="its file is broken")
+    noted(table, 2, *WAYS[State.UNAVAILABLE], reason=UNLOADED)
+    with pytest.raises(ModelNotFound, match="label 'canary' is on version 2, which has left"):
+        table.find("m", "canary")
+    with pytest.raises(
+        ModelNotReady, match=r"'stable' is on version 1, .* UNAVAILABLE \(its file is broken\)"
+    ):
+        table.find("m", "stable")
+    with pytest.raises(ModelNotFound, match="label 'next' is on version 3, which has left"):
+        table.find("m", "next")
+
+
+async def test_an_unknown_label_names_those_that_there_are():
+    table = Table()
+    table.know("m")
+    table.label("m", {"stable": 1, "canary": 2})
+    with pytest.raises(ModelNotFound, match="label 'cannary' is not found; there are canary, stable"):
+        table.find("m", "cannary")

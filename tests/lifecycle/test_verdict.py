@@ -21,6 +21,7 @@ VERDICT = Verdict(
     doubts=("hm",),
     load_seconds=0.5,
     loaded_bytes=10,
+    run_bytes=5,
     peak_bytes=20,
     run_seconds={1: 0.001, 4: 0.002},
     described={"platform": "onnxruntime_onnx"},

@@ -118,6 +118,13 @@ def test_queues_resources_warmups_and_a_latency_target_are_configured_as_they_ar
     assert read_nothing("m").config.scheduling == UNSAID
 
 
+def test_a_model_is_pinned_where_its_configuration_says_so():
+    said = 'parameters { key: "tercet.pinned" value { string_value: "True" } }'
+    assert read_text(said.encode(), "m", "config.pbtxt").config.is_pinned
+    assert not read_text(said.replace("True", "false").encode(), "m", "config.pbtxt").config.is_pinned
+    assert not read_nothing("m").config.is_pinned
+
+
 @pytest.mark.parametrize("written", [FULL, QUEUES], ids=["full", "queues"])
 def test_the_text_and_the_json_of_one_configuration_read_the_same(written: str):
     from_text = read_text(written.encode(), "m", "m/config.pbtxt")

@@ -58,8 +58,11 @@ def test_a_model_that_is_not_enabled_here_is_no_second_one_beside_its_namesake(r
 
 def test_anything_but_true_and_false_is_refused_with_its_place(repository, scanner):
     repository.put("m", config='parameters { key: "tercet.enabled" value { string_value: "off" } }')
+    repository.put("n", config='parameters { key: "tercet.pinned" value { string_value: "yes" } }')
     problem = scanner.scan().offers["m"].problem
     assert problem == "m/config.pbtxt:1:1: parameters: has 'tercet.enabled' as 'off', must be true or false"
+    problem = scanner.scan().offers["n"].problem
+    assert problem == "n/config.pbtxt:1:1: parameters: has 'tercet.pinned' as 'yes', must be true or false"
 
 
 def test_a_load_call_cannot_bring_a_model_that_is_not_enabled(tmp_path):

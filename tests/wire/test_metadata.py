@@ -1,5 +1,7 @@
 """What the server says of itself, its models and its repository."""
 
+from dataclasses import replace
+
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import ModelConfig
 from server.domain.state import UNLOADED, State, Status
@@ -121,3 +123,17 @@ def test_statistics_count_by_batch_size_in_order():
     assert message.inference_stats.HasField("cache_miss")
     assert message.batch_stats[1].batch_size == 4
     assert message.last_inference == 1_700_000_000_000
+
+
+def test_statistics_tell_the_memory_of_each_device_by_tritons_names():
+    told = replace(facts(), memory={"cuda:1": 7, "cpu": 5})
+    (version,) = statistics.model_statistics([told])["model_stats"]
+    assert version["memory_usage"] == [
+        {"type": "CPU", "id": 0, "byte_size": 5},
+        {"type": "GPU", "id": 1, "byte_size": 7},
+    ]
+    (message,) = statistics.model_statistics_message([told]).model_stats
+    assert [(each.type, each.id, each.byte_size) for each in message.memory_usage] == [
+        ("CPU", 0, 5),
+        ("GPU", 1, 7),
+    ]

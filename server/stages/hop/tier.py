@@ -25,7 +25,8 @@ from server.domain.phase import Station
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
 from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Array, Tensors
-from server.lifecycle.ensemble import EnsembleVersion, Served
+from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
 from server.scheduling.ticket import Ticket

@@ -135,7 +135,7 @@ TABLE: list[Row] = [
     Row("inference where no version serves", *of(X, model=BROKEN), NOT_FOUND, NO_VERSION),
     Row("metadata where no version serves", *about(BROKEN, "", "", "ModelMetadata"), NOT_FOUND, NO_VERSION),
     Row("a version in the path that is no number", of(X, version="one")[0], None, NOT_FOUND,
-        "there is no version 'one' of model 'double': a version is a number"),
+        "failed to get model version from specified version string 'one'"),
     Row("a version in a message that is no number", None, of(X, version="one")[1], INVALID,
         "failed to get model version from specified version string"),
     Row("an unknown path", request("/v3"), None, NOT_FOUND, "there is nothing at /v3"),

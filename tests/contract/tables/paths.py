@@ -112,6 +112,9 @@ KNOWN = {
     "/v2/repository/index": "POST",
     "/v2/repository/models/double/load": "POST",
     "/v2/repository/models/double/unload": "POST",
+    "/v2/repository/events": "GET",
+    "/v2/repository/models/double/versions": "GET",
+    "/v2/repository/models/double/labels": "GET, POST",
     "/v2/logging": "GET, POST",
     "/v2/trace/setting": "GET, POST",
     "/v2/models/double/trace/setting": "GET, POST",
@@ -165,11 +168,14 @@ def rows() -> Iterator[Rest]:
     path, says = "/v2/models/nobody/scheduling", "Request for unknown model: 'nobody'"
     yield Rest(f"not served: GET {path}", request(path, method="GET"), 404, says, "GET")
     yield Rest(f"not served: POST {path}", request(path, b"{}"), 404, says)
+    for path in ("labels", "versions"):
+        path = f"/v2/repository/models/nobody/{path}"
+        yield Rest(f"not served: GET {path}", request(path, method="GET"), 404, says, "GET")
     for version in NOT_NUMBERS:
         for asked in ASKED_OF_A_VERSION:
-            yield _of_model(f"double/versions/{version}{asked}", 404, "there is no version '")
+            yield _of_model(f"double/versions/{version}{asked}", 404, "failed to get model version from")
         path = f"/v1/models/double/versions/{version}:predict"
-        yield Rest(f"not served: {path}", request(path, b"{}"), 404, "there is no version '")
+        yield Rest(f"not served: {path}", request(path, b"{}"), 404, "failed to get model version from")
     yield from _not_served("nobody", "'nobody'")
     yield from _not_served("double/versions/77", "'double'")
     yield from _not_served(BROKEN, "'broken'")

@@ -1,0 +1,100 @@
+"""How much memory a version will take, before it is loaded; and what is counted for it once it is.
+
+Pure. What counts is what stays: the loaded model, and what as many runs of its largest batch as there are
+instances take beside it, for a runtime's arena keeps that. docs/decisions/residency.md argues whose word goes
+before whose.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from server.lifecycle.residency.accountant import Bytes
+from server.lifecycle.verdict import Verdict
+
+GUESS = 2.0
+"""Bytes of memory for each byte of the model's files, where nothing is known but these."""
+
+NOTICEABLE_BYTES = 2**20
+"""Less than this is noise of the process that loads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the process itself saw around a load.
+
+    grown   by how much each device's use grew; a device that was not looked at is absent
+    alone   whether no other load was under way meanwhile, so that this is the load's own
+    """
+
+    grown: Bytes
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a version will take of each device.
+
+    loaded   once it is open
+    runs     beyond that, while as many runs as it has instances are under way, each of its largest batch
+    tried    whether a trial measured it, in a process where nothing else happened
+    """
+
+    loaded: Bytes
+    runs: Bytes
+    tried: bool
+
+    @property
+    def needs(self) -> Bytes:
+        """What to reserve."""
+        return {device: count + self.runs[device] for device, count in self.loaded.items()}
+
+    def settled(self, reading: Reading) -> Bytes:
+        """What to count once it is loaded.
+
+        On the processor a trial knows better than the process that serves: what grew there meanwhile may be
+        anybody's. On a CUDA device, where no trial was, what was seen there goes before everything.
+        """
+        return {
+            device: (self._seen(device, reading) or count) + self.runs[device]
+            for device, count in self.loaded.items()
+        }
+
+    def error(self, reading: Reading) -> Mapping[str, float]:
+        """By device, estimated over seen: 1 is a perfect estimate. Only where it could be seen."""
+        return {
+            device: count / seen
+            for device, count in self.loaded.items()
+            if (seen := self._seen(device, reading)) is not None
+        }
+
+    def _seen(self, device: str, reading: Reading) -> int | None:
+        if not reading.alone or (self.tried and device == "cpu"):
+            return None
+        grown = reading.grown.get(device, 0)
+        return grown if grown >= NOTICEABLE_BYTES else None
+
+
+NO_MEMORY = Estimate({}, {}, tried=True)
+"""Of an ensemble: its members have it."""
+
+
+def estimate(
+    verdict: Verdict | None, file_bytes: int, instances: Mapping[str, int], most_rows: int
+) -> Estimate:
+    """`verdict` as its trial gave it, or None without one; `instances` as many as run at once on each device.
+
+    file_bytes   of the model's files, for want of a verdict
+    most_rows    of one run; 0 where the model has no rows
+    """
+    if verdict is None or not verdict.loaded_bytes:
+        guessed = ceil(GUESS * file_bytes)
+        return Estimate(dict.fromkeys(instances, guessed), dict.fromkeys(instances, 0), tried=False)
+    tried_rows = max(verdict.run_seconds, default=1)
+    beyond = max(1.0, max(1, most_rows) / tried_rows)
+    one_run = ceil(verdict.run_bytes * beyond)
+    return Estimate(
+        dict.fromkeys(instances, verdict.loaded_bytes),
+        {device: count * one_run for device, count in instances.items()},
+        tried=True,
+    )

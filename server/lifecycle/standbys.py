@@ -1,0 +1,189 @@
+"""Versions on probation, and those that they took the place of: kept for a while, to be had back at once.
+
+A version that takes the place of another is on probation for the window. The other one stands by meanwhile,
+open but out of the table, or is still in it under its own number. Once a second the rule
+(`server.lifecycle.rollback`) looks at what both have counted; nothing is asked of a request.
+
+Owned by the manager and used on its loop; `watch` is a task of the manager's, and ends by itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from server.domain.configuration import ROLLBACK, ModelConfig
+from server.domain.offer import ModelOffer, VersionOffer
+from server.lifecycle.rollback import Watch, record_of
+from server.lifecycle.served import Served
+from server.lifecycle.version import ServedVersion
+
+LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator wants.
+
+    window_s   how long a new version is on probation; 0 for not at all
+    is_on      for models that do not say it themselves, by the parameter `tercet.rollback`
+    """
+
+    window_s: float = 0.0
+    is_on: bool = True
+
+    def applies(self, config: ModelConfig) -> bool:
+        said = config.parameters.get(ROLLBACK, "").lower()
+        return self.window_s > 0 and (said == "true" or (self.is_on and said != "false"))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Of what a version was loaded, and can be loaded again."""
+
+    offer: ModelOffer
+    version: VersionOffer
+
+
+@dataclass(slots=True)
+class Probation:
+    """One new version, and the one to come back if it fails.
+
+    before      None once its memory was wanted for others: it is to be loaded again, then
+    origin      of what `before` was loaded
+    stands_by   `before` is out of the table, and is nobody's but ours
+    """
+
+    after: ServedVersion
+    before: ServedVersion | None
+    origin: Origin
+    until: float
+    watch: Watch
+    stands_by: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.after.facts.model
+
+    @property
+    def is_swap(self) -> bool:
+        """New content has taken the place of old under the same number."""
+        return self.origin.version.version == self.after.facts.version
+
+
+class Standbys:
+    """At most one probation for each model.
+
+    retire   let a version go that stands by no longer
+    fail     a version has failed its probation; it is over by then, and what stood by is the callee's
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        retire: Callable[[ServedVersion], None],
+        fail: Callable[[Probation, str], None],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._policy = policy
+        self._retire = retire
+        self._fail = fail
+        self._clock = clock
+        self._probations: dict[str, Probation] = {}
+        self._origins: dict[tuple[str, int], Origin] = {}
+        self._failed: dict[tuple[str, int], str] = {}
+        self._closed = asyncio.Event()
+        self._is_watched = False
+
+    def begin(self, after: Served, before: Served | None, origin: Origin) -> bool:
+        """`after` serves now, where `before` did until now; whether somebody has to `watch` from now on.
+
+        A version that failed before is on no probation: who had it loaded once more insists on it.
+        """
+        facts = after.facts
+        key = (facts.model, facts.version)
+        known = self._origins.get((facts.model, before.facts.version)) if before is not None else None
+        self._origins[key] = origin
+        if not isinstance(after, ServedVersion) or not isinstance(before, ServedVersion) or known is None:
+            return False
+        self.end(facts.model)
+        if not self._policy.applies(facts.config) or self._failed.get(key) == after.content.whole:
+            return False
+        until = self._clock() + self._policy.window_s
+        watch = Watch(record_of(before.facts.tally))
+        self._probations[facts.model] = Probation(after, before, known, until, watch)
+        is_first, self._is_watched = not self._is_watched, True
+        return is_first
+
+    def keep(self, served: Served) -> bool:
+        """Whether a version that has just left the table stands by; if not, it is the caller's to retire."""
+        probation = self._probations.get(served.facts.model)
+        if probation is None or probation.before is not served or self._closed.is_set():
+            return False
+        probation.stands_by = True
+        return True
+
+    def stands_by(self, model: str) -> ServedVersion | None:
+        """What is open for the sake of a probation alone: the first that is to go where memory is short."""
+        probation = self._probations.get(model)
+        return probation.before if probation is not None and probation.stands_by else None
+
+    def evict(self, model: str) -> None:
+        """Retire what stands by. If it is wanted back, it is loaded again, where that can be."""
+        probation = self._probations.get(model)
+        if probation is not None and probation.stands_by and probation.before is not None:
+            self._retire(probation.before)
+            probation.before = None
+            if probation.is_swap:  # its files are those of its successor by now
+                self.end(model)
+
+    def left(self, served: Served) -> None:
+        """A version has left the table on purpose: whatever it was, the probation has no sense any more."""
+        probation = self._probations.get(served.facts.model)
+        if probation is not None and served in (probation.after, probation.before):
+            self.end(probation.model)
+
+    def end(self, model: str) -> None:
+        """What stands by for this model is needed no longer."""
+        probation = self._probations.pop(model, None)
+        if probation is not None and probation.stands_by and probation.before is not None:
+            self._retire(probation.before)
+
+    def forget(self, model: str) -> None:
+        """The repository has this name no more."""
+        self.end(model)
+        for known in (self._origins, self._failed):
+            for key in [key for key in known if key[0] == model]:
+                del known[key]
+
+    async def watch(self) -> None:
+        """Look at those on probation, until there are none or this is closed."""
+        try:
+            while self._probations and not self._closed.is_set():
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        await self._closed.wait()
+                except TimeoutError:
+                    self.look()
+        finally:
+            self._is_watched = False
+
+    def look(self) -> None:
+        """Once."""
+        now = self._clock()
+        for model, probation in list(self._probations.items()):
+            facts = probation.after.facts
+            target_ms = probation.after.latency_target_ms
+            probation.watch, why = probation.watch.look(record_of(facts.tally), target_ms)
+            if why:
+                self._failed[model, facts.version] = probation.after.content.whole
+                del self._probations[model]
+                self._fail(probation, why)
+            elif now >= probation.until:
+                self.end(model)
+
+    def close(self) -> None:
+        """Nobody is on probation any more."""
+        self._closed.set()
+        for model in list(self._probations):
+            self.end(model)
