@@ -464,7 +464,9 @@ class Manager:
         why = self._failures.note(model, version, content, refusal, content in self._contents(model))
         if not refusal.abandoned:
             self._fail(model, version, why, content)
-        elif version not in self.table.versions(model):
+            return
+        self.events.tell(What.REJECTED, model, version, content, why)
+        if version not in self.table.versions(model):
             self._note(model, version, State.UNAVAILABLE, why)
 
     def _hear_of_worker(self, served: ServedVersion, news: News) -> None:
@@ -565,7 +567,11 @@ class Manager:
             self._note(model, version, State.UNLOADING)
             if may_stand_by and self.standbys.keep(served):
                 self._note(model, version, State.UNAVAILABLE, reason)
-                self._tell_gone(What.UNLOADING, served, "it stands by while its successor is on probation")
+                self._tell_gone(
+                    What.UNLOADING,
+                    served,
+                    "another version serves; this one stands by while that is on probation",
+                )
             else:
                 self.standbys.left(served)
                 self._tell_gone(What.UNLOADING, served, reason)

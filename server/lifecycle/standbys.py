@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypeVar
 
 from server.domain.configuration import ROLLBACK, ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
@@ -19,6 +20,11 @@ from server.lifecycle.served import Served
 from server.lifecycle.version import ServedVersion
 
 LOOK_S = 1.0
+
+REMEMBERED = 32
+"""Versions of one model, of which it is known what they were loaded of, and whether they failed."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +96,8 @@ class Standbys:
         self._fail = fail
         self._clock = clock
         self._probations: dict[str, Probation] = {}
-        self._origins: dict[tuple[str, int], Origin] = {}
-        self._failed: dict[tuple[str, int], str] = {}
+        self._origins: dict[str, dict[int, Origin]] = {}
+        self._failed: dict[str, dict[int, str]] = {}
         self._closed = asyncio.Event()
         self._is_watched = False
 
@@ -101,13 +107,16 @@ class Standbys:
         A version that failed before is on no probation: who had it loaded once more insists on it.
         """
         facts = after.facts
-        key = (facts.model, facts.version)
-        known = self._origins.get((facts.model, before.facts.version)) if before is not None else None
-        self._origins[key] = origin
+        origins = self._origins.setdefault(facts.model, {})
+        known = origins.get(before.facts.version) if before is not None else None
+        _put(origins, facts.version, origin)
         if not isinstance(after, ServedVersion) or not isinstance(before, ServedVersion) or known is None:
             return False
         self.end(facts.model)
-        if not self._policy.applies(facts.config) or self._failed.get(key) == after.content.whole:
+        if (
+            not self._policy.applies(facts.config)
+            or self._failed.get(facts.model, {}).get(facts.version) == after.content.whole
+        ):
             return False
         until = self._clock() + self._policy.window_s
         watch = Watch(record_of(before.facts.tally))
@@ -152,9 +161,8 @@ class Standbys:
     def forget(self, model: str) -> None:
         """The repository has this name no more."""
         self.end(model)
-        for known in (self._origins, self._failed):
-            for key in [key for key in known if key[0] == model]:
-                del known[key]
+        self._origins.pop(model, None)
+        self._failed.pop(model, None)
 
     async def watch(self) -> None:
         """Look at those on probation, until there are none or this is closed."""
@@ -176,7 +184,7 @@ class Standbys:
             target_ms = probation.after.latency_target_ms
             probation.watch, why = probation.watch.look(record_of(facts.tally), target_ms)
             if why:
-                self._failed[model, facts.version] = probation.after.content.whole
+                _put(self._failed.setdefault(model, {}), facts.version, probation.after.content.whole)
                 del self._probations[model]
                 self._fail(probation, why)
             elif now >= probation.until:
@@ -187,3 +195,11 @@ class Standbys:
         self._closed.set()
         for model in list(self._probations):
             self.end(model)
+
+
+def _put(known: dict[int, T], version: int, value: T) -> None:
+    """The one that was not put for longest goes."""
+    known.pop(version, None)
+    known[version] = value
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]

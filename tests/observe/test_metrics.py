@@ -8,11 +8,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.observe.metrics import (
     MachineCollector,
     Measured,
+    PassageCollector,
     ProcessCollector,
     TallyCollector,
     exposition,
     registry,
 )
+from server.observe.passages import Passages
 from server.observe.tally import FAILURES, LEFT, REFUSED, SMALL, Tally
 
 TRITON_COUNTERS = {
@@ -222,3 +224,18 @@ def test_two_registries_in_one_process_know_nothing_of_each_other():
     second = registry([ProcessCollector(lambda: 2)])
     dropped = "tercet_access_lines_dropped_total"
     assert [samples(exposition(each).decode())[dropped] for each in (first, second)] == [1, 2]
+
+
+def test_how_models_came_and_went_is_told_of_those_that_something_happened_to():
+    passages = Passages()
+    passages.count("m", "loading")
+    passages.count("m", "ready")
+    passages.loaded("m", 2.0, 0.3)
+    passages.count("broken", "rejected")
+    found = samples(exposition(registry([PassageCollector(passages.all)])).decode())
+    assert found['tercet_model_transitions_total{event="ready",model="m"}'] == 1
+    assert found['tercet_model_transitions_total{event="rejected",model="broken"}'] == 1
+    assert found['tercet_model_load_seconds_bucket{le="1.0",model="m"}'] == 0
+    assert found['tercet_model_load_seconds_bucket{le="2.5",model="m"}'] == 1
+    assert found['tercet_model_warmup_seconds_sum{model="m"}'] == 0.3
+    assert not any("load_seconds" in name and "broken" in name for name in found)
