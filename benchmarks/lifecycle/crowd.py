@@ -154,7 +154,7 @@ def _against_fixed(figures: CrowdFigures) -> float | None:
 
 PROMISES: tuple[Promise[CrowdFigures], ...] = (
     Promise(
-        name="live, 100 models, room for 10: failed requests",
+        name="live, room for a tenth of the models: failed requests",
         figure=lambda f: sum(f.failed.values()),
         form=".0f",
         at_most=0,

@@ -71,7 +71,7 @@ def test_old_uses_count_less_and_less_so_that_a_favourite_of_the_past_leaves(pol
         policy.note_eviction(newcomer)
         policy.note_use(B, now=turns, count=1)
         turns += 1
-        assert turns < 3 * 2 * HALF_LIFE
+        assert turns < 2 * HALF_LIFE
 
 
 def test_telling_again_of_a_resident_is_no_load(policy):
