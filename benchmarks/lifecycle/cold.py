@@ -1,7 +1,7 @@
 """What a request costs whose model is not in memory, and what its load costs the other models' requests.
 
 A model of more than 100 MB, whose verdict is known, is let go again and again (`--idle-unload-secs`) and
-asked again. Against it stands the runtime alone, in a process of its own that took turns with the server:
+asked again. Against it stands the runtime alone, in a process of its own that takes turns with the server:
 the file opened, and one run. A small model is asked in turn all the while.
 """
 

@@ -349,7 +349,7 @@ class Residence:
         if never:
             self._acts.clear_away(came)
             return Refusal(f"it was loaded, and {never}", may_pass=False)
-        for device in self._room.relieve():
+        for device in self._room.relieve(holding.key):
             log.warning("over_budget", device=device, over=amount(self.accountant.over(device)))
         return came
 

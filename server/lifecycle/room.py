@@ -109,9 +109,10 @@ class Room:
                 raise NoRoom(wanted.key[0], f"it {_needs(wanted.needs)}, and {_why(said)}", LOOK_AGAIN_S)
             await self._a_change()
 
-    def relieve(self) -> list[str]:
-        """Evict until no device is over its budget; those where that is not possible now."""
-        said = relieve(self.accountant.books(), self._residents(), self._clock())
+    def relieve(self, spared: Key) -> list[str]:
+        """Evict until no device is over its budget, but for one that has just come; those that still are."""
+        residents = [replace(each, in_use=True) if each.key == spared else each for each in self._residents()]
+        said = relieve(self.accountant.books(), residents, self._clock())
         if isinstance(said, Evict):
             for key in said.keys:
                 self._evict(key)
