@@ -3,7 +3,7 @@
 #
 #   PYTHON=python3.12    the interpreter, 3.11 or newer
 #   WITH_TORCH=0         do without torch, a large download: TorchScript models are then not served
-#   ARGS='...'           more arguments for serve, test, fuzz, bench, bench-scheduling or models
+#   ARGS='...'           more arguments for serve, test, fuzz, faults, the benchmarks or models
 
 PYTHON ?= python3
 WITH_TORCH ?= 1
@@ -27,6 +27,10 @@ install := $(bin)/python -m pip install --quiet --disable-pip-version-check --co
 analyzer := .venv/perf_analyzer
 wheels := 'tritonclient==2.50.0' 'nvidia-cuda-runtime-cu12<13'
 
+# Triton's C++ server with its Python backend, in an environment of its own, for that backend wants NumPy 1
+triton := .venv/pytriton
+triton_packages := 'nvidia-pytriton>=0.5.14,<0.8' 'numpy<2'
+
 # Tests wait for servers more than they compute: one file to a process, one process more than there are cores
 cores := $(shell getconf _NPROCESSORS_ONLN)
 parallel := --numprocesses=$(shell echo $$(($(cores) < 8 ? $(cores) + 1 : 8))) --dist=loadfile
@@ -35,7 +39,8 @@ parallel := --numprocesses=$(shell echo $$(($(cores) < 8 ? $(cores) + 1 : 8))) -
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz lint bench bench-scheduling bench-lifecycle models perf-analyzer clean
+.PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers models \
+	perf-analyzer pytriton clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -52,6 +57,9 @@ test-all: lint ## the same, and the full soaks and repetitions
 fuzz: $(ready_to_test) ## ask a server whatever may come, 10,000 cases each, for some ten minutes
 	$(call step,pytest,$(bin)/python -m pytest tests/fuzz --fuzz-cases=10000 $(ARGS))
 
+faults: $(ready_to_test) ## break tiers under load in every way we know, and print what became of the requests
+	$(call step,pytest,$(bin)/python -m pytest tests/faults --run-slow $(ARGS))
+
 lint: $(ready_to_test) ## ruff, mypy and the floors of the house
 	$(call step,ruff check,$(bin)/ruff check --quiet .)
 	$(call step,ruff format,$(bin)/ruff format --check --quiet .)
@@ -67,10 +75,15 @@ bench-scheduling: $(ready_to_test) ## measure what the scheduler promises, simul
 bench-lifecycle: $(ready_to_test) ## measure what a repository of many models costs
 	@$(bin)/python -m benchmarks.lifecycle $(ARGS)
 
+bench-tiers: $(ready_to_test) ## measure what tiers cost beside one process, and what they gain
+	@$(bin)/python -m benchmarks.tiers $(ARGS)
+
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)
 
 perf-analyzer: $(analyzer)/perf_analyzer ## fetch perf_analyzer, Triton's load generator: its tests then run too
+
+pytriton: $(triton)/.fetched ## fetch Triton's C++ server: the tests with it then run too
 
 clean: ## remove all that was made here, the environment too
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis protos/*_pb2.py protos/*_pb2.pyi
@@ -98,3 +111,9 @@ $(analyzer)/perf_analyzer: | $(ready_to_serve)
 	@mv $(analyzer)/fetched/usr/lib/*/libb64.so.0d $(analyzer)/fetched/nvidia/cuda_runtime/lib/libcudart.so.12 \
 		$(analyzer)/fetched/tritonclient-*.data/data/bin/perf_analyzer $(analyzer)
 	@chmod +x $(analyzer)/perf_analyzer && rm -r $(analyzer)/fetched
+
+$(triton)/.fetched: | $(ready_to_serve)
+	$(call step,an environment for tritonserver,$(bin)/python -m venv $(triton))
+	$(call step,fetch nvidia-pytriton,$(triton)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --only-binary :all: $(triton_packages))
+	@touch $@

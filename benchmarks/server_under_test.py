@@ -139,13 +139,24 @@ class ServerUnderTest:
 @contextmanager
 def tercet(repository: Path, log: Path) -> Iterator[ServerUnderTest]:
     """Serve `repository` with the code of this checkout, at its defaults; leaving stops the server."""
+    with started("tercet", [str(repository)], log) as server:
+        yield server
+
+
+@contextmanager
+def started(
+    name: str, options: Sequence[str], log: Path, held: Sequence[int] | None = None
+) -> Iterator[ServerUnderTest]:
+    """A process of this checkout with these options, ready, on the cores that it is `held` to."""
     http_port, grpc_port, metrics_port = _free_ports(3)
-    command = [sys.executable, "-m", "server.cli", "serve", str(repository)]
+    command = [sys.executable, "-m", "server.cli", "serve", *options]
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
     command += [f"--http-port={http_port}", f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}"]
     with _process(command, log) as process:
+        if held is not None:
+            os.sched_setaffinity(process.pid, held)
         server = ServerUnderTest(
-            "tercet", process, log, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
+            name, process, log, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
         )
         try:
             server.await_ready()

@@ -1,12 +1,7 @@
-"""How many threads this process may keep busy, and how the models share them.
+"""How the models share the threads that this process may keep busy.
 
 Why so, with figures: docs/decisions/thread-budget.md.
 """
-
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from runtimes.errors import ModelBroken
 from runtimes.session import ModelFile
@@ -14,24 +9,6 @@ from runtimes.session import ModelFile
 SMALL_MODEL_BYTES = 1 << 20
 """Up to this size of its files a model runs in its caller's thread alone: handing work to a second
 thread costs a small model more than it gains."""
-
-
-@dataclass(frozen=True, slots=True)
-class CpuReadings:
-    """What the system says of the processors that this process may use.
-
-    processors   in the affinity mask
-    quotas       (quota, period) in microseconds, of each control group above the process that has one
-    """
-
-    processors: int
-    quotas: Sequence[tuple[int, int]] = ()
-
-
-def thread_budget(readings: CpuReadings) -> int:
-    """Threads that can run at once: the tightest limit, a fraction rounded up, at least 1."""
-    by_quota = (-(-quota // period) for quota, period in readings.quotas)
-    return max(1, min((readings.processors, *by_quota)))
 
 
 def threads_per_model(budget: int, models: int) -> int:
@@ -51,51 +28,3 @@ def run_threads(model: ModelFile, parameter: str) -> int:
         return int(configured)
     size = sum(file.stat().st_size for file in model.path.parent.iterdir() if file.is_file())
     return 1 if size <= SMALL_MODEL_BYTES else model.threads
-
-
-def read_cpu(groups: Path = Path("/proc/self/cgroup"), mounts: Path = Path("/sys/fs/cgroup")) -> CpuReadings:
-    """Read the affinity mask and the quotas of both versions of control groups."""
-    try:
-        lines = groups.read_text().splitlines()
-    except OSError:
-        lines = []
-    quotas = [quota for line in lines for quota in _quotas(line, mounts)]
-    return CpuReadings(len(os.sched_getaffinity(0)), quotas)
-
-
-def _quotas(line: str, mounts: Path) -> Iterator[tuple[int, int]]:
-    """The quotas along one line of /proc/self/cgroup: `hierarchy:controllers:/path`.
-
-    Inside a container the path is often the host's and the mount is already our own group, so the
-    root of the mount is read too.
-    """
-    _, controllers, path = line.split(":", 2)
-    if not controllers:
-        roots, read = (mounts, mounts / "unified"), _quota_v2
-    elif "cpu" in controllers.split(","):
-        roots, read = (mounts / "cpu", mounts / controllers), _quota_v1
-    else:
-        return
-    group = Path(path.lstrip("/"))
-    for root in roots:
-        for folder in (group, *group.parents):
-            quota = read(root / folder)
-            if quota is not None:
-                yield quota
-
-
-def _quota_v2(folder: Path) -> tuple[int, int] | None:
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else (int(quota), int(period))
-
-
-def _quota_v1(folder: Path) -> tuple[int, int] | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
-    return (quota, period) if quota > 0 else None

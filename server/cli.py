@@ -28,12 +28,15 @@ from server.app.asking import infer, models
 from server.app.command import CommandFailed, UsageError
 from server.repository.sealing import NothingToSeal, seal, write_index
 from server.repository.signature import KeyUnusable
-from server.settings import SettingsInvalid, nearest, options, read
+from server.settings import Settings, SettingsInvalid, nearest, options, read
+from server.supervisor.words import USAGE as UP_USAGE
+from server.supervisor.words import WordsInvalid, read_up
 
 OVERVIEW = """\
 usage: tercet COMMAND ...
 
   serve [REPO ...] [--option=value ...]   serve model repositories over HTTP and gRPC
+  up [REPO ...] [--predict N ...]         serve them by several processes, and keep these running
   models                                  show the models of a running server
   infer MODEL                             ask a model of a running server
   verify DIR                              try a model's folder or a repository, without a server
@@ -64,7 +67,7 @@ would stay open that they are meant to close:
 IDLE_FLAGS = frozenset(
     """
     allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
-    model-namespacing reuse-grpc-port reuse-http-port
+    model-namespacing
     """.split()  # noqa: SIM905
 )
 IDLE_VALUES = frozenset(
@@ -106,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     commands = {
         "serve": serve,
+        "up": up,
         "models": models,
         "infer": infer,
         "verify": verify,
@@ -124,7 +128,7 @@ def _run(words: list[str]) -> int:
         case [option, *_] if option.startswith("-"):
             return serve(words)
         case _:
-            known = "serve, models, infer, verify, init and manifest"
+            known = "serve, up, models, infer, verify, init and manifest"
             raise UsageError(f"there is no command {words[0]!r}: {known} are known")
 
 
@@ -144,6 +148,14 @@ def serve(words: Sequence[str]) -> int:
     if asked.help:
         print(_serve_help())
         return 0
+    settings = _settings(asked)
+    from server.app.process import serve  # here and not above: it brings torch, onnxruntime, fastapi and grpc
+
+    return serve(settings)
+
+
+def _settings(asked: "ServeWords", *, needs_models: bool = True) -> Settings:
+    """Raises `UsageError`."""
     if asked.idle:
         names = ", ".join(dict.fromkeys(asked.idle))
         print(f"tercet: warning: these options of Triton have no effect here: {names}", file=sys.stderr)
@@ -151,14 +163,12 @@ def serve(words: Sequence[str]) -> int:
         settings = read(asked.given, os.environ, asked.fallback)
     except SettingsInvalid as error:
         raise UsageError(str(error)) from None
-    if not settings.model_repository and settings.role != "gateway":
+    if needs_models and not settings.model_repository and settings.role != "gateway":
         raise UsageError("there is nothing to serve: name a model repository, as in `tercet serve REPO`")
     for place in settings.model_repository:
         if isinstance(place, Path) and not place.is_dir():
             raise UsageError(f"the model repository {place} is not a folder")
-    from server.app.process import serve  # here and not above: it brings torch, onnxruntime, fastapi and grpc
-
-    return serve(settings)
+    return settings
 
 
 @dataclass(slots=True)
@@ -257,6 +267,27 @@ def _serve_help() -> str:
     lines.append(TRITON_USAGE)
     lines.append(INDENTED.fill(" ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))))
     return "\n".join(lines)
+
+
+# up
+
+
+def up(words: Sequence[str]) -> int:
+    """Run several processes as one server, or have those that run replaced."""
+    try:
+        own = read_up(words)
+    except WordsInvalid as error:
+        raise UsageError(str(error)) from None
+    if own.help:
+        print(UP_USAGE, end="")
+        return 0
+    asked = read_serve(own.rest)
+    from server.app.supervising import roll_running, supervise
+
+    if own.rolling_restart:
+        return roll_running(own, _settings(asked, needs_models=False))
+    settings = _settings(asked)
+    return supervise(own, asked.given, bool(asked.fallback), settings)
 
 
 # verify and init

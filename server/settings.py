@@ -113,6 +113,14 @@ _ENDPOINT = re.compile(
 )
 
 
+_FOREIGN = re.compile(
+    r"oip://(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/,\[\]?@]+):(?P<port>[0-9]{1,5})"
+    r"(\?model=[^\s&,=]+(&model=[^\s&,=]+)*)?",
+    re.ASCII,
+)
+"""A server of the protocol that is none of ours."""
+
+
 def _endpoints(value: object) -> object:
     """Several in one text, with commas, wherever it comes from: no address has a comma in it."""
     return _listed(",".join(value) if isinstance(value, list) and _all_text(value) else value)
@@ -123,7 +131,7 @@ def _all_text(values: list[object]) -> TypeGuard[list[str]]:
 
 
 def _endpoint(value: str) -> str:
-    found = _ENDPOINT.fullmatch(value)
+    found = _ENDPOINT.fullmatch(value) or _FOREIGN.fullmatch(value)
     if found is None or not 0 < int(found["port"]) < 65536:
         raise ValueError(value)
     return value
@@ -236,6 +244,9 @@ class Settings(BaseModel):
     allow_http: bool = _http(True, "answer over HTTP")
     http_address: str = _http("0.0.0.0", "address to listen on", min_length=1)
     http_port: Port = _http(8000, "port to listen on; 0 takes a free one")
+    reuse_http_port: bool = _http(
+        False, "share the port with other processes that say so, as `tercet up` does"
+    )
     http_max_input_size: int = _http(64 * MIB, "bytes in a request's body, as sent and as decompressed", ge=1)
     http_max_header_bytes: int = _http(65_536, "bytes in a request's line and headers", ge=1024)
     http_max_headers: int = _http(256, "headers of a request, and of the trailer behind its chunks", ge=1)
@@ -256,6 +267,9 @@ class Settings(BaseModel):
     allow_grpc: bool = _grpc(True, "answer over gRPC")
     grpc_address: str = _grpc("0.0.0.0", "address to listen on", min_length=1)
     grpc_port: Port = _grpc(8001, "port to listen on; 0 takes a free one")
+    reuse_grpc_port: bool = _grpc(
+        False, "share the port with other processes that say so, as `tercet up` does"
+    )
     grpc_max_message_bytes: int = _grpc(INT32_MAX, "bytes in one message, either way", ge=1024, le=INT32_MAX)
 
     grpc_front: Literal["auto", "native", "grpcio"] = _grpc(
@@ -346,8 +360,14 @@ class Settings(BaseModel):
     pre_endpoints: Endpoints = _tiers(
         (), "of a gateway: where the pre tier is, host:port or dns:///name:port; repeat it, or use commas"
     )
-    predict_endpoints: Endpoints = _tiers((), "of a gateway and a pre tier: where the predict tier is")
-    post_endpoints: Endpoints = _tiers((), "of a gateway and a predict tier: where the post tier is")
+    predict_endpoints: Endpoints = _tiers(
+        (),
+        "of a gateway and a pre tier: where the predict tier is; also oip://host:port, another server of the "
+        "protocol, with ?model=NAME&model=NAME for one that has no repository index",
+    )
+    post_endpoints: Endpoints = _tiers(
+        (), "of a gateway and a predict tier, and of a pre tier before oip://: where the post tier is"
+    )
 
     log_verbose: int = _logging(0, "1 and above add debug lines", ge=0)
     log_info: bool = _logging(True, "write lines of level info")
@@ -391,7 +411,10 @@ class Settings(BaseModel):
         )
         for flag, stage, given in lists:
             asks = ASKS[self.role]
-            if given and stage not in asks:
+            foreign = [each for each in given if each.startswith("oip://")]
+            if foreign and stage != "predict":
+                yield f"{flag} has {foreign[0]}: only the predict tier can be another server"
+            if given and stage not in asks and not self._passes_on(stage):
                 who = f"a process of --role={self.role} asks " + (
                     f"the {' and the '.join(asks)} tier alone" if asks else "no other tier"
                 )
@@ -400,6 +423,11 @@ class Settings(BaseModel):
             yield "--role=gateway needs --predict-endpoints: every model is predicted by a tier behind it"
         if self.role != "all" and not self.allow_grpc and self.role != "gateway":
             yield f"--role={self.role} needs --allow-grpc=true: the other tiers ask over gRPC"
+
+    def _passes_on(self, stage: str) -> bool:
+        """Whether this process is to ask a stage in the place of a server that passes nothing on."""
+        foreign = any(each.startswith("oip://") for each in self.predict_endpoints)
+        return self.role == "pre" and stage == "post" and foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +492,7 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     if schema.get("format") == "resources":
         return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
     if schema.get("format") == "endpoints":
-        return "HOST:PORT or dns:///NAME:PORT"
+        return "HOST:PORT, dns:///NAME:PORT or oip://HOST:PORT"
     if schema.get("type") not in ("integer", "number"):
         return "text, not empty" if "minLength" in schema else "text"
     kind = "a whole number" if schema["type"] == "integer" else "a number"

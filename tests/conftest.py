@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.e2e.analyzer import perf_analyzer
+from tests.triton_server import pytriton
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted.add("browser")
     if perf_analyzer() is None:
         unwanted.add("perf_analyzer")
+    if pytriton() is None:
+        unwanted.add("pytriton")
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -52,4 +55,6 @@ def pytest_report_collectionfinish() -> list[str]:
         )
     if perf_analyzer() is None:
         lines.append("the tests with perf_analyzer are left out: it is not there (make perf-analyzer)")
+    if pytriton() is None:
+        lines.append("the tests with Triton's C++ server are left out: it is not there (make pytriton)")
     return lines

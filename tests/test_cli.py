@@ -270,6 +270,7 @@ def test_bare_tercet_shows_what_it_can_do(capsys):
     assert main([]) == 0
     assert re.findall(r"^  (\w+)", capsys.readouterr().out, re.MULTILINE) == [
         "serve",
+        "up",
         "models",
         "infer",
         "verify",
@@ -280,7 +281,7 @@ def test_bare_tercet_shows_what_it_can_do(capsys):
 
 def test_an_unknown_command_is_answered_with_the_known_ones(capsys):
     assert main(["sevre"]) == 2
-    known = "serve, models, infer, verify, init and manifest are known"
+    known = "serve, up, models, infer, verify, init and manifest are known"
     assert capsys.readouterr().err == f"tercet: there is no command 'sevre': {known}\n"
 
 

@@ -65,13 +65,14 @@ def test_a_heavy_library_enters_at_its_door_alone(library):
     assert outside == []
 
 
-def test_the_command_line_does_not_wait_for_heavy_libraries():
+@pytest.mark.parametrize("module", ["server.cli", "server.app.supervising"])
+def test_the_command_line_and_the_supervisor_do_not_wait_for_heavy_libraries(module):
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, server.cli; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
-    assert "server.cli" in loaded
-    assert set(loaded) & {"torch", "onnxruntime", "fastapi", "grpc", "numpy"} == set()
+    assert module in loaded
+    assert set(loaded) & {"torch", "onnxruntime", "fastapi", "uvicorn", "grpc", "numpy"} == set()

@@ -122,7 +122,7 @@ def test_endpoints_of_a_tier_stand_between_commas_or_one_by_one():
 )
 def test_an_endpoint_that_cannot_be_read_is_refused_with_how_it_is_written(written):
     (fault,) = faults({"role": "gateway", "predict_endpoints": [written]})
-    assert fault == f"--predict-endpoints={written}: must be HOST:PORT or dns:///NAME:PORT"
+    assert fault == f"--predict-endpoints={written}: must be HOST:PORT, dns:///NAME:PORT or oip://HOST:PORT"
 
 
 def test_a_gateway_without_a_predict_tier_is_refused():
@@ -208,3 +208,15 @@ def test_every_option_has_a_help_a_group_and_bounds_that_its_default_keeps():
 def test_the_nearest_word_is_offered_unless_none_is_near():
     assert nearest("htp_port", ["http_port", "docs"]) == "; did you mean http_port?"
     assert nearest("qqqq", ["http_port", "docs"]) == ""
+
+
+def test_a_predict_tier_may_be_another_server_and_a_pre_tier_then_asks_the_post_tier():
+    told = ("oip://triton:8001", "oip://kserve:8081?model=a&model=b")
+    assert read({"role": "gateway", "predict_endpoints": told}, {}).predict_endpoints == told
+    pre = {"role": "pre", "predict_endpoints": told, "post_endpoints": "post:8001"}
+    assert read(pre, {}).post_endpoints == ("post:8001",)
+
+
+def test_no_other_tier_may_be_another_server():
+    (fault,) = faults({"role": "gateway", "predict_endpoints": "a:1", "post_endpoints": "oip://triton:8001"})
+    assert fault == "--post-endpoints has oip://triton:8001: only the predict tier can be another server"

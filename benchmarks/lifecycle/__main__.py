@@ -8,15 +8,19 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
+from benchmarks.lifecycle import cycles, workers
 from benchmarks.lifecycle.folders import FolderFigures, lay_folders, measure_folders
 from benchmarks.machine import machine, versions
 from benchmarks.promises import Promise
 from benchmarks.results import default_file, save
+
+T = TypeVar("T")
 
 POLL_S = 15
 """The default interval between two scans."""
@@ -42,35 +46,81 @@ PROMISES: tuple[Promise[FolderFigures], ...] = (
 
 
 def main(words: Sequence[str]) -> int:
+    asked = _parser().parse_args(words)
+    now = datetime.now(UTC)
+    content: dict[str, Any] = {
+        "at": now.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    verdicts: list[str] = []
+    for part in asked.parts:
+        verdicts += MEASURE[part](asked, content)
+    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts]
+    out = asked.out or default_file(now, "lifecycle-quick" if asked.quick else "lifecycle")
+    save(out, content)
+    for line in ("", *verdicts, f"every figure is in {out}"):
+        print(line)
+    return 0
+
+
+def _folders(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    folders = asked.folders or (1_000 if asked.quick else 10_000)
+    with tempfile.TemporaryDirectory(prefix="tercet-bench-") as scratch:
+        _say(f"about a minute; making {folders} folders")
+        lay_folders(Path(scratch), folders)
+        time.sleep(AT_REST_S)
+        figures = measure_folders(Path(scratch))
+    content["folders"] = asdict(figures)
+    return [*_verdicts(PROMISES, figures)]
+
+
+def _cycles(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    count = 100 if asked.quick else 1_000
+    _say(f"some minutes; loading and unloading three models {count} times")
+    figures = cycles.measure_cycles(count)
+    content["cycles"] = asdict(figures)
+    print(*cycles.lines(figures), sep="\n")
+    return [*_verdicts(cycles.PROMISES, figures)]
+
+
+def _workers(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    _say("some seconds; running a model here and in a process of its own")
+    figures = workers.measure_workers(1 if asked.quick else workers.ROUNDS)
+    content["workers"] = asdict(figures)
+    print(*workers.lines(figures), sep="\n")
+    return [*_verdicts(workers.PROMISES, figures)]
+
+
+MEASURE: Mapping[str, Callable[[argparse.Namespace, dict[str, Any]], list[str]]] = {
+    "folders": _folders,
+    "cycles": _cycles,
+    "workers": _workers,
+}
+"""What each part runs; it adds its figures to the content and gives back a line for each promise."""
+
+
+def _verdicts(promises: Sequence[Promise[T]], figures: T) -> Iterator[str]:
+    for promise in promises:
+        figure = promise.figure(figures)
+        if figure is not None:
+            yield promise.verdict(figure)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.lifecycle", description="Measure what keeping many models at hand costs."
     )
-    parser.add_argument("--folders", type=int, default=10_000, metavar="N", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default results/DATE-lifecycle.json")
-    asked = parser.parse_args(words)
-    now = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="tercet-bench-") as scratch:
-        print(f"about a minute; making {asked.folders} folders", flush=True)
-        lay_folders(Path(scratch), asked.folders)
-        time.sleep(AT_REST_S)
-        figures = measure_folders(Path(scratch))
-    verdicts = [
-        promise.verdict(figure) for promise in PROMISES if (figure := promise.figure(figures)) is not None
-    ]
-    out = asked.out or default_file(now, "lifecycle")
-    save(
-        out,
-        {
-            "at": now.isoformat(timespec="seconds"),
-            "machine": machine(),
-            "versions": versions(),
-            "folders": asdict(figures),
-            "promises": [" ".join(verdict.split()) for verdict in verdicts],
-        },
-    )
-    for line in (*verdicts, f"every figure is in {out}"):
-        print(line)
-    return 0
+    option = parser.add_argument
+    option("--parts", nargs="+", choices=MEASURE, default=[*MEASURE], metavar="PART", help=", ".join(MEASURE))
+    option("--quick", action="store_true", help="smaller and shorter, for a look")
+    option("--folders", type=int, metavar="N", help="default: 10,000")
+    option("--out", type=Path, metavar="FILE", help="default benchmarks/results/DATE-lifecycle.json")
+    return parser
 
 
 if __name__ == "__main__":

@@ -193,6 +193,7 @@ class InferFront:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        shares_port: bool = False,
     ) -> None:
         self.route = route
         self.forwarding = forwarding
@@ -204,6 +205,7 @@ class InferFront:
         self.limits = limits
         self._access = access
         self._transport = transport
+        self._shares_port = shares_port
         self._max_in_flight = max_in_flight
         self._calls: dict[int, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -226,7 +228,7 @@ class InferFront:
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
             path = f"{folder}/grpc.sock"
             try:
-                asked: dict[str, Any] = self._transport.for_native()
+                asked: dict[str, Any] = {**self._transport.for_native(), "reuse_port": self._shares_port}
                 self.native = NativeGrpcFront(
                     address, [(METHOD, False)], call_details=True, metrics=True, **asked
                 )

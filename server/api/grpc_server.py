@@ -31,6 +31,7 @@ async def grpcio_server(
     max_message_bytes: int,
     finish_within_s: float,
     services: Sequence[Service] = (),
+    shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
 
@@ -42,7 +43,7 @@ async def grpcio_server(
             *(() if transport is None else transport.for_grpcio()),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shares_port)),
         ]
     )
     own = (door.handlers(), health.handlers())

@@ -12,16 +12,20 @@ from typing import Any
 
 import uvicorn
 
+from server.api.departure import HttpDeparture
+
 
 class PortTaken(Exception):
     """The address cannot be listened on; the sentence names it and says why."""
 
 
-def bind(address: str, port: int) -> socket.socket:
-    """A TCP socket on this address. Raises `PortTaken`."""
+def bind(address: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A TCP socket on this address, if `shared` beside those of others who share it. Raises `PortTaken`."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((address, port))
     except OSError as error:
@@ -46,10 +50,12 @@ async def serve_http(
     *,
     keep_alive_s: float,
     finish_within_s: float,
+    departure: HttpDeparture | None = None,
 ) -> None:
     """Serve an ASGI app until `stopping` is set; then close the listener and finish what is in flight.
 
-    `protocol` makes uvicorn's protocol of a connection, or is uvicorn's name of one.
+    `protocol` makes uvicorn's protocol of a connection, or is uvicorn's name of one. A `departure` is
+    shown who is here.
 
     Raises `RuntimeError` if the server ends before it was told to.
     """
@@ -69,6 +75,8 @@ async def serve_http(
         backlog=4096,
     )
     server = _Server(config)
+    if departure is not None:
+        departure.see(server.server_state.connections)
 
     async def end_when_told() -> None:
         await stopping.wait()

@@ -1,25 +1,42 @@
-"""The metrics port: one path, as Prometheus scrapes it."""
+"""The metrics port: /metrics as Prometheus scrapes it, and how this process is.
+
+Where a port is shared, nobody can ask one process there how it is: this port is its own.
+"""
 
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from server.domain.health import Health
 from server.observe.metrics import CONTENT_TYPE, exposition
+
+JSON = "application/json"
 
 
 class MetricsDoor:
-    """An ASGI app that answers GET /metrics, made anew at each scrape."""
+    """An ASGI app. /metrics is made anew at each scrape; /v2/health/NAME is 200 or 503, without a body."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, health: Health) -> None:
         self._registry = registry
+        self._health = health
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] != "/metrics":
-            status, kind, body = 404, "application/json", b'{"error":"the metrics are at /metrics"}'
-        elif scope["method"] not in ("GET", "HEAD"):
-            status, kind, body = 405, "application/json", b'{"error":"use GET"}'
-        else:
-            status, kind, body = 200, CONTENT_TYPE, exposition(self._registry)
+        status, kind, body = self._answer(scope["method"], scope["path"])
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _answer(self, method: str, path: str) -> tuple[int, str, bytes]:
+        health = self._health
+        states = {
+            "/v2/health/started": lambda: health.started,
+            "/v2/health/live": lambda: health.live,
+            "/v2/health/ready": lambda: health.ready,
+        }
+        if path != "/metrics" and path not in states:
+            return 404, JSON, b'{"error":"the metrics are at /metrics"}'
+        if method not in ("GET", "HEAD"):
+            return 405, JSON, b'{"error":"use GET"}'
+        if path in states:
+            return 200 if states[path]() else 503, JSON, b""
+        return 200, CONTENT_TYPE, exposition(self._registry)

@@ -128,6 +128,7 @@ class ShortWay(HttpToolsProtocol):
         self._long_ways: list[RequestResponseCycle] = []
         self._heard_at = 0.0
         self._idling: asyncio.TimerHandle | None = None
+        self._staying = True
         self.peer = ""
 
     # The connection.
@@ -209,6 +210,13 @@ class ShortWay(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse_connection(400, "this is not HTTP, or not as it should be: " + msg)
 
+    def leave(self) -> None:
+        """Say with the next answer that the connection ends with it."""
+        self._staying = False
+        self._heads = Heads()  # of its own and empty, as a head that is known stays without a look
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
     def own_task(self, work: Any) -> "asyncio.Task[None]":
         """A task that the server waits for when it stops."""
         task: asyncio.Task[None] = self.loop.create_task(work)
@@ -271,7 +279,7 @@ class ShortWay(HttpToolsProtocol):
         if self._short:
             assert target is not None
             self._chunks = []
-            self._exchange.open(target, self.parser.should_keep_alive(), self._heard_at)
+            self._exchange.open(target, self._staying and self.parser.should_keep_alive(), self._heard_at)
             self.cycle = self._exchange  # type: ignore[assignment]
         else:
             self._go_the_long_way()
@@ -376,6 +384,8 @@ class ShortWay(HttpToolsProtocol):
             self._long_ways.clear()
         if self.cycle is not newest:
             self._long_ways.append(self.cycle)
+            if not self._staying:
+                self.cycle.keep_alive = False
 
     def _should_upgrade(self) -> bool:
         """Has uvicorn leave a request that offers an upgrade alone; `_pass_over` reads it again."""

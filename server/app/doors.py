@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
+from server.api.departure import Departure, GrpcDeparture, HttpDeparture
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_health import HealthDoor
@@ -24,6 +25,7 @@ from server.api.heads import Heads, Targets
 from server.api.http_server import bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
+from server.api.port_sharing import until_listening
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.short_way import ConnectionLimits, ShortWay
@@ -67,14 +69,14 @@ def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket
     """The sockets of the doors that are open. Raises `PortTaken`."""
     metrics_address = settings.metrics_address or settings.http_address
     wanted = {
-        "http": (settings.allow_http, settings.http_address, settings.http_port),
-        "grpc": (settings.allow_grpc, settings.grpc_address, settings.grpc_port),
-        "metrics": (settings.allow_metrics, metrics_address, settings.metrics_port),
+        "http": (settings.allow_http, settings.http_address, settings.http_port, settings.reuse_http_port),
+        "grpc": (settings.allow_grpc, settings.grpc_address, settings.grpc_port, settings.reuse_grpc_port),
+        "metrics": (settings.allow_metrics, metrics_address, settings.metrics_port, False),
     }
     listeners = {}
-    for door, (is_open, address, port) in wanted.items():
+    for door, (is_open, address, port, shared) in wanted.items():
         if is_open:
-            listeners[door] = bind(address, port)
+            listeners[door] = bind(address, port, shared=shared)
             parts.callback(listeners[door].close)
     return listeners
 
@@ -98,7 +100,11 @@ class Behind:
 
 
 class Doors:
-    """HTTP, gRPC and metrics, over one process's parts. They finish and close once `closing` is set."""
+    """HTTP, gRPC and metrics, over one process's parts. They finish and close once `closing` is set.
+
+    A door whose port is shared stays shut until `begin`, as clients would otherwise come here to models that
+    are still loading, while another process has them.
+    """
 
     def __init__(
         self,
@@ -113,6 +119,31 @@ class Doors:
         self._closing = closing
         self._behind = behind
         self._log = process_log
+        self._begin = asyncio.Event()
+        self._departures: dict[int, Departure] = {}
+
+    async def begin(self) -> None:
+        """Open the doors whose ports are shared; back when they listen."""
+        self._begin.set()
+        for port in self._departures:
+            await until_listening(port)
+
+    async def leave(self, within_s: float) -> None:
+        """Be here no more than `within_s`: no longer than clients need, where all ports are shared."""
+        if self._begin.is_set():
+            async with asyncio.TaskGroup() as leaving:
+                for each in self._departures.values():
+                    leaving.create_task(each.leave(within_s))
+                if not self._departures or not self._shares_all:
+                    leaving.create_task(asyncio.sleep(within_s))
+        self._begin.set()
+
+    @property
+    def _shares_all(self) -> bool:
+        settings = self._settings
+        return (settings.reuse_http_port or not settings.allow_http) and (
+            settings.reuse_grpc_port or not settings.allow_grpc
+        )
 
     def open(
         self,
@@ -158,7 +189,11 @@ class Doors:
             targets = Targets(longest_name=limits.name_length)
             short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
             app = HttpDoor(infer, rest, codes=codes, limits=limits)
-            tasks.create_task(self._http(app, short_way, listeners["http"]), name="HTTP door")
+            departure = None
+            if settings.reuse_http_port:
+                port = listeners["http"].getsockname()[1]
+                self._departures[port] = departure = HttpDeparture(port)
+            tasks.create_task(self._http(app, short_way, listeners["http"], departure), name="HTTP door")
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -169,7 +204,7 @@ class Doors:
                 )
             )
             tasks.create_task(
-                self._http(MetricsDoor(shown), "httptools", listeners["metrics"]), name="metrics door"
+                self._http(MetricsDoor(shown, health), "httptools", listeners["metrics"]), name="metrics door"
             )
         if "grpc" in listeners:
             forwarding = _forwarding(settings.grpc_header_forward_pattern)
@@ -199,6 +234,9 @@ class Doors:
                 client_header=self._client_header(),
                 **about,
             )
+            if settings.reuse_grpc_port:
+                port = listeners["grpc"].getsockname()[1]
+                self._departures[port] = GrpcDeparture(port)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
             front = self._grpc_front(route, access, codes, transport, limits, forwarding)
@@ -269,6 +307,7 @@ class Doors:
             limits=limits,
             forwarding=forwarding,
             client_header=self._client_header(),
+            shares_port=self._settings.reuse_grpc_port,
         )
 
     def _transport(self) -> Transport:
@@ -286,7 +325,15 @@ class Doors:
             compression=settings.grpc_infer_response_compression_level,
         )
 
-    async def _http(self, app: Any, protocol: Any, listener: socket.socket) -> None:
+    async def _http(
+        self,
+        app: Any,
+        protocol: Any,
+        listener: socket.socket,
+        departure: HttpDeparture | None = None,
+    ) -> None:
+        if departure is not None:
+            await self._begin.wait()
         await serve_http(
             app,
             protocol,
@@ -294,6 +341,7 @@ class Doors:
             self._closing,
             keep_alive_s=self._settings.http_keep_alive_secs,
             finish_within_s=self._settings.exit_timeout_secs,
+            departure=departure,
         )
 
     async def _grpc(
@@ -306,6 +354,8 @@ class Doors:
         listener: socket.socket,
     ) -> None:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
+        if self._settings.reuse_grpc_port:
+            await self._begin.wait()
         host, port = listener.getsockname()[:2]
         listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -324,6 +374,7 @@ class Doors:
         if front is not None:
             await front.serve(address, behind, self._closing, **limits)
         else:
+            inside["shares_port"] = self._settings.reuse_grpc_port
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
                 await door.answered(self._settings.exit_timeout_secs)

@@ -3,22 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
+from server.app.ahead import tiers_ahead
 from server.app.doors import Behind, versions_of
 from server.app.models import Models
 from server.domain.health import Health
 from server.domain.phase import Station
 from server.observe.tiers import TierCollector
 from server.settings import Settings
-from server.stages.hop.link import Link
 from server.stages.pool import Pool
 from server.stages.route import Route
-from server.tiers.directory import Directory
 from server.tiers.gateway import Gateway
 from server.tiers.measured import measured
 from server.tiers.orders import Orders
-from server.tiers.place import place_of
 from server.tiers.schedules import Schedules
 
 
@@ -51,15 +48,7 @@ async def gateway_models(
     settings: Settings, station: Station, closing: asyncio.Event
 ) -> AsyncIterator[Models]:
     """The tiers behind this gateway, until the block is left: then what is on its way is answered."""
-    directory = Directory(
-        {
-            "pre": [place_of(each) for each in settings.pre_endpoints],
-            "predict": [place_of(each) for each in settings.predict_endpoints],
-            "post": [place_of(each) for each in settings.post_endpoints],
-        },
-        name=f"{settings.id} ({settings.role})",
-        link=partial(Link, max_requests=settings.grpc_max_in_flight, max_bytes=settings.max_queue_bytes),
-    )
+    directory, _ = tiers_ahead(settings)
     gateway = Gateway(
         directory,
         max_waiting=settings.max_queue_size,

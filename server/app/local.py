@@ -7,10 +7,9 @@ it has.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from time import monotonic
 
-from runtimes.threads import read_cpu, thread_budget
+from runtimes.processors import read_cpu, thread_budget
 from runtimes.worker.crashes import CrashRule
 from runtimes.worker.worker import WorkerLimits
 from runtimes.worker.workers import Workers
@@ -18,6 +17,7 @@ from server.api.counted import Counted
 from server.api.grpc_server import Service
 from server.api.stage_door import StageDoor
 from server.api.tier_door import TierDoor
+from server.app.ahead import tiers_ahead
 from server.app.doors import Behind
 from server.app.mirrors import Mirrors, open_mirrors
 from server.app.orders import Orders
@@ -37,15 +37,12 @@ from server.repository.signature import KeyUnusable, read_public_key
 from server.scheduling.resources import Limit, Resources
 from server.scheduling.turns import Turns
 from server.settings import Role, Settings
-from server.stages.hop.forwarding import Forwarding
-from server.stages.hop.link import Link
 from server.stages.hop.onward import Onward
 from server.stages.hop.tier import Tier
 from server.stages.pool import Pool
 from server.stages.route import Route
 from server.tiers.directory import Directory
 from server.tiers.lingering import Lingering
-from server.tiers.place import Place, place_of
 from server.tiers.report import Reports
 
 STAGES: Mapping[Role, StageName] = {"pre": "pre", "predict": "predict", "post": "post"}
@@ -110,8 +107,8 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
         orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports, lingering))
         pool = Pool(settings.stage_threads, settings.stage_queue_size)
         parts.callback(pool.close)
-        directory = await parts.enter_async_context(_tiers_ahead(settings))
-        forwarding = Forwarding(directory, max_waiting=settings.max_queue_size)
+        directory, forwarding = tiers_ahead(settings)
+        await parts.enter_async_context(_known(directory))
         onward = Onward(forwarding) if settings.predict_endpoints else None
         route = Route(manager.table, pool, onward)
         statistics = Counted(manager)
@@ -138,18 +135,12 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
 
 
 @asynccontextmanager
-async def _tiers_ahead(settings: Settings) -> AsyncIterator[Directory]:
-    """The processes to which this one hands on what it has done its part of, until the block is left."""
-    places: Mapping[StageName, Sequence[Place]] = {
-        "predict": [place_of(each) for each in settings.predict_endpoints],
-        "post": [place_of(each) for each in settings.post_endpoints],
-    }
-    link = partial(Link, max_requests=settings.grpc_max_in_flight, max_bytes=settings.max_queue_bytes)
-    directory = Directory(places, name=f"{settings.id} ({settings.role})", link=link)
+async def _known(directory: Directory) -> AsyncIterator[None]:
+    """Have it know the tiers that this process hands on to, until the block is left."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(directory.run(), name="tiers ahead")
         try:
-            yield directory
+            yield
         finally:
             running.cancel()
 

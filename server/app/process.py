@@ -141,11 +141,11 @@ class Process:
                 models.begin(tasks)
                 doors = Doors(self._settings, self._station, self._closing, models.behind, self._log)
                 doors.open(tasks, listeners, access)
-                starting = tasks.create_task(self._greet(models, addresses), name="start")
+                starting = tasks.create_task(self._greet(models, doors, addresses), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
                 self._move_to(Phase.LEAVING, models)
-                await asyncio.sleep(self._settings.drain_grace_secs)
+                await doors.leave(self._settings.drain_grace_secs)
                 self._move_to(Phase.STOPPING, models)
                 starting.cancel()
                 models.stop()
@@ -163,12 +163,13 @@ class Process:
         self._station.move_to(phase)
         models.moved()
 
-    async def _greet(self, models: Models, addresses: Addresses) -> None:
+    async def _greet(self, models: Models, doors: Doors, addresses: Addresses) -> None:
         """Once every model was tried: say what is served, and be ready."""
         await models.settled()
         if self._settings.exit_on_error and not models.all_serve():
             raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
         _spare_the_collector()
+        await doors.begin()
         self._move_to(Phase.SERVING, models)
         log.info("server_ready")
         folders = [place for place in self._settings.model_repository if isinstance(place, Path)]

@@ -35,6 +35,7 @@ class Platform(StrEnum):
     TORCHSCRIPT = "pytorch_libtorch"
     PYTHON = "python"
     SLEEPING = "sleeping"
+    REMOTE = "remote"
     ENSEMBLE = "ensemble"
 
 

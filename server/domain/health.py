@@ -1,4 +1,4 @@
-"""Whether the server lives and whether it is ready: three answers that mean different things."""
+"""Whether the server has started, lives and is ready: three answers that mean different things."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,7 @@ MODEL_LACKING = "a model that was wanted at the start does not serve; the reposi
 class Health:
     """Asked by every door.
 
+    started   whatever was wanted at the start has been tried, and came to something or not
     live      the process is up and not on its way out
     ready     it serves what it is required to serve
     leaving   it is on its way out, so it will not be ready again
@@ -26,6 +27,10 @@ class Health:
         self._station = station
         self._models_ready = models_ready
         self._why = why
+
+    @property
+    def started(self) -> bool:
+        return self._station.phase is not Phase.STARTING
 
     @property
     def live(self) -> bool:

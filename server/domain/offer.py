@@ -19,7 +19,7 @@ class VersionOffer:
     """One version folder whose files have come to rest.
 
     fingerprint   of the content of everything in it: equal means nothing to do
-    model_file    the file that the runtime opens; None for an ensemble, which has none
+    model_file    the file that the runtime opens; None for an ensemble, and for code around a model elsewhere
     pre, post     this version's own code, or None
     examples      golden example files, in the order of their names
     part          the one stage of it that this process is for; None for all of them
@@ -36,13 +36,16 @@ class VersionOffer:
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """Those that it has, in their order, whichever of them this process is for; none of an ensemble."""
-        files: tuple[tuple[StageName, Path | None], ...] = (
-            ("pre", self.pre),
-            ("predict", self.model_file),
-            ("post", self.post),
+        """Those that it has, in their order, whichever of them this process is for; none of an ensemble.
+
+        Code without a model file has its model on another server.
+        """
+        has: tuple[tuple[StageName, bool], ...] = (
+            ("pre", self.pre is not None),
+            ("predict", any(file is not None for file in (self.pre, self.model_file, self.post))),
+            ("post", self.post is not None),
         )
-        return tuple(stage for stage, file in files if file is not None)
+        return tuple(stage for stage, is_there in has if is_there)
 
     def loads(self, stage: StageName) -> bool:
         """Whether it has this stage, and that is loaded here."""

@@ -41,6 +41,7 @@ class GivingBack:
         self._resident = resident
         self._give_back = give_back
         self._breath_s = breath_s
+        self._closing = 0
         self._closed = 0
         self._before: int | None = None
         self._next: asyncio.Future[Given] | None = None
@@ -49,7 +50,11 @@ class GivingBack:
         """Call `close` in a thread. Raises what it raises. What it frees is not given back yet."""
         if self._before is None:
             self._before = self._resident()
-        await asyncio.to_thread(close)
+        self._closing += 1
+        try:
+            await asyncio.to_thread(close)
+        finally:
+            self._closing -= 1
         self._closed += 1
 
     async def back(self) -> Given:
@@ -61,7 +66,8 @@ class GivingBack:
             await asyncio.sleep(self._breath_s)
         finally:  # who asks from now on is with the next
             before, given = self._before or 0, Given(0, self._closed)
-            self._closed, self._before, self._next = 0, None, None
+            self._before = self._resident() if self._closing else None
+            self._closed, self._next = 0, None
             try:
                 await asyncio.to_thread(self._give_back)
                 given = Given(max(0, before - self._resident()), given.closed)

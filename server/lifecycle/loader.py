@@ -39,6 +39,11 @@ from server.scheduling.resources import Limit, ResourceShort, check_limits, need
 from server.scheduling.turns import Turns
 from server.wire import golden
 
+ELSEWHERE = (
+    'its model is on another server (backend: "remote"): have a pre or a post tier serve its code, '
+    "and name that server with --predict-endpoints=oip://HOST:PORT"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -82,6 +87,7 @@ class Loader:
     resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
     fair_clients      whether the clients that the doors tell apart share each queue
     workers           processes for models that are to live in one; None to open every model here
+    giving_back       through which what is retired gives its memory back
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Loader:
         resource_limits: Sequence[Limit] = (),
         fair_clients: bool = False,
         workers: Workers | None = None,
+        giving_back: GivingBack | None = None,
     ) -> None:
         self._cpu_budget = cpu_budget
         self._max_queue_size = max_queue_size
@@ -104,7 +111,7 @@ class Loader:
         self._resource_limits = tuple(resource_limits)
         self._fair_clients = fair_clients
         self._workers = workers
-        self._giving_back = GivingBack()
+        self._giving_back = giving_back or GivingBack()
 
     def load(self, offer: ModelOffer, version: VersionOffer, models: int) -> Loaded:
         """Open a version that shares the processors with so many `models`.
@@ -115,7 +122,8 @@ class Loader:
         began = monotonic()
         assert offer.config is not None
         config = offer.config
-        assert version.model_file is not None
+        if version.model_file is None:
+            raise ModelBroken(ELSEWHERE)
         platform = config.platform or Platform(platform_of(version.model_file.name) or Platform.ONNX)
         with ExitStack() as undo:
             pre, post = self._code(config, version, undo)

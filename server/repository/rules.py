@@ -20,6 +20,7 @@ BACKENDS: Mapping[str, Platform] = {
     "pytorch": Platform.TORCHSCRIPT,
     "python": Platform.PYTHON,
     "sleeping": Platform.SLEEPING,
+    "remote": Platform.REMOTE,
     "ensemble": Platform.ENSEMBLE,
 }
 """Our backends and the one platform that each runs."""

@@ -239,7 +239,13 @@ class Versions:
 
 
 def _file(folder: Folder, config: ModelConfig) -> str:
-    """The model file; empty for an ensemble, which has none. Raises `NoModelFile`."""
+    """The model file; empty for an ensemble and for code around a model elsewhere. Raises `NoModelFile`."""
+    if config.platform is Platform.REMOTE:
+        if not {"pre.py", "post.py"} & set(folder.files):
+            raise NoModelFile(
+                "the version folder holds neither pre.py nor post.py: there is nothing to do here"
+            )
+        return ""
     if config.ensemble is None:
         return choose_file(folder.files, config.platform, config.default_model_filename)
     for name in ("pre.py", "post.py"):

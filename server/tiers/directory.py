@@ -14,7 +14,9 @@ import structlog
 
 from server.domain.stage import STAGES, StageName
 from server.stages.hop.link import Link
+from server.stages.hop.parcel import Carrier
 from server.tiers.endpoint import Endpoint
+from server.tiers.foreign import ForeignServer
 from server.tiers.live import Key, Standing, able
 from server.tiers.place import LookUp, Place, look_up
 
@@ -43,10 +45,14 @@ class Directory:
         *,
         name: str,
         link: Callable[..., Link],
+        foreign: Sequence[Callable[..., ForeignServer]] = (),
         look_up: LookUp = look_up,
         look_up_every_s: float = LOOK_UP_EVERY_S,
     ) -> None:
-        """`name` is that of this process; `link` makes the link to an address and a stage."""
+        """`name` is that of this process; `link` makes the link to an address and a stage.
+
+        `foreign` make the servers that are none of ours, which are all of the predict tier.
+        """
         self._places = {stage: tuple(places[stage]) for stage in STAGES if places.get(stage)}
         self._name = name
         self._link = link
@@ -62,27 +68,34 @@ class Directory:
         self._running: dict[tuple[StageName, str], asyncio.Task[None]] = {}
         self._ready: dict[tuple[StageName, str, int], dict[str, tuple[Link, ...]]] = {}
         self._lost = {place: asyncio.Event() for _, place in self._found}
+        self._foreign = [make(changed=self._foreign_told) for make in foreign]
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
     def tiers(self) -> Collection[StageName]:
         """Those of which anybody has named endpoints."""
-        return self._places.keys()
+        return self._places.keys() | {each.stage for each in self._foreign}
 
     def places(self, stage: StageName) -> Sequence[Place]:
         return self._places.get(stage, ())
 
     def endpoints(self) -> Sequence[Endpoint]:
-        """By tier and address."""
+        """Those that are ours, by tier and address."""
         return [self._endpoints[key] for key in sorted(self._endpoints, key=_in_order)]
+
+    def everyone(self) -> Sequence[Endpoint | ForeignServer]:
+        return [*self.endpoints(), *self._foreign]
 
     def standings(self) -> list[Standing]:
         """What those in sight have said."""
-        return [standing for each in self.endpoints() if (standing := each.standing) is not None]
+        return [standing for each in self.everyone() for standing in each.standings]
 
-    def ready(self, stage: StageName, model: str, version: int, content: str) -> Sequence[Link]:
+    def ready(self, stage: StageName, model: str, version: int, content: str) -> Sequence[Carrier]:
         contents = self._ready.get((stage, model, version))
-        return () if contents is None else contents.get(content, ())
+        links = () if contents is None else contents.get(content, ())
+        if not self._foreign or stage != "predict":
+            return links
+        return [*links, *(each.link for each in self._foreign if each.link.answers(model, version))]
 
     async def run(self, changed: Changed = _nobody) -> None:
         """Know the tiers, until cancelled. `changed` hears which versions something else is said of than
@@ -95,6 +108,8 @@ class Directory:
             for stage, place in self._found:
                 if place.is_name:
                     self._tasks.create_task(self._follow(stage, place), name=f"look-up of {place}")
+            for server in self._foreign:
+                self._tasks.create_task(server.run(), name=f"watch of {server.address}")
 
     async def _follow(self, stage: StageName, place: Place) -> None:
         """Keep the addresses of a name up to date. What cannot be looked up stays as it was."""
@@ -147,16 +162,34 @@ class Directory:
             for (stage, place), found in self._found.items():
                 if stage == endpoint.stage and endpoint.address in found:
                     self._lost[place].set()
+        if self._foreign:
+            keys = {*keys, *self._stand()}
         self._changed(keys)
+
+    def _foreign_told(self) -> None:
+        """A server that is not ours says something else."""
+        self._changed(self._stand())
+
+    def _stand(self) -> Collection[tuple[str, int | None]]:
+        """Have those that are not ours stand behind what ours have by now; what they say or have said."""
+        own = [standing for each in self.endpoints() for standing in each.standings]
+        told = self._places.keys() <= {standing.stage for standing in own}
+        others = [report for standing in own for report in standing.versions.values()]
+        keys: set[tuple[str, int | None]] = set()
+        for server in self._foreign:
+            keys |= set(server.keys())
+            server.stand(others if told else None)
+            keys |= set(server.keys())
+        return keys
 
     def _point(self, stage: StageName, key: Key) -> None:
         """Make anew who is ready for a version; those that have it in memory go before all others."""
         by_content: dict[str, list[tuple[bool, Link]]] = {}
         for endpoint in self.endpoints():
-            standing = endpoint.standing if endpoint.stage == stage else None
-            report = standing.versions.get(key) if standing is not None else None
-            if standing is not None and report is not None and able(standing, key, report.content):
-                by_content.setdefault(report.content, []).append((report.resident, endpoint.link))
+            for standing in endpoint.standings if endpoint.stage == stage else ():
+                report = standing.versions.get(key)
+                if report is not None and able(standing, key, report.content):
+                    by_content.setdefault(report.content, []).append((report.resident, endpoint.link))
         if by_content:
             self._ready[(stage, *key)] = {
                 content: tuple(

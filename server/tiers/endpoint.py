@@ -5,7 +5,7 @@ nobody hears of it, it is out of sight: nothing new goes to it, and what is on i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import random
 from types import MappingProxyType
@@ -83,15 +83,17 @@ class Endpoint:
         self._ready = False
 
     @property
-    def standing(self) -> Standing | None:
-        """What it has said up to now; None while it is out of sight."""
+    def standings(self) -> Sequence[Standing]:
+        """What it has said up to now; none while it is out of sight."""
         if not self.instance:
-            return None
-        return Standing(
-            stage=self.stage,
-            address=self.address,
-            ready=self.ready,
-            versions=MappingProxyType(self._versions),
+            return ()
+        return (
+            Standing(
+                stage=self.stage,
+                address=self.address,
+                ready=self.ready,
+                versions=MappingProxyType(self._versions),
+            ),
         )
 
     @property

@@ -152,7 +152,7 @@ class Gateway:
         for stage in STAGES:
             if stage in directory.tiers and (why := lacking(stage, standings, directory.tiers)):
                 named = [
-                    f"{each.address}: {each.why}" for each in directory.endpoints() if each.stage == stage
+                    f"{each.address}: {each.why}" for each in directory.everyone() if each.stage == stage
                 ]
                 said = "; ".join(named or [f"{place}: no address" for place in directory.places(stage)])
                 return f"{why} ({said})"
@@ -206,7 +206,7 @@ class Gateway:
             holding = [
                 self._hold_at(endpoint, standing)
                 for endpoint in self._directory.endpoints()
-                if (standing := endpoint.standing) is not None
+                for standing in endpoint.standings
             ]
             await asyncio.gather(*holding)
             await asyncio.sleep(HOLD_EVERY_S)

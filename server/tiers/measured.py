@@ -19,5 +19,5 @@ def measured(directory: Directory) -> Sequence[EndpointMeasured]:
             unanswered=each.link.requests,
             ejections=each.link.outlier.ejections,
         )
-        for each in directory.endpoints()
+        for each in directory.everyone()
     ]

@@ -88,7 +88,8 @@ class Orders:
         await self._carry_out(model, pb.ControlRequest(unload=order))
 
     async def of(self, model: str, version: str) -> dict[str, object]:
-        """What the processes of the predict tier have counted, added up; of ensembles, what was counted here.
+        """What the processes of the predict tier have counted, added up; of ensembles, what was counted here,
+        and of all versions where servers that are not ours are the predict tier.
 
         A process that does not answer is left out, with a warning: its counts are lost with it anyway.
         """
@@ -100,7 +101,8 @@ class Orders:
         ]
         if model and not named:
             raise StatisticsUnknown(model)
-        here = [facts for facts in named if facts.config.ensemble is not None]
+        counted = bool(self._directory.places("predict"))
+        here = [facts for facts in named if facts.config.ensemble is not None or not counted]
         asked = pb.ControlRequest(statistics=pb.StatisticsOf(model=model, version=version))
         processes = self._processes(["predict"]) if len(here) < len(named) else []
         outcomes = await self._ask(asked, processes, TOLD_WITHIN_S)
@@ -129,9 +131,12 @@ class Orders:
             raise error
 
     def _check_there(self, model: str) -> None:
-        """Raises `TierUnavailable` where a tier that was named has nobody who could hear an order."""
+        """Raises `TierUnavailable` where a tier that was named has nobody who could hear an order.
+
+        A server that is not ours is given none: its models are its own operator's affair.
+        """
         for stage in self._directory.tiers:
-            if not self._processes([stage]):
+            if self._directory.places(stage) and not self._processes([stage]):
                 why = "no endpoint of it answers, so nothing was ordered"
                 raise TierUnavailable(stage, model, why, untouched=True)
 

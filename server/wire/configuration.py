@@ -60,7 +60,7 @@ def _show(tensors: Any, specs: Sequence[TensorSpec], batches: bool) -> None:
     del tensors[:]
     for spec in specs:
         dims = spec.shape[1:] if batches else spec.shape
-        tensors.add(name=spec.name, data_type=_data_type(spec.datatype), dims=dims)
+        tensors.add(name=spec.name, data_type=data_type(spec.datatype), dims=dims)
 
 
 def _in_force(config: ModelConfig) -> config_pb.ModelConfig:
@@ -95,13 +95,14 @@ def _named(tensors: Any, name: str) -> Any:
     return next((tensor for tensor in tensors if tensor.name == name), None) or tensors.add(name=name)
 
 
-def _data_type(datatype: str) -> str:
+def data_type(datatype: str) -> Any:
+    """A datatype of the protocol by its name in a configuration."""
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
 def _lay_tensor(tensors: Any, config: TensorConfig) -> None:
     tensor = _named(tensors, config.name)
-    tensor.data_type = _data_type(config.datatype)
+    tensor.data_type = data_type(config.datatype)
     tensor.dims[:] = config.dims
     if config.reshape is not None:
         tensor.reshape.SetInParent()

@@ -5,7 +5,7 @@ bytes of a `ModelInferResponse`: what it says of its tensors is serialized once 
 remembered, and the tensors follow as they are, so each is copied once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from protos import inference_pb2 as pb
 from server.domain.errors import InvalidRequest, NotSupported
-from server.domain.request import InferRequest, InferResponse
+from server.domain.request import InferRequest, InferResponse, Parameters
 from server.domain.signature import Signature
 from server.domain.tensors import DATATYPES, Array, Datatype
 from server.wire import parameters, raw
@@ -79,6 +79,16 @@ def _input(
     if not name:
         raise InvalidRequest(f"an input for model '{model}' has no name")
     what = f"input '{name}' for model '{model}'"
+    if tensor.parameters and parameters.names_shared_memory(_plain(tensor.parameters)):
+        raise NotSupported(f"{what} is in shared memory, which this server does not offer")
+    return name, tensor_of(tensor, contents, index, what)
+
+
+def tensor_of(tensor: Any, contents: Sequence[bytes], index: int, what: str) -> Array:
+    """The tensor at a place of a message: an input of a request, or an output of an answer.
+
+    `contents` are the raw contents of the message, if it has any. Raises `InvalidRequest`.
+    """
     datatype = DATATYPES.get(tensor.datatype)
     if datatype is None:
         raise InvalidRequest(
@@ -87,10 +97,8 @@ def _input(
     shape = tensor.shape[:]
     if shape and min(shape) < 0:
         raise InvalidRequest(f"shape of {what} must have sizes from 0 on, but is {raw.written(shape)}")
-    if tensor.parameters and parameters.names_shared_memory(_plain(tensor.parameters)):
-        raise NotSupported(f"{what} is in shared memory, which this server does not offer")
     if not contents:
-        return name, _typed(tensor.contents, datatype, shape, what)
+        return _typed(tensor.contents, datatype, shape, what)
     if tensor.HasField("contents"):
         raise InvalidRequest(f"contents field must not be specified when using raw_input_contents for {what}")
     if index >= len(contents):
@@ -98,7 +106,7 @@ def _input(
             f"unable to find data for {what}: raw_input_contents has {len(contents)} entries"
         )
     content = contents[index]
-    return name, raw.decode(content, 0, len(content), datatype, shape, what)
+    return raw.decode(content, 0, len(content), datatype, shape, what)
 
 
 def _typed(contents: pb.InferTensorContents, datatype: Datatype, shape: list[int], what: str) -> Array:
@@ -203,8 +211,14 @@ def _head(model: str, version: str, heads: tuple[_Head, ...]) -> bytes:
 def _own(response: InferResponse) -> pb.ModelInferResponse:
     """What no other answer of this shape shares: the id and the parameters."""
     message = pb.ModelInferResponse(id=response.id)
-    for key, value in response.parameters.items():
-        parameter = message.parameters[key]
+    put_parameters(message.parameters, response.parameters)
+    return message
+
+
+def put_parameters(field: Any, given: Parameters) -> None:
+    """Write parameters into the field of a message that is for them."""
+    for key, value in given.items():
+        parameter = field[key]
         if isinstance(value, bool):
             parameter.bool_param = value
         elif isinstance(value, str):
@@ -215,4 +229,3 @@ def _own(response: InferResponse) -> pb.ModelInferResponse:
             parameter.int64_param = value
         else:
             parameter.uint64_param = value
-    return message

@@ -12,9 +12,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from tests.e2e.http2 import GOAWAY, MAX_CONCURRENT_STREAMS, PING, SETTINGS, Peer
-from tests.e2e.relay import Relay
 from tests.e2e.triton import tensors
 from tests.e2e.workshop import put, times
+from tests.relay import Relay
 from tests.server_process import Server, running
 
 KEEPALIVE = (

@@ -15,8 +15,8 @@ from tests.e2e.ensembles import DIAMOND, OVER, plus_both, put_ensemble
 from tests.e2e.workshop import put, times
 from tests.e2e_lifecycle.asking import answer, events, loads
 from tests.e2e_lifecycle.bucket import KEY, SECRET, Bucket, s3_server
-from tests.e2e_lifecycle.line import Line
 from tests.e2e_lifecycle.repository import Repository
+from tests.relay import Relay
 from tests.server_process import Server, running
 
 QUICK = ("--repository-poll-secs=0.3", "--repository-settle-secs=0.2", "--log-format=json")
@@ -30,8 +30,8 @@ def store(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture
-def line(store) -> Iterator[Line]:
-    with Line(store) as line:
+def line(store) -> Iterator[Relay]:
+    with Relay(store) as line:
         yield line
 
 
@@ -41,7 +41,7 @@ def bucket(store, request) -> Bucket:
 
 
 @contextmanager
-def serving(tmp_path: Path, line: Line, url: str, *options: str, wait: bool = True) -> Iterator[Server]:
+def serving(tmp_path: Path, line: Relay, url: str, *options: str, wait: bool = True) -> Iterator[Server]:
     environment = {
         "AWS_ENDPOINT_URL": f"http://{line.address}",
         "AWS_ACCESS_KEY_ID": KEY,

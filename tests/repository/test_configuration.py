@@ -207,7 +207,7 @@ BAD = [
     ("max_batch_size: 1 $", 1, 19, "max_batch_size", "got $"),
     ('\nname: "n"', 2, 1, "name", "folder is named 'm'"),
     ('platform: "tensorflow"', 1, 1, "platform", "must be one of onnxruntime_onnx, pytorch_libtorch"),
-    ('backend: "tensorrt"', 1, 1, "backend", "onnxruntime, pytorch, python, sleeping, ensemble"),
+    ('backend: "tensorrt"', 1, 1, "backend", "onnxruntime, pytorch, python, sleeping, remote, ensemble"),
     ('platform: "onnxruntime_onnx"\nbackend: "pytorch"', 2, 1, "backend", "but platform is"),
     ('platform: "ensemble"', 1, 1, "platform", "no ensemble_scheduling"),
     ('backend: "python"\nensemble_scheduling { }', 2, 1, "ensemble_scheduling", "not for python"),

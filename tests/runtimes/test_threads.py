@@ -10,8 +10,9 @@ import pytest
 
 from runtimes.errors import ModelBroken
 from runtimes.opening import open_session
+from runtimes.processors import CpuReadings, read_cpu, thread_budget
 from runtimes.session import ModelFile
-from runtimes.threads import CpuReadings, read_cpu, run_threads, thread_budget, threads_per_model
+from runtimes.threads import run_threads, threads_per_model
 from tests.runtimes.models import KITS, some_rows
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from server.domain.stage import StageName
-from server.stages.hop.link import Link
+from server.stages.hop.parcel import Carrier
 
 
 class Endpoints(Protocol):
-    def ready(self, stage: StageName, model: str, version: int, content: str) -> Sequence[Link]:
+    def ready(self, stage: StageName, model: str, version: int, content: str) -> Sequence[Carrier]:
         """The processes of a tier that have this content of this version ready, the better ones alone.
 
         Asked for each bundle, so it is looked up and not worked out. Empty where there is none.

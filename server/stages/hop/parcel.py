@@ -1,16 +1,15 @@
 """Requests that went to another process together, and what is still to come back of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
+from protos import stage_pb2 as pb
 from server.domain.errors import ServingError, TierUnavailable
 from server.domain.shared import Place
-from server.domain.stage import Spans
+from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
-
-if TYPE_CHECKING:
-    from server.stages.hop.link import Link
+from server.stages.hop.ejection import Outlier
 
 PLACES = 1 << 16
 """Of requests in one parcel; a request's number on the wire is its parcel's times this, plus its place."""
@@ -37,8 +36,35 @@ class Sent(Protocol):
         ...
 
 
+class Carrier(Protocol):
+    """The way to one endpoint, be it a process of ours or another server.
+
+    up        whether it can be sent anything at all
+    rows      that are there, unanswered: the work that lies there
+    outlier   whether it is to be left alone for a while
+    """
+
+    stage: StageName
+    address: str
+    up: bool
+    rows: int
+    outlier: Outlier
+
+    def takes(self, size: int) -> bool:
+        """Whether a parcel of so many bytes may go now."""
+        ...
+
+    def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> "Parcel":
+        """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
+        ...
+
+    def drop(self, parcel: "Parcel", ticket: Ticket) -> None:
+        """Nobody waits for this one any more."""
+        ...
+
+
 class Parcel:
-    """What a `Link` keeps until all of it is answered.
+    """What a `Carrier` keeps until all of it is answered.
 
     link      it is on
     tickets   in their places; None where the answer has come
@@ -67,7 +93,7 @@ class Parcel:
 
     def __init__(
         self,
-        link: "Link",
+        link: Carrier,
         number: int,
         owner: Sent,
         tickets: list[Ticket | None],

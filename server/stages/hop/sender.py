@@ -23,8 +23,7 @@ from server.scheduling.counting import reason_of
 from server.scheduling.ticket import Ticket
 from server.stages.hop.counting import HopRun, count_answers
 from server.stages.hop.endpoints import Endpoints
-from server.stages.hop.link import Link
-from server.stages.hop.parcel import PLACES, Parcel
+from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
 from server.wire.fault import STAGE_NUMBERS
@@ -121,7 +120,7 @@ class Sender:
         self._waiting: deque[Ticket] = deque()
         self._parcels: set[Parcel] = set()
         self._tries: dict[Ticket, int] = {}
-        self._shunned: dict[Link, int] = {}
+        self._shunned: dict[Carrier, int] = {}
         self._looking = False
         self._turn = 0
         self._hold = Alarm(self._look, clock)
@@ -196,7 +195,7 @@ class Sender:
                 return
             self._send(free[0], self._take(len(free)))
 
-    def _free(self, links: Sequence[Link], now: int) -> list[Link]:
+    def _free(self, links: Sequence[Carrier], now: int) -> list[Carrier]:
         """Those that take a parcel now, the one with the least work first; equals come first in turn."""
         size = self._waiting[0].size
         free = [link for link in links if link.takes(size)]
@@ -232,7 +231,7 @@ class Sender:
         self._tally.pending -= len(taken)
         return taken
 
-    def _send(self, link: Link, tickets: list[Ticket]) -> None:
+    def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
         head = pb.Head()
         head.CopyFrom(self._head)
         self._say_more(head, tickets)
