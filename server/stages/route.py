@@ -93,23 +93,29 @@ class Route:
 
         A request that the version would refuse anyway is refused at once: nothing is loaded for it.
         """
+        facts = found.facts
+        facts.signature.check_outputs(request.outputs)
+        facts.signature.rows(request.inputs)
+        with ExitStack() as stay:
+            return await self.infer(await self.in_memory(found, request, stay), request)
+
+    async def in_memory(self, found: IdleVersion, request: InferRequest, stay: ExitStack) -> Served:
+        """Wait until a version is in memory, where it stays until `stay` is closed; what is asked from then on.
+
+        Raises a `ServingError`: what kept it from being loaded, or that the request's time is over.
+        """
         served = self._table.standing_for(found)
         if not isinstance(served, IdleVersion):
-            return await self.infer(served, request)
-        facts = served.facts
-        with served.lease(), ExitStack() as stay:
-            with failures_counted(facts.tally, request.arrived):
-                facts.signature.check_outputs(request.outputs)
-                facts.signature.rows(request.inputs)
-                left = None if request.deadline == FOREVER else request.deadline - monotonic()
-                if left is not None and left <= 0:
-                    raise DeadlineExceeded(request.model)
-                try:
-                    async with asyncio.timeout(left):
-                        loaded = await served.bring(stay, input_bytes(request.inputs), request.deadline)
-                except TimeoutError:
-                    raise DeadlineExceeded(request.model) from None
-            return await self.infer(loaded, request)
+            return served
+        with served.lease(), failures_counted(served.facts.tally, request.arrived):
+            left = None if request.deadline == FOREVER else request.deadline - monotonic()
+            if left is not None and left <= 0:
+                raise DeadlineExceeded(request.model)
+            try:
+                async with asyncio.timeout(left):
+                    return await served.bring(stay, input_bytes(request.inputs), request.deadline)
+            except TimeoutError:
+                raise DeadlineExceeded(request.model) from None
 
     def begin(self, served: Plain, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
         """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.

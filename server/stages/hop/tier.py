@@ -6,6 +6,7 @@ what a request costs here is little more than its rows.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
@@ -26,6 +27,7 @@ from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
 from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -253,13 +255,18 @@ class Tier:
         spans: list[Span] = []
         try:
             left = None if asked.deadline == FOREVER else asked.deadline - monotonic()
-            async with asyncio.timeout(left):
-                for at, stage in enumerate(stages):
-                    if at and not self._route.does(served, stage):
-                        self._ahead(served, number, asked, tensors, spans, tuple(stages[at:]), head, replies)
-                        return
-                    tensors, span = await self._route.do(served, stage, asked, tensors)
-                    spans.append(span)
+            with ExitStack() as stay:
+                async with asyncio.timeout(left):
+                    if isinstance(served, IdleVersion):
+                        served = await self._route.in_memory(served, asked, stay)
+                    for at, stage in enumerate(stages):
+                        if at and not self._route.does(served, stage):
+                            self._ahead(
+                                served, number, asked, tensors, spans, tuple(stages[at:]), head, replies
+                            )
+                            return
+                        tensors, span = await self._route.do(served, stage, asked, tensors)
+                        spans.append(span)
         except asyncio.CancelledError:
             replies.fail(number, RequestCancelled(head.model))
             raise
