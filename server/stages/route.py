@@ -100,7 +100,7 @@ class Route:
             return await self.infer(await self.in_memory(found, request, stay), request)
 
     async def in_memory(self, found: IdleVersion, request: InferRequest, stay: ExitStack) -> Served:
-        """Wait until a version is in memory, where it stays until `stay` is closed; what is asked from then on.
+        """Wait until a version is in memory, where it stays until `stay` is closed; what to ask from then on.
 
         Raises a `ServingError`: what kept it from being loaded, or that the request's time is over.
         """
