@@ -74,7 +74,8 @@ class Relay:
                 await self._pass_on(reader, to_server)
             finally:
                 to_server.close()
-                await answering
+                with suppress(asyncio.CancelledError):
+                    await answering
         except OSError:
             pass
         finally:

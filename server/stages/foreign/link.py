@@ -166,6 +166,9 @@ class ForeignLink:
 
     def hang_up(self, why: str) -> None:
         """Leave the connection, and all that was asked on it: the server is not there any more."""
+        for calls in self._parcels.values():
+            for task in calls:
+                task.cancel()
         self._lose(why)
         self._hung_up.set()
 
@@ -178,9 +181,6 @@ class ForeignLink:
                     async with asyncio.TaskGroup() as self._tasks:
                         await self._hung_up.wait()
                         self._hung_up.clear()
-                        for calls in self._parcels.values():
-                            for task in calls:
-                                task.cancel()
         finally:
             self._tasks = None
             for queue, ticket in list(self._beyond.values()):

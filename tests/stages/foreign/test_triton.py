@@ -119,9 +119,7 @@ async def test_no_more_calls_are_under_way_than_may_be_and_the_rest_gathers(trit
 
 async def test_what_it_has_is_told_as_a_tier_tells_it(triton):
     async with asking(triton.grpc, "double") as at:
-        report = at.foreign.report()
-    assert report.ready
-    by_name = {version.model: version for version in report.versions}
+        by_name = at.told()
     assert set(by_name) == {"double", "shout"}
     double = by_name["double"]
     assert (double.version, double.stages, double.ready) == (1, ("predict",), True)
