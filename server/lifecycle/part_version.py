@@ -93,7 +93,7 @@ def open_part(offer: ModelOffer, version: VersionOffer, content: Content) -> Par
         stage, part = _opened(config, version)
         undo.callback(part.close)
         signature = _signature(config, stage, part)
-        labels = labels_of(config, offer.labels) if stage == "post" else {}
+        labels = labels_of(config, offer.labels)
         undo.pop_all()
     seconds = monotonic() - began
     facts = VersionFacts(

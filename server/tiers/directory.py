@@ -120,7 +120,7 @@ class Directory:
             try:
                 self._found[stage, place] = await self._look_up(place)
                 failed = ""
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter for what cannot be a name
                 why = str(error) or type(error).__name__
                 if why != failed:
                     log.warning("tier_name_unknown", stage=stage, name=place.host, why=why)

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from protos import stage_pb2 as pb
 from server.domain.backoff import BackOff
@@ -29,7 +30,7 @@ CONTROL = "/tercet.stage.v1.Stage/Control"
 HEARD_WITHIN_S = 5.0
 """Of a process that is called: its first word."""
 
-SILENT_S = 10.0
+SILENT_S = 6.0
 """A process says something every few seconds; without a word for so long it is out of sight."""
 
 AGAIN = BackOff(first_s=0.1, most_s=1.0)
@@ -48,6 +49,10 @@ Told = Callable[["Endpoint", Collection[tuple[str, int | None]]], None]
 
 class Lost(Exception):
     """The stream is over; the sentence says why."""
+
+
+LOST = (Lost, TimeoutError, grpc.aio.AioRpcError, DecodeError)
+"""How a stream ends; also one whose other side is no tier at all."""
 
 
 class Endpoint:
@@ -107,33 +112,25 @@ class Endpoint:
             parts.create_task(self._watch(), name=f"watch of {self.address}")
 
     async def order(self, order: pb.ControlRequest, within_s: float) -> pb.ControlReply:
-        """Have it carry out an order. Raises `grpc.aio.AioRpcError`."""
+        """Have it carry out an order. Raises one of `LOST`."""
         async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
-            call = channel.unary_unary(
-                CONTROL,
-                request_serializer=pb.ControlRequest.SerializeToString,
-                response_deserializer=pb.ControlReply.FromString,
-            )
-            reply: pb.ControlReply = await call(order, timeout=within_s)
-            return reply
+            call = channel.unary_unary(CONTROL)
+            return pb.ControlReply.FromString(await call(order.SerializeToString(), timeout=within_s))
 
     async def look_again(self, within_s: float) -> None:
         """Hear all that it has to say by now, beside what comes by itself: for who has just given an order.
 
         A process that does not answer is lost soon enough, and nothing is raised.
         """
-        with suppress(Lost, TimeoutError, grpc.aio.AioRpcError):
+        with suppress(*LOST):
             async with self._watched() as call:
                 self._hear(report_of(await _next(call, within_s)))
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[Any]:
         async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
-            call = channel.unary_stream(
-                WATCH,
-                request_serializer=pb.WatchRequest.SerializeToString,
-                response_deserializer=pb.Report.FromString,
-            )(pb.WatchRequest(**{"from": self._name}))
+            asked = pb.WatchRequest(**{"from": self._name})
+            call = channel.unary_stream(WATCH)(asked.SerializeToString())
             try:
                 yield call
             finally:
@@ -149,8 +146,8 @@ class Endpoint:
                         within_s = SILENT_S if was_heard else HEARD_WITHIN_S
                         self._hear(report_of(await _next(call, within_s)))
                         was_heard = True
-            except (Lost, TimeoutError, grpc.aio.AioRpcError) as failure:
-                self._lose(_why(failure))
+            except LOST as failure:
+                self._lose(why_lost(failure))
             failures = 1 if was_heard else failures + 1
             await asyncio.sleep(AGAIN.wait_s(failures, random()))
 
@@ -196,19 +193,21 @@ class Endpoint:
 
 
 async def _next(call: Any, within_s: float) -> pb.Report:
-    """Raises `Lost`, `TimeoutError` or `grpc.aio.AioRpcError`."""
+    """Raises one of `LOST`."""
     async with asyncio.timeout(within_s):
         message = await call.read()
     if message is grpc.aio.EOF:
         raise Lost("it ended the stream by which it is watched")
-    assert isinstance(message, pb.Report)
-    return message
+    return pb.Report.FromString(message)
 
 
-def _why(failure: Lost | TimeoutError | grpc.aio.AioRpcError) -> str:
+def why_lost(failure: BaseException) -> str:
+    """In a few words."""
     match failure:
         case TimeoutError():
             return "nothing was heard of it"
+        case DecodeError():
+            return "it does not speak as a tier does"
         case grpc.aio.AioRpcError():
             return f"{failure.code().name}: {failure.details()}"
         case _:

@@ -29,7 +29,9 @@ def facts_of(reports: Mapping[StageName, VersionReport], find: Find) -> VersionF
 
     Raises `Unusable`.
     """
-    predict = reports["predict"]
+    predict = reports.get("predict")
+    if predict is None:
+        raise Unusable("no tier says that it predicts")
     try:
         config = read_message(predict.config, predict.model).config
     except ConfigInvalid as fault:

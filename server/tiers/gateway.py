@@ -14,7 +14,6 @@ from time import time
 from types import TracebackType
 from typing import Self
 
-import grpc
 import structlog
 
 from protos import stage_pb2 as pb
@@ -30,7 +29,7 @@ from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
-from server.tiers.endpoint import Endpoint
+from server.tiers.endpoint import LOST, Endpoint
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
 from server.tiers.fitting import as_seen
 from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
@@ -213,11 +212,15 @@ class Gateway:
             await asyncio.sleep(HOLD_EVERY_S)
 
     async def _hold_at(self, endpoint: Endpoint, standing: Standing) -> None:
-        held = [key for key in self._held if leaving(key, self._live[key], [standing])]
+        held = [
+            key
+            for key in self._held
+            if (live := self._live.get(key)) is not None and leaving(key, live, [standing])
+        ]
         if not held:
             return
         names = [pb.Held(model=model, version=version) for model, version in held]
-        with suppress(grpc.aio.AioRpcError):  # it is lost, or of a release that cannot be held
+        with suppress(*LOST):  # also of a release that cannot be held
             await endpoint.order(pb.ControlRequest(hold=pb.Hold(versions=names)), HOLD_EVERY_S)
 
     # The work.

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import grpc
 import structlog
 
 from protos import inference_pb2 as inference
@@ -18,7 +17,7 @@ from protos.json_values import json_values
 from server.domain.errors import LoadUnknown, ServingError, StatisticsUnknown, TierUnavailable
 from server.domain.stage import StageName
 from server.tiers.directory import Directory
-from server.tiers.endpoint import Endpoint
+from server.tiers.endpoint import LOST, Endpoint, why_lost
 from server.tiers.gateway import Gateway
 from server.tiers.statistics import summed
 from server.wire.fault import error_of
@@ -159,8 +158,8 @@ async def _asked(order: pb.ControlRequest, endpoint: Endpoint, within_s: float) 
     stage, address = endpoint.stage, endpoint.address
     try:
         reply = await endpoint.order(order, within_s)
-    except grpc.aio.AioRpcError as failure:
-        why = f"it was lost while it carried out an order ({failure.code().name}: {failure.details()})"
+    except LOST as failure:
+        why = f"it was lost while it carried out an order ({why_lost(failure)})"
         model = getattr(getattr(order, order.WhichOneof("order") or "load"), "model", "")
         return Outcome(stage, address, TierUnavailable(stage, model, why))
     if reply.HasField("fault"):

@@ -27,6 +27,9 @@ SIGN_OF_LIFE_S = 2.0
 LOOK_OVER_S = 10.0
 """Between two looks at everything: the instances of a version change without a word."""
 
+AT_ONCE = 16
+"""Models that are looked at in one go."""
+
 MOST_LISTENERS = 256
 
 Key = tuple[str, int | None]
@@ -68,6 +71,7 @@ class Reports:
         self._known: dict[str, Versions] = {}
         self._told: dict[Key, tuple[int, VersionReport]] = {}
         self._made: dict[Key, _Made] = {}
+        self._gone: set[Key] = set()
         self._last = 0
         self._ended = False
         self._changed: set[str] = set()
@@ -116,10 +120,13 @@ class Reports:
         self._work.clear()
         changed, self._changed = self._changed, set()
         before = self._last
-        for model in sorted(changed):
+        for at, model in enumerate(sorted(changed)):
             self._tell(model, await self._versions(model))
+            if at % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)  # requests go before reports
         if self._last > before:
             self.look()
+        self._forget_the_gone()
 
     async def listen(self) -> AsyncGenerator[TierReport, None]:
         """Everything, then what changes, until this process takes nothing new. Raises `StreamsFull`."""
@@ -184,19 +191,22 @@ class Reports:
         self._known[model] = versions
         if not versions:
             del self._known[model]
-        self._forget_the_gone()
 
     def _put(self, report: VersionReport) -> None:
         self._last += 1
         key = (report.model, report.version)
         self._told.pop(key, None)
         self._told[key] = (self._last, report)
+        if report.gone:
+            self._gone.add(key)
+        else:
+            self._gone.discard(key)
 
     def _forget_the_gone(self) -> None:
         """What all who listen have heard of need not be kept."""
         heard = min(self._listeners.values(), default=self._last)
-        gone = [key for key, (number, report) in self._told.items() if report.gone and number <= heard]
-        for key in gone:
+        for key in [key for key in self._gone if self._told[key][0] <= heard]:
+            self._gone.discard(key)
             del self._told[key]
 
     async def _versions(self, model: str) -> Versions:

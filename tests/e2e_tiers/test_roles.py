@@ -13,8 +13,9 @@ import tritonclient.http as triton_http
 
 from protos import inference_pb2, stage_pb2
 from tests.e2e.triton import tensors
+from tests.e2e_tiers.kitchen import MODELS
 from tests.server_process import Server
-from tests.tier_processes import tier
+from tests.tier_processes import endpoints, tier
 
 RUNTIMES = re.compile(r"onnxruntime|libtorch|/torch/")
 
@@ -232,6 +233,16 @@ def test_an_ensemble_is_told_of_by_the_predict_tier(predict):
     (report,) = watch(predict, lambda report: True)
     (chain,) = [each for each in report.versions if each.model == "chain"]
     assert (chain.state, chain.platform, list(chain.stages)) == ("READY", "ensemble", [])
+
+
+def test_a_fused_server_may_be_every_tier(fused, tmp_path):
+    (report,) = watch(fused, lambda report: True)
+    assert report.stage == stage_pb2.STAGE_UNSPECIFIED
+    assert {each.model for each in report.versions if each.state == "READY"} == set(MODELS)
+    everywhere = [*endpoints("pre", [fused]), *endpoints("post", [fused])]
+    with tier(tmp_path, "gateway", predict=[fused], options=everywhere) as gateway:
+        for model, tensor in (("lengths", texts("text", "four")), ("picky", numbers("x", 3))):
+            assert infer(gateway, model, tensor) == infer(fused, model, tensor)
 
 
 def test_orders_are_refused_where_control_is_not_allowed(pre):

@@ -2,8 +2,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 
+import grpc
 import pytest
 
+from server.api.stage_door import SERVICE
 from server.stages.hop.link import Link
 from server.tiers.directory import Directory
 from server.tiers.place import Place, look_up, place_of
@@ -155,3 +157,20 @@ async def test_what_changes_is_told():
 async def _endpoints(directory):
     await until(lambda: directory.endpoints())
     return directory.endpoints()
+
+
+async def test_what_is_no_tier_is_never_used_and_harms_nobody():
+    async def rubbish(wire, context):
+        await context.write(b"\xff\xff no report at all")
+
+    handler = grpc.unary_stream_rpc_method_handler(rubbish)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Watch": handler}),))
+    stranger = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with process("predict") as one, knowing(stranger, one.address) as directory:
+        one.told.say(report("A"))
+        strange = next(each for each in await _endpoints(directory) if each.address == stranger)
+        await until(lambda: strange.why == "it does not speak as a tier does")
+        await until(lambda: ready(directory) == [one.address])
+    await server.stop(None)

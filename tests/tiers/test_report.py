@@ -207,6 +207,24 @@ async def test_what_is_unloaded_is_told_of_and_what_is_gone_is_gone(tmp_path):
             assert late.versions == {}
 
 
+async def test_what_is_gone_is_told_to_all_who_listen_and_then_forgotten(tmp_path):
+    async with telling(tmp_path) as process, hearing(process) as quick, hearing(process) as slow:
+        for round_ in range(3):
+            process.life.model(f"m{round_}")
+            await process.offer()
+            await quick.until(lambda: quick.state(f"m{round_}") is State.READY)  # noqa: B023
+            del process.life.offers[f"m{round_}"]
+            await process.offer()
+            await process.life.manager.settle(f"m{round_}")
+            await quick.until(lambda: not quick.versions)
+        told = await slow.next()
+        assert {(each.model, each.gone) for each in told.versions} == {
+            ("m0", True),
+            ("m1", True),
+            ("m2", True),
+        }
+
+
 async def test_a_stage_that_a_version_does_not_have_is_told_by_no_tier(tmp_path):
     async with telling(tmp_path, "pre") as process, hearing(process) as heard:
         process.life.model("bare")
