@@ -48,6 +48,7 @@ async def test_its_refusals_are_read_as_ours(kserve):
 async def test_a_server_that_falls_silent_is_given_up_and_found_again(kserve):
     with Relay(kserve) as relay:
         async with asking(f"{relay.address}?model=plus", "plus") as at:
+            await at.ask(x=row(1))
             relay.is_dead = True
             waiting = asyncio.ensure_future(at.ask(x=row(1)))
             with pytest.raises(DeadlineExceeded):
