@@ -60,7 +60,7 @@ class Relay:
         await self._over.wait()
         server.close()
         self._cut()
-        while self._open:  # those that were held up see it at their next look
+        while self._open:  # noqa: ASYNC110  (those that were held up see it at their next look)
             await asyncio.sleep(0.01)
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
