@@ -48,6 +48,13 @@ def test_what_a_tier_says_of_its_failure_is_passed_on():
     )
 
 
+def test_a_process_that_takes_no_requests_makes_nothing_live():
+    leaves = standing("predict", report("A"), ready=False)
+    judged = asked([standing("pre", report("A")), leaves, standing("post", report("A"))])
+    assert judged.live is None
+    assert judged.status.reason == "the predict tier is not ready yet, or about to leave"
+
+
 def test_a_stage_that_a_version_does_not_have_is_not_asked_for():
     judged = asked([standing("predict", report("A", stages=("predict",)))], tiers=("predict",))
     assert judged.live == Live(content="A", stages=("predict",))
