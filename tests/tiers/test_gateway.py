@@ -115,7 +115,6 @@ def test_an_old_version_stays_in_every_tier_until_the_new_one_is_in_all(company,
         company.until("rolling", 2, "READY")
         assert company.line("rolling", 1)[0] != "READY"
         assert company.marks("rolling") == [2, 2, 2]
-        company.pre.until(lambda: company.pre.index()[("rolling", "1")][0] == "UNAVAILABLE")
     assert traffic.refusals == []
     assert traffic.answers == {111, 222}
 
