@@ -16,7 +16,7 @@ def pool():
 
 
 async def test_a_process_that_is_leaving_opens_no_stream_and_waits_for_none(pool):
-    """Whoever is let go calls again at once, as the port may still be open: that must not hold up the exit."""
+    """Whoever is let go calls again at once, as the port may be open yet: that must not hold up the exit."""
     async with there(Table(), pool) as other:
         other.closing.set()
         ups = []
