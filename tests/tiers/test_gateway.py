@@ -42,7 +42,8 @@ class Company:
         ahead = {"predict": [self.predict], "post": [self.post], "options": endpoints("pre", [self.pre])}
         self.gateway = start("gateway", **ahead)
         self.client = self.gateway.client
-        self.gateway.until(self.gateway.ready, within_s=60)
+        for server in (self.post, self.predict, self.pre, self.gateway):
+            server.until(server.ready, within_s=60)
 
     def ask(self, model: str, version: int | str = "") -> httpx.Response:
         base = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
