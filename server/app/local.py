@@ -26,7 +26,7 @@ from server.app.refused import StartRefused
 from server.app.remembering import histories_of, labels_kept
 from server.app.trials import trials
 from server.domain.health import Health
-from server.domain.phase import Station
+from server.domain.phase import Phase, Station
 from server.domain.stage import StageName
 from server.lifecycle.events import Chronicle
 from server.lifecycle.loader import Loader
@@ -65,12 +65,16 @@ class Local:
         reports: Reports,
         lingering: Lingering,
         behind: Behind,
+        station: Station,
+        leaving: asyncio.Event,
     ) -> None:
         self._manager = manager
         self._mirrors = mirrors
         self._orders = orders
         self._reports = reports
         self._lingering = lingering
+        self._station = station
+        self._leaving = leaving
         self._tasks: list[asyncio.Task[None]] = []
         self.behind = behind
 
@@ -90,17 +94,24 @@ class Local:
         return self._manager.ready(strict=True)
 
     def moved(self) -> None:
-        self._reports.look()
+        """Other processes hear at once that this one is to leave, and may look for who comes in its place:
+        they need none of the time that balancers are given to notice it.
+        """
+        if self._station.phase >= Phase.LEAVING:
+            self._reports.end()
+            self._leaving.set()
+        else:
+            self._reports.look()
 
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        self._reports.end()
 
 
 @asynccontextmanager
-async def local_models(settings: Settings, station: Station, closing: asyncio.Event) -> AsyncIterator[Local]:
+async def local_models(settings: Settings, station: Station) -> AsyncIterator[Local]:
     """The models of this process, until the block is left: then what is loaded is retired."""
+    leaving = asyncio.Event()
     stage = STAGES.get(settings.role)
     async with AsyncExitStack() as parts:
         workers = _workers(settings)
@@ -125,7 +136,7 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
             as_stage, manager.table, route, forwarding, station, max_in_flight=settings.grpc_max_in_flight
         )
         services: Sequence[Service] = (
-            StageDoor(tier, closing, finish_within_s=settings.exit_timeout_secs),
+            StageDoor(tier, leaving, finish_within_s=settings.drain_grace_secs + settings.exit_timeout_secs),
             TierDoor(as_stage, reports, orders, statistics, lingering.hold),
         )
         strict = settings.strict_readiness
@@ -146,7 +157,7 @@ async def local_models(settings: Settings, station: Station, closing: asyncio.Ev
             ],
             services=services,
         )
-        yield Local(manager, mirrors, orders, reports, lingering, behind)
+        yield Local(manager, mirrors, orders, reports, lingering, behind, station, leaving)
 
 
 @asynccontextmanager

@@ -157,7 +157,7 @@ class Process:
         """Those of this process, or of the tiers behind it."""
         if self._settings.role == "gateway":
             return gateway_models(self._settings, self._station, self._closing)
-        return local_models(self._settings, self._station, self._closing)
+        return local_models(self._settings, self._station)
 
     def _move_to(self, phase: Phase, models: Models) -> None:
         self._station.move_to(phase)

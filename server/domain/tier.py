@@ -76,6 +76,7 @@ class TierReport:
     whole        `versions` is everything; else what is new of those that it names
     saturation   demand over capacity, as in the gauge
     ready        whether it takes requests: false while it starts, and from when it is to leave
+    leaving      this is its last word: another process may listen at its address already
     """
 
     instance: str
@@ -84,3 +85,4 @@ class TierReport:
     versions: tuple[VersionReport, ...] = ()
     saturation: float = 0.0
     ready: bool = False
+    leaving: bool = False

@@ -17,9 +17,13 @@ LONGEST_VERSION = 18
 
 
 class Table:
-    """Versions that serve, by model and version as callers write it: number or label; "" is the highest."""
+    """Versions that serve, by model and version as callers write it: number or label; "" is the highest.
 
-    def __init__(self) -> None:
+    unheard   why more than what is known here may be there, in a sentence; empty if not
+    """
+
+    def __init__(self, unheard: Callable[[], str] = lambda: "") -> None:
+        self._unheard = unheard
         self._serving: dict[tuple[str, str], Served] = {}
         self._versions: dict[str, dict[int, Served]] = {}
         self._statuses: dict[str, dict[int, Status]] = {}
@@ -35,9 +39,15 @@ class Table:
     def find(self, model: str, version: str) -> Served:
         """Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version."""
         served = self._serving.get((model, version))
-        if served is None:
+        if served is not None:
+            return served
+        try:
             return self._explain(model, version)
-        return served
+        except ModelNotFound:
+            why = self._unheard()
+            if why:
+                raise ModelNotReady(f"model '{model}' is not known here yet: {why}") from None
+            raise
 
     def standing_for(self, found: Served) -> Served:
         """What stands now where something was found, if it is of the same content; else what was found."""

@@ -183,7 +183,10 @@ class Directory:
         return keys
 
     def _point(self, stage: StageName, key: Key) -> None:
-        """Make anew who is ready for a version; those that have it in memory go before all others."""
+        """Make anew who is ready for a version; those that have it in memory go before all others.
+
+        One whose link is to be up again in a moment is named where there is no other.
+        """
         by_content: dict[str, list[tuple[bool, Link]]] = {}
         for endpoint in self.endpoints():
             for standing in endpoint.standings if endpoint.stage == stage else ():
@@ -191,14 +194,15 @@ class Directory:
                 if report is not None and able(standing, key, report.content):
                     by_content.setdefault(report.content, []).append((report.resident, endpoint.link))
         if by_content:
-            self._ready[(stage, *key)] = {
-                content: tuple(
-                    link for resident, link in links if resident or not any(each for each, _ in links)
-                )
-                for content, links in by_content.items()
-            }
+            self._ready[(stage, *key)] = {content: _best(links) for content, links in by_content.items()}
         else:
             self._ready.pop((stage, *key), None)
+
+
+def _best(links: Sequence[tuple[bool, Link]]) -> tuple[Link, ...]:
+    """Of links to processes that are resident or not."""
+    up = [(resident, link) for resident, link in links if link.up] or links
+    return tuple([link for resident, link in up if resident] or [link for _, link in up])
 
 
 def _in_order(key: tuple[StageName, str]) -> tuple[int, str]:

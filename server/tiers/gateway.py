@@ -32,9 +32,10 @@ from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
-from server.tiers.endpoint import LOST, Endpoint
+from server.tiers.endpoint import BACK_WITHIN_S, LOST, Endpoint
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
 from server.tiers.fitting import as_seen
+from server.tiers.gate import Gate
 from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Gateway:
         retire_within_s: float,
         events: Chronicle | None = None,
     ) -> None:
-        self.table = Table()
+        self.table = Table(unheard=lambda: self.not_ready(strict=False))
         self._events = events or Chronicle()
         self._directory = directory
         self._max_waiting = max_waiting
@@ -75,6 +76,7 @@ class Gateway:
         self._some_held = asyncio.Event()
         self._dependencies = Dependencies(self.table)
         self._live: dict[Key, Live] = {}
+        self._gates: dict[Key, Gate] = {}
         self._ensembles: dict[Key, tuple[VersionFacts, Content]] = {}
         self._due: set[tuple[str, int | None]] = set()
         self._looking = False
@@ -286,6 +288,8 @@ class Gateway:
                 status = Status(*key, State.UNAVAILABLE, str(why), time())
         if now is not None:
             self._live[key] = now
+            if key in self._gates:
+                self._gates[key].lacks = now.lacks
         if key in self._ensembles:  # what is said of it depends on its members, too
             return
         if status is not None:
@@ -329,14 +333,14 @@ class Gateway:
         }
         facts = facts_of(reports, self.table.find)
         content = Content(live.content)
+        self._gates.pop(key, None)
         if facts.config.ensemble is not None:
             self._ensembles[key] = (facts, content)
             self._withdraw_served(key)
             return
         self._ensembles.pop(key, None)
-        self._serve(
-            RemoteVersion(facts=facts, content=content, queue=self._queue(facts, live), route=live.stages)
-        )
+        gate = self._gates[key] = Gate(facts, self._queue(facts, live))
+        self._serve(RemoteVersion(facts=facts, content=content, queue=gate, route=live.stages))
 
     def _queue(self, facts: VersionFacts, live: Live) -> Sender:
         signature = facts.signature
@@ -356,6 +360,7 @@ class Gateway:
             max_waiting=self._max_waiting,
             budget=self._budget,
             fit=partial(as_seen, facts) if "post" in live.stages else None,
+            patience_s=BACK_WITHIN_S,
         )
 
     def _serve(self, served: Served) -> None:
@@ -375,6 +380,7 @@ class Gateway:
         self._withdraw_served(key)
 
     def _withdraw_served(self, key: Key) -> None:
+        self._gates.pop(key, None)
         served = self.table.withdraw(*key)
         if served is not None:
             log.info("version_withdrawn", model=key[0], version=key[1])

@@ -103,7 +103,7 @@ class Reports:
             listener.set()
 
     def end(self) -> None:
-        """Nothing new is taken here any more: who listens hears that this is the end."""
+        """This process is to leave: who listens hears that, and nothing more."""
         self._ended = True
         self.look()
 
@@ -130,15 +130,15 @@ class Reports:
         self._forget_the_gone()
 
     async def listen(self) -> AsyncGenerator[TierReport, None]:
-        """Everything, then what changes, until this process takes nothing new. Raises `StreamsFull`."""
+        """Everything, then what changes, and a last word once it is to leave. Raises `StreamsFull`."""
         if len(self._listeners) >= MOST_LISTENERS:
             raise StreamsFull(f"{MOST_LISTENERS} gateways and tiers watch this process already")
         news = asyncio.Event()
         self._listeners[news] = self._last
         try:
-            yield self._report(
-                whole=True, versions=[each for versions in self._known.values() for each in versions.values()]
-            )
+            if not self._ended:
+                known = [each for versions in self._known.values() for each in versions.values()]
+                yield self._report(whole=True, versions=known)
             while not self._ended:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(SIGN_OF_LIFE_S):
@@ -146,7 +146,9 @@ class Reports:
                 news.clear()
                 versions = self._since(self._listeners[news])
                 self._listeners[news] = self._last
-                yield self._report(whole=False, versions=versions)
+                if not self._ended:
+                    yield self._report(whole=False, versions=versions)
+            yield self._report(whole=False, versions=())
         finally:
             del self._listeners[news]
             self._forget_the_gone()
@@ -161,6 +163,7 @@ class Reports:
             versions=tuple(versions),
             saturation=max(pressures, default=0.0),
             ready=self._station.phase is Phase.SERVING,
+            leaving=self._ended,
         )
 
     def _serving(self) -> Iterable[Served]:

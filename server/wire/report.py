@@ -33,6 +33,7 @@ def report_message(report: TierReport) -> pb.Report:
         versions=[_version_message(each) for each in report.versions],
         saturation=report.saturation,
         ready=report.ready,
+        leaving=report.leaving,
     )
 
 
@@ -44,6 +45,7 @@ def report_of(message: pb.Report) -> TierReport:
         versions=tuple(_version_of(each) for each in message.versions),
         saturation=message.saturation,
         ready=message.ready,
+        leaving=message.leaving,
     )
 
 

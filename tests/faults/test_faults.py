@@ -26,9 +26,6 @@ def ground(request, tmp_path_factory) -> Iterator[Ground]:
 CUT = frozenset({"ReadError", "RemoteProtocolError", "ConnectError"})
 """What becomes of a client's connection to a gateway that dies."""
 
-STARTING = frozenset({"404", "NOT_FOUND"})
-"""What a gateway that has not yet heard of the tiers says of every model: it is not ready, and says so."""
-
 
 @pytest.mark.parametrize("name", ["predict-1", "pre-1"])
 def test_kill_9_of_one_of_two(ground, name):
@@ -46,7 +43,7 @@ def test_kill_9_of_the_only_one(ground):
 
 
 def test_kill_9_of_a_gateway(ground):
-    with ground.under_load("kill -9 of gateway-1, one of two", CUT | STARTING) as (harm, _):
+    with ground.under_load("kill -9 of gateway-1, one of two", CUT) as (harm, _):
         ground.fleet["gateway-1"].kill()
         time.sleep(1)
         ground.back("gateway-1", harm)
@@ -55,10 +52,8 @@ def test_kill_9_of_a_gateway(ground):
 @pytest.mark.parametrize("name", ["pre-1", "predict-1", "post-1", "gateway-1"])
 def test_sigterm(ground, name):
     """One of two leaves without a trace; of the only one, and of a gateway, callers hear that it has gone."""
-    with ground.under_load(f"SIGTERM of {name}", CUT | STARTING if name == "gateway-1" else frozenset()) as (
-        harm,
-        load,
-    ):
+    clear = CUT if name == "gateway-1" else frozenset()
+    with ground.under_load(f"SIGTERM of {name}", clear) as (harm, load):
         assert ground.fleet[name].terminate() == 0
         left_at = monotonic()
         time.sleep(0.5)

@@ -88,6 +88,18 @@ def test_a_name_that_no_repository_has_is_unknown():
         Table().find("m", "")
 
 
+def test_who_has_not_heard_of_everything_yet_calls_nothing_unknown():
+    lacking = "the predict tier has no endpoint that answers"
+    table = Table(unheard=lambda: lacking)
+    table.know("known")
+    for model in ("m", "known"):
+        with pytest.raises(ModelNotReady, match=f"^model '{model}' is not known here yet: the predict tier"):
+            table.find(model, "")
+    lacking = ""
+    with pytest.raises(ModelNotFound):
+        table.find("m", "")
+
+
 def test_a_version_that_was_never_seen_is_not_found():
     table = Table()
     table.know("m")

@@ -62,12 +62,13 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *options: str, count: int = 2) -> Iterator[Up]:
+def up(folder: Path, *options: str, count: int = 2, counts: Sequence[str] = ()) -> Iterator[Up]:
+    """`counts` are of tiers, in the place of whole servers."""
     repository = Repository(folder)
     repository.write("plus")
     ports = free_ports(3)
     command = [
-        *(sys.executable, "-m", "server.cli", "up", str(repository.path), f"--all={count}"),
+        *(sys.executable, "-m", "server.cli", "up", str(repository.path), *(counts or [f"--all={count}"])),
         *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", "--verify-models=false"),
         *(f"--http-port={ports[0]}", f"--grpc-port={ports[1]}", f"--metrics-port={ports[2]}"),
         *("--access-log=false", *options),
@@ -114,7 +115,7 @@ def samples(fleet: Up) -> dict[tuple[str, str, str], float]:
     }
 
 
-def rolled_without_a_loss(fleet: Up) -> None:
+def rolled_without_a_loss(fleet: Up, names: Sequence[str] = ("all.0", "all.1")) -> None:
     before = fleet.pids()
     with clients(fleet.http, fleet.grpc) as asking:
         fleet.until(lambda: len(asking.answered) == 6)
@@ -127,7 +128,7 @@ def rolled_without_a_loss(fleet: Up) -> None:
     assert dict(asking.failed) == {}
     assert set(before) & set(fleet.pids()) == set()
     assert [line for line in done.stdout.splitlines() if "is now process" in line] == [
-        f"all.{number} is now process {pid}" for number, pid in enumerate(fleet.pids())
+        f"{name} is now process {pid}" for name, pid in zip(names, fleet.pids(), strict=True)
     ]
 
 
@@ -140,6 +141,13 @@ def test_nor_does_it_where_grpcio_serves_alone(tmp_path):
     with up(tmp_path, "--grpc-front=grpcio") as fleet:
         for _ in range(3):
             rolled_without_a_loss(fleet)
+
+
+@pytest.mark.slow
+def test_nor_does_it_where_each_tier_is_one_process(tmp_path):
+    with up(tmp_path, counts=["--gateway=1", "--predict=1"]) as fleet:
+        for _ in range(2):
+            rolled_without_a_loss(fleet, ["predict.0", "gateway.0"])
 
 
 def test_a_killed_process_comes_back_and_the_other_answers_meanwhile(fleet):

@@ -7,11 +7,12 @@ import pytest
 
 from server.api.stage_door import SERVICE
 from server.stages.hop.link import Link
+from server.tiers import endpoint as endpoints
 from server.tiers.directory import Directory
 from server.tiers.place import Place, look_up, place_of
 from tests.lifecycle.waiting import until
 from tests.tiers.standings import report
-from tests.tiers.told import process
+from tests.tiers.told import Told, process
 
 LINK = partial(Link, max_requests=100, max_bytes=2**20)
 
@@ -90,6 +91,51 @@ async def test_a_process_that_dies_is_out_of_sight_and_found_again():
         assert "UNAVAILABLE" in endpoint.why or "ended" in endpoint.why
         await one.start()
         await until(lambda: ready(directory) == [one.address])
+
+
+async def test_a_process_that_leaves_counts_as_there_until_its_successor_is():
+    async with process("predict") as one, knowing(one.address) as directory:
+        one.told.say(report("A"))
+        await until(lambda: ready(directory) == [one.address])
+        (endpoint,) = directory.endpoints()
+        first = endpoint.instance
+        one.told.leave()
+        await until(lambda: not endpoint.instance)
+        await one.die()
+        await until(lambda: not endpoint.link.up)
+        assert ready(directory) == [one.address]
+        assert [each.ready for each in directory.standings()] == [True]
+        one.told = Told("predict")
+        one.told.say(report("A"))
+        await one.start()
+        await until(lambda: endpoint.instance not in ("", first) and endpoint.link.up)
+        assert ready(directory) == [one.address]
+
+
+async def test_a_process_that_leaves_without_a_successor_is_lost_after_a_while(monkeypatch):
+    monkeypatch.setattr(endpoints, "BACK_WITHIN_S", 0.2)
+    async with process("predict") as one, knowing(one.address) as directory:
+        one.told.say(report("A"))
+        await until(lambda: ready(directory) == [one.address])
+        one.told.leave()
+        await until(lambda: directory.standings() and not directory.endpoints()[0].instance)
+        assert ready(directory) == [one.address]
+        await until(lambda: not directory.standings())
+        assert ready(directory) == []
+
+
+async def test_who_leaves_goes_after_those_that_stay():
+    async with (
+        process("predict") as one,
+        process("predict") as two,
+        knowing(one.address, two.address) as directory,
+    ):
+        one.told.say(report("A", resident=True))
+        two.told.say(report("A"))
+        await until(lambda: ready(directory) == [one.address])
+        one.told.leave()
+        await one.die()
+        await until(lambda: ready(directory) == [two.address])
 
 
 async def test_a_process_of_another_tier_is_not_used_and_says_so():

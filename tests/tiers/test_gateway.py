@@ -169,6 +169,9 @@ def test_a_gateway_without_its_tiers_lives_and_says_which_is_missing(tmp_path):
         assert health.status_code == 400
         assert "the predict tier has no endpoint that answers" in health.json()["error"]
         assert f"127.0.0.1:{lost}" in health.json()["error"]
+        refused = gateway.client.post("/v2/models/any/infer", json={"inputs": []})
+        assert refused.status_code == 503, "the tier may have it"
+        assert "'any' is not known here yet: the predict tier has no endpoint" in refused.json()["error"]
 
 
 def _answers(server) -> bool:

@@ -310,9 +310,13 @@ async def test_more_listeners_than_there_may_be_are_refused(tmp_path, monkeypatc
             pass
 
 
-async def test_listening_ends_once_nothing_more_is_told(tmp_path):
+async def test_a_process_that_is_to_leave_says_so_as_its_last_word(tmp_path):
     async with telling(tmp_path) as process:
-        reports = process.reports.listen()
-        await anext(reports)
+        process.station.move_to(Phase.SERVING)
+        early = process.reports.listen()
+        assert not (await anext(early)).leaving
+        process.station.move_to(Phase.LEAVING)
         process.reports.end()
-        assert [each async for each in reports] == []
+        for reports in (early, process.reports.listen()):
+            last = [each async for each in reports]
+            assert [(each.leaving, each.ready, each.versions) for each in last] == [(True, False, ())]

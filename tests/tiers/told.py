@@ -29,11 +29,18 @@ class Told:
         self._instance = uuid4().hex
         self._versions: tuple[VersionReport, ...] = ()
         self._ready = True
+        self._is_leaving = False
         self._news: set[asyncio.Queue[TierReport]] = set()
 
     def say(self, *versions: VersionReport, ready: bool = True) -> None:
         """All that there is from now on."""
         self._versions, self._ready = versions, ready
+        for listener in self._news:
+            listener.put_nowait(self._report())
+
+    def leave(self) -> None:
+        """Its last word, to all who listen, and to all who come."""
+        self._is_leaving = True
         for listener in self._news:
             listener.put_nowait(self._report())
 
@@ -43,7 +50,8 @@ class Told:
             stage=self._stage,
             whole=True,
             versions=self._versions,
-            ready=self._ready,
+            ready=self._ready and not self._is_leaving,
+            leaving=self._is_leaving,
             saturation=0.5,
         )
 
@@ -51,9 +59,11 @@ class Told:
         news: asyncio.Queue[TierReport] = asyncio.Queue()
         self._news.add(news)
         try:
-            yield self._report()
-            while True:
-                yield await news.get()
+            report = self._report()
+            yield report
+            while not report.leaving:
+                report = await news.get()
+                yield report
         finally:
             self._news.discard(news)
 
