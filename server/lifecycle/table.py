@@ -25,12 +25,12 @@ class Table:
         self._statuses: dict[str, dict[int, Status]] = {}
         self._problems: dict[str, Status | None] = {}
         self._ensembles: set[str] = set()
+        self._labels: dict[str, Mapping[str, int]] = {}
         self._changed: Callable[[str], object] = _nobody
 
     def watch(self, changed: Callable[[str], object]) -> None:
         """From now on `changed` is told the name of a model of which something is another than before."""
         self._changed = changed
-        self._labels: dict[str, Mapping[str, int]] = {}
 
     def find(self, model: str, version: str) -> Served:
         """Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version."""
