@@ -26,7 +26,7 @@ from server.domain.request import InferRequest
 from server.domain.state import State
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
-from server.lifecycle.residence import Rules
+from server.lifecycle.rules import Rules
 from server.lifecycle.version import ServedVersion
 from server.repository.configuration import read_text
 from server.stages.pool import Pool
