@@ -59,6 +59,9 @@ class Relay:
         self._begun.set()
         await self._over.wait()
         server.close()
+        self._cut()
+        while self._open:  # noqa: ASYNC110  (those that were held up see it at their next look)
+            await asyncio.sleep(0.01)
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
@@ -116,5 +119,5 @@ class Relay:
     async def _hold_up(self) -> None:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        while self.is_dead:  # noqa: ASYNC110  (another thread's doing)
+        while self.is_dead and not self._over.is_set():  # noqa: ASYNC110  (another thread's doing)
             await asyncio.sleep(0.01)

@@ -18,7 +18,7 @@ DOORS = {
     "fastapi": ("server/api",),
     "starlette": ("server/api",),
     "uvicorn": ("server/api",),
-    "grpc": ("server/api", "server/stages/hop", "server/tiers"),
+    "grpc": ("server/api", "server/stages/foreign", "server/stages/hop", "server/tiers"),
     "grpc_health": ("server/api",),
     "grpc_reflection": ("server/api",),
     "cryptography": ("server/repository/signature.py",),

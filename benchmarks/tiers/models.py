@@ -1,12 +1,14 @@
 """What is served while tiers are measured: made by script, with weights from a fixed seed."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 from PIL import Image
 
+from benchmarks import networks
 from benchmarks.models import MODELS, SAMPLES, Tensors
 
 SIDE = 224
@@ -56,9 +58,9 @@ def preprocess(inputs):
 
 CONFIG = """\
 max_batch_size: 8
-instance_group {{ kind: KIND_CPU count: 1 }}
-dynamic_batching {{ }}
-parameters {{ key: "intra_op_thread_count" value {{ string_value: "1" }} }}
+instance_group { kind: KIND_CPU count: 1 }
+dynamic_batching { }
+parameters { key: "intra_op_thread_count" value { string_value: "1" } }
 """
 
 
@@ -76,33 +78,29 @@ def lay_burning(repository: Path) -> None:
 
 def lay_digits(repository: Path) -> None:
     """The sample, of which the predict tier needs torch."""
-    import shutil
-
     shutil.copytree(SAMPLES / "digits", repository / "digits", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def lay_photos(repository: Path) -> None:
     """JPEG files into a network of ResNet-18's layers, and the class out."""
-    from benchmarks import networks
-
     version = repository / "photos" / "1"
     version.mkdir(parents=True)
     onnx.save(networks.large(), version / "model.onnx")
     (version / "pre.py").write_text(DECODE)
     (version / "post.py").write_text(TOP)
-    (version.parent / "config.pbtxt").write_text(CONFIG.format())
+    (version.parent / "config.pbtxt").write_text(CONFIG)
 
 
 def lay_identity(repository: Path) -> None:
     """4 MiB in, the same out: what is copied on the way shows."""
     version = repository / "identity" / "1"
     version.mkdir(parents=True)
-    io_tensors = [
+    tensors = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", WIDE_FLOATS])
         for name in ("INPUT", "OUTPUT")
     ]
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["INPUT"], ["OUTPUT"])], "identity", io_tensors[:1], io_tensors[1:]
+        [onnx.helper.make_node("Identity", ["INPUT"], ["OUTPUT"])], "identity", tensors[:1], tensors[1:]
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, version / "model.onnx")

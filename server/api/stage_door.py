@@ -34,6 +34,8 @@ class StageDoor:
 
     async def exchange(self, _: Any, context: Any) -> None:
         """One stream, until its sender ends it, breaks off, or this process goes."""
+        if self._closing.is_set():  # its sender could not tell this from the end of one that was open
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
         replies = Replies(self._tier.stage)
         reading = asyncio.create_task(self._read(context, replies))
         writing = asyncio.create_task(replies.run(context.write))

@@ -50,6 +50,7 @@ from server.observe.metrics import (
     TallyCollector,
     registry,
 )
+from server.observe.tagged import Tagged, Tags
 from server.settings import Settings
 from server.stages.route import Route
 from server.wire.codes import CODES, TRITON_CODES
@@ -211,8 +212,10 @@ class Doors:
                 (
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
-                    *behind.collectors,
-                    PassageCollector(behind.events.passages.all),
+                    *(
+                        Tagged(collector, lambda: tags_of(behind.catalogue))
+                        for collector in (*behind.collectors, PassageCollector(behind.events.passages.all))
+                    ),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )
@@ -395,6 +398,10 @@ class Doors:
 
 def _forwarding(pattern: str) -> HeaderForwarding | None:
     return HeaderForwarding(pattern) if pattern else None
+
+
+def tags_of(catalogue: Catalogue) -> Tags:
+    return {facts.model: facts.config.metric_tags for facts in catalogue.all_facts()}
 
 
 def versions_of(catalogue: Catalogue) -> Sequence[Measured]:

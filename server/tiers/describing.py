@@ -40,7 +40,7 @@ def serving(status: Status, served: Served, stages: Sequence[StageName]) -> Vers
         seen=_seen(served),
         labels=dict(facts.labels),
         load_seconds=facts.load_seconds,
-        resident=True,
+        resident=not isinstance(served, IdleVersion),
     )
 
 

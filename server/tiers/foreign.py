@@ -20,7 +20,7 @@ from server.lifecycle.remote import Queue
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.sender import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
-from server.tiers.foreign_answers import ForeignVersion, report_of, reports_before
+from server.tiers.foreign_answers import Behind, ForeignVersion, apart
 from server.tiers.live import Standing
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ class ForeignServer:
         self._indexed = True
         self._has: dict[Named, tuple[ForeignVersion, float]] = {}
         self._lacks: tuple[VersionReport, ...] = ()
-        self._with_code: set[tuple[str, int | None]] = set()
+        self._behind = Behind()
         self._heard = 0.0
         self._rounds = 0
 
@@ -95,25 +95,10 @@ class ForeignServer:
         `others` are what these have, None while not all of them have told: what has code before or behind it
         is never asked without. A version is there once for each content that they have.
         """
-        listed = list(others or ())
-        reports: list[VersionReport] = []
-        for told, since in self._has.values():
-            before = reports_before(told, since, listed)
-            self._with_code |= {(each.model, each.version) for each in before}
-            reports += before
-            own = report_of(told, since)
-            if others is not None and (own.model, own.version) not in self._with_code:
-                reports.append(own)
-        layers: list[dict[tuple[str, int | None], VersionReport]] = [{}]
-        for report in (*reports, *self._lacks):
-            key = (report.model, report.version)
-            free = next((layer for layer in layers if key not in layer), None)
-            if free is None:
-                layers.append(free := {})
-            free[key] = report
+        reports = self._behind.reports(self._has.values(), None if others is None else list(others))
         self.standings = [
             Standing(stage=self.stage, address=self.address, ready=self.ready, versions=layer)
-            for layer in layers
+            for layer in apart([*reports, *self._lacks])
             if self.instance
         ]
 

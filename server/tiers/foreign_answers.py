@@ -69,6 +69,42 @@ def reports_before(
     return reports
 
 
+class Behind:
+    """What one server is to our tiers, by and by: it remembers what has had code before or behind it.
+
+    Such a version is never asked for without that code, also while the tiers that have it are away.
+    """
+
+    def __init__(self) -> None:
+        self._with_code: set[tuple[str, int | None]] = set()
+
+    def reports(
+        self, has: Iterable[tuple[ForeignVersion, float]], others: Sequence[VersionReport] | None
+    ) -> list[VersionReport]:
+        """All that it has, each with the time since when; `others` are None while not all tiers have told."""
+        reports: list[VersionReport] = []
+        for told, since in has:
+            before = reports_before(told, since, others or ())
+            self._with_code |= {(each.model, each.version) for each in before}
+            reports += before
+            own = report_of(told, since)
+            if others is not None and (own.model, own.version) not in self._with_code:
+                reports.append(own)
+        return reports
+
+
+def apart(reports: Iterable[VersionReport]) -> list[dict[tuple[str, int | None], VersionReport]]:
+    """The reports by model and version; more of these where a version is there with several contents."""
+    layers: list[dict[tuple[str, int | None], VersionReport]] = [{}]
+    for report in reports:
+        key = (report.model, report.version)
+        free = next((layer for layer in layers if key not in layer), None)
+        if free is None:
+            layers.append(free := {})
+        free[key] = report
+    return layers
+
+
 def _report(told: ForeignVersion, since: float, seen: Seen, needs: Collection[str]) -> VersionReport:
     """`needs` are "takes" and "gives" where nobody but the model says what clients see."""
     problem = problem_of(told, seen, needs)

@@ -20,6 +20,7 @@ from tests.faults.pipeline import MODEL, is_right, question
 PACE_S = 0.01
 """Between an answer and the next question of one caller: the machine is to have time for the server."""
 
+BEAT_S = 0.05
 DEADLINE_S = 1.5
 GIVES_UP_S = 10.0
 """By itself, whatever the server does: only a server that forgets a request lets it come so far."""
@@ -29,7 +30,8 @@ GIVES_UP_S = 10.0
 class Outcome:
     """One request, and what came of it.
 
-    told   "right", "wrong", or the status; `sentence` is what the server said with it
+    told      "right", "wrong", or the status; `sentence` is what the server said with it
+    stalled_s the longest that this process itself has not got to run meanwhile: a busy machine, and no fault
     """
 
     number: int
@@ -37,11 +39,12 @@ class Outcome:
     ended: float
     told: str
     sentence: str = ""
+    stalled_s: float = 0.0
 
     @property
     def late_s(self) -> float:
-        """After its deadline."""
-        return self.ended - self.began - DEADLINE_S
+        """After its deadline, but for what the machine did to this process."""
+        return self.ended - self.began - DEADLINE_S - self.stalled_s
 
 
 _numbers = itertools.count(1)
@@ -56,6 +59,7 @@ class Traffic:
         self._callers = callers
         self._begun = threading.Event()
         self._over = False
+        self._stalls: list[tuple[float, float]] = []
 
     def count(self) -> Counter[str]:
         return Counter(outcome.told for outcome in self.outcomes)
@@ -69,10 +73,19 @@ class Traffic:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as callers:
+            callers.create_task(self._feel_stalls())
             for number in range(self._callers):
                 gateway = self._gateways[number % len(self._gateways)]
                 over = self._over_http if number // len(self._gateways) % 2 else self._over_grpc
                 callers.create_task(over(gateway))
+
+    async def _feel_stalls(self) -> None:
+        """Note when this process was kept from running."""
+        while not self._over:
+            began = monotonic()
+            await asyncio.sleep(BEAT_S)
+            if (stall := monotonic() - began - BEAT_S) > BEAT_S:
+                self._stalls.append((monotonic(), stall))
 
     async def _over_http(self, gateway: Process) -> None:
         headers = {"tercet-timeout-ms": str(int(DEADLINE_S * 1000))}
@@ -125,7 +138,8 @@ class Traffic:
             self._note(number, began, "wrong", str(outputs))
 
     def _note(self, number: int, began: float, told: str, sentence: str) -> None:
-        self.outcomes.append(Outcome(number, began, monotonic(), told, sentence))
+        stalled_s = sum([stall for ended, stall in self._stalls if ended > began])
+        self.outcomes.append(Outcome(number, began, monotonic(), told, sentence, stalled_s))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from server.domain.state import State
 from server.domain.tensors import TensorSpec
 from server.domain.tier import VersionReport
 from server.tiers.foreign_address import AddressInvalid, ForeignAddress
-from server.tiers.foreign_answers import ForeignVersion, content_of, report_of, reports_before
+from server.tiers.foreign_answers import Behind, ForeignVersion, apart, content_of, report_of, reports_before
 
 Tensor = pb.ModelMetadataResponse.TensorMetadata
 METADATA = pb.ModelMetadataResponse(
@@ -87,6 +87,25 @@ def test_tensors_that_the_server_does_not_tell_may_stand_in_the_configuration():
 def test_a_model_between_code_on_both_sides_need_not_tell_anything():
     (report,) = reports_before(SILENT, 0.0, [ours()])
     assert report.ready
+
+
+def test_what_has_had_code_before_it_is_never_asked_without():
+    behind, has = Behind(), [(THERE, 0.0)]
+    assert behind.reports(has, None) == []
+    assert [report.content for report in behind.reports(has, [ours()])] == ["c"]
+    assert behind.reports(has, []) == []
+
+
+def test_what_has_no_code_is_there_by_itself_once_all_tiers_have_told():
+    behind = Behind()
+    assert behind.reports([(THERE, 0.0)], None) == []
+    assert behind.reports([(THERE, 0.0)], [ours(version=2)]) == [report_of(THERE, 0.0)]
+
+
+def test_contents_of_one_version_are_told_apart():
+    reports = reports_before(THERE, 0.0, [ours(), ours(content="d")])
+    assert [[report.content for report in layer.values()] for layer in apart(reports)] == [["c"], ["d"]]
+    assert apart([]) == [{}]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,12 @@ class Company:
         ahead = {"predict": self.predict, "post": [self.post], "options": endpoints("pre", [self.pre])}
         self.gateway = start("gateway", **ahead)
         self.client = self.gateway.client
-        self.gateway.until(self.gateway.ready, within_s=60)
+        for server in (self.post, *self.predict, self.pre, self.gateway):
+            server.until(server.ready, within_s=60)
+        self.gateway.until(lambda: 'endpoints{state="ready",tier="predict"} 2.0' in self._metrics())
+
+    def _metrics(self) -> str:
+        return httpx.get(f"http://{self.gateway.metrics}/metrics").text
 
     def order(self, model: str, verb: str, **parameters) -> httpx.Response:
         return self.client.post(f"/v2/repository/models/{model}/{verb}", json={"parameters": parameters})

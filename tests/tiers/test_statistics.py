@@ -18,15 +18,17 @@ VERSIONS = st.builds(
     batch_stats=st.lists(
         st.builds(pb.InferBatchStatistics, batch_size=st.integers(1, 3), compute_infer=SPANS),
         unique_by=lambda runs: runs.batch_size,
+        max_size=2,
     ),
     memory_usage=st.lists(
         st.builds(pb.MemoryUsage, type=st.just("CPU"), id=st.integers(0, 1), byte_size=COUNTS),
         unique_by=lambda usage: usage.id,
+        max_size=2,
     ),
 )
 PROCESSES = st.builds(
     lambda versions: pb.ModelStatisticsResponse(model_stats=versions),
-    st.lists(VERSIONS, unique_by=lambda each: (each.name, each.version)),
+    st.lists(VERSIONS, unique_by=lambda each: (each.name, each.version), max_size=2),
 )
 
 
@@ -34,7 +36,7 @@ def of(response, name, version):
     return [each for each in response.model_stats if (each.name, each.version) == (name, version)]
 
 
-@given(st.lists(PROCESSES))
+@given(st.lists(PROCESSES, max_size=3))
 def test_every_count_is_that_of_all_processes_together(parts):
     total = summed(parts)
     for name, version in {(each.name, each.version) for part in parts for each in part.model_stats}:
@@ -59,7 +61,7 @@ def test_every_count_is_that_of_all_processes_together(parts):
         assert sum(usage.byte_size for usage in one.memory_usage) == sum(held)
 
 
-@given(st.lists(PROCESSES), st.randoms())
+@given(st.lists(PROCESSES, max_size=3), st.randoms())
 def test_the_order_in_which_processes_answer_makes_no_difference(parts, random):
     shuffled = list(parts)
     random.shuffle(shuffled)

@@ -1,1 +1,0 @@
-"""The way of requests to a server that is not ours, and of its answers back."""

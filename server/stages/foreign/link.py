@@ -48,7 +48,7 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # so long may a connection take
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
@@ -166,6 +166,9 @@ class ForeignLink:
 
     def hang_up(self, why: str) -> None:
         """Leave the connection, and all that was asked on it: the server is not there any more."""
+        for calls in self._parcels.values():
+            for task in calls:
+                task.cancel()
         self._lose(why)
         self._hung_up.set()
 
@@ -178,9 +181,6 @@ class ForeignLink:
                     async with asyncio.TaskGroup() as self._tasks:
                         await self._hung_up.wait()
                         self._hung_up.clear()
-                        for calls in self._parcels.values():
-                            for task in calls:
-                                task.cancel()
         finally:
             self._tasks = None
             for queue, ticket in list(self._beyond.values()):

@@ -170,6 +170,8 @@ class Link:
         if answer is grpc.aio.EOF:
             raise Broken("it was closed at once")
         head, _ = unpack(answer)
+        if head.leaving:
+            raise Broken("it takes nothing new")
         if self._arena is not None and head.arena_open:
             self._arena.is_read = True
             self._theirs = Theirs.open(head.arena) if head.HasField("arena") else None

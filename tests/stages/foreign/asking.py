@@ -9,6 +9,7 @@ from time import monotonic
 import numpy as np
 
 from server.domain.request import FOREVER, InferRequest
+from server.domain.tier import VersionReport
 from server.observe.tally import Tally
 from server.scheduling.ticket import Ticket
 from server.stages.hop.retries import RetryBudget
@@ -25,6 +26,13 @@ class Asking:
     sender: Sender
     foreign: ForeignServer
     sent: list[Ticket] = field(default_factory=list)
+
+    def told(self) -> dict[str, VersionReport]:
+        """What the server has, by model."""
+        self.foreign.stand(())
+        (standing,) = self.foreign.standings
+        assert standing.ready
+        return {report.model: report for report in standing.versions.values()}
 
     async def ask(self, *, deadline: float = FOREVER, parameters=None, **inputs: np.ndarray):
         """The outputs, or the error raised."""

@@ -96,13 +96,15 @@ async def test_a_deadline_ends_the_wait_and_the_call(triton):
 
 
 async def test_a_caller_who_leaves_takes_its_call_along(triton):
-    async with asking(triton.grpc, "double") as at:
-        asked = asyncio.ensure_future(at.ask(x=row(600)))
-        await until(lambda: at.foreign.link.rows == 1)
+    async with asking(triton.grpc, "double", max_calls=1) as at:
+        link = at.foreign.link
+        asked = asyncio.ensure_future(at.ask(x=row(900)))
+        await until(lambda: link.rows == 1 and not link.takes(1))
         at.sender.leave(at.sent[0], RequestCancelled("double"))
         with pytest.raises(RequestCancelled):
             await asked
-        assert (at.foreign.link.rows, at.foreign.link.requests, at.foreign.link.bytes) == (0, 0, 0)
+        assert (link.rows, link.requests, link.bytes) == (0, 0, 0)
+        await until(lambda: link.takes(1), within_s=0.4)
 
 
 async def test_no_more_calls_are_under_way_than_may_be_and_the_rest_gathers(triton):
@@ -119,9 +121,7 @@ async def test_no_more_calls_are_under_way_than_may_be_and_the_rest_gathers(trit
 
 async def test_what_it_has_is_told_as_a_tier_tells_it(triton):
     async with asking(triton.grpc, "double") as at:
-        report = at.foreign.report()
-    assert report.ready
-    by_name = {version.model: version for version in report.versions}
+        by_name = at.told()
     assert set(by_name) == {"double", "shout"}
     double = by_name["double"]
     assert (double.version, double.stages, double.ready) == (1, ("predict",), True)
