@@ -12,9 +12,9 @@ from server.lifecycle.attempts import Attempts, Refusal, Verified
 from server.lifecycle.instances import Content
 from server.lifecycle.residence import Residence
 from server.lifecycle.served import Served
+from server.lifecycle.standbys import Standing
 from server.lifecycle.table import Table
 from server.lifecycle.telling import Telling
-from server.lifecycle.version import ServedVersion
 from server.lifecycle.wishes import Wishes, outgoing
 
 
@@ -22,7 +22,7 @@ class Arrivals:
     """Owned by the manager.
 
     start      runs a coroutine as a task of the manager's, under a name
-    withdraw   takes a version that has to go first out of service
+    give_way   takes a version that has to go first out of service
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Arrivals:
         telling: Telling,
         *,
         start: Callable[[Coroutine[Any, Any, None], str], object],
-        withdraw: Callable[[str, int], None],
+        give_way: Callable[[Served], None],
     ) -> None:
         self._table = table
         self._wishes = wishes
@@ -42,7 +42,7 @@ class Arrivals:
         self._residence = residence
         self._telling = telling
         self._start = start
-        self._withdraw = withdraw
+        self._give_way = give_way
 
     async def come(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | Refusal:
         """What is to serve: loaded, or to be loaded when it is asked for."""
@@ -81,16 +81,22 @@ class Arrivals:
         return self._residence.idle(prospect, before.facts.tally if before is not None and same else None)
 
     async def again(
-        self, offer: ModelOffer, version: VersionOffer, content: Content
-    ) -> ServedVersion | Refusal:
-        """Load what served before, though its files may be offered no more."""
+        self, offer: ModelOffer, version: VersionOffer, content: Content, instead: Served
+    ) -> Standing | Refusal:
+        """What served before, though its files may be offered no more; it goes where another serves by now.
+
+        Loaded; or, where there is no memory for both, to be loaded once the other one has gone.
+        """
         verified = await self._verify(offer, version, content)
         if isinstance(verified, Refusal):
             return verified
-        prospect = await self._residence.outlook.prospect(offer, version, content, verified, None)
+        outlook = self._residence.outlook
+        prospect = await outlook.prospect(offer, version, content, verified, instead.facts)
         if isinstance(prospect, Refusal):
             return prospect
-        return await self._residence.load(prospect, [], lambda: not self._wishes.is_over)
+        if outlook.arrival(prospect, [instead]) is not Arrival.LOAD:
+            return self._residence.idle(prospect, None)
+        return await self._residence.load(prospect, [instead], lambda: not self._wishes.is_over)
 
     async def _verify(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Verified | Refusal:
         note_trial = partial(self._telling.trial, offer.name, version.version, content.whole)
@@ -99,8 +105,6 @@ class Arrivals:
     async def _in_place_of(self, leaving: Collection[Served], model: str, version: int) -> None:
         """Bring in a version that stands idle by now, with the memory of those that it takes the place of."""
         for served in leaving:
-            facts = served.facts
-            if self._table.versions(model).get(facts.version) is served:
-                self._withdraw(model, facts.version)
+            self._give_way(served)
         with suppress(ServingError):  # the index says why, or the next request tries again
             await self._residence.brought(model, version)

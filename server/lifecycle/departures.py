@@ -55,7 +55,13 @@ class Departures:
             self.withdraw(model, version, reason)
 
     def withdraw(
-        self, model: str, version: int, reason: str = UNLOADED, *, may_stand_by: bool = False
+        self,
+        model: str,
+        version: int,
+        reason: str = UNLOADED,
+        *,
+        may_stand_by: bool = False,
+        what: What = What.UNLOADING,
     ) -> None:
         """Requests reach it no more. It is retired, unless it `may_stand_by` for a successor on probation."""
         served = self._table.withdraw(model, version)
@@ -69,14 +75,23 @@ class Departures:
             self._telling.gone(What.UNLOADING, served, why)
         else:
             self._standbys.left(served)
-            self._telling.gone(What.UNLOADING, served, reason)
+            self._telling.gone(what, served, reason)
             self.retire(served, reason)
         self._left(model)
 
-    def retire(self, served: Served, reason: str | None = None) -> None:
-        """It is in the table no more: close it, and say so; in the index only with a `reason`."""
+    def give_way(self, served: Served) -> None:
+        """Its memory is wanted for its successor, which it may have to take the place of again."""
+        model, version = served.facts.model, served.facts.version
+        if self._standbys.stands_by(model) is served:
+            self._standbys.evict(model)
+        elif self._table.versions(model).get(version) is served:
+            self._standbys.gave_way(served)
+            self.withdraw(model, version)
+
+    def retire(self, served: Served, reason: str | None = None, *, why: str = "") -> None:
+        """It is in the table no more: close it, and say `why`; in the index only with a `reason`."""
         self._residence.stays.leaving(served)
-        self._start(self._let_go(served, reason), f"retire {served.facts.model}")
+        self._start(self._let_go(served, reason, why), f"retire {served.facts.model}")
 
     def clear_away(self, served: Served) -> None:
         """Close what nobody misses: its content stands in the table as an idle version, or never did."""
@@ -104,11 +119,11 @@ class Departures:
         finally:
             self._residence.gone(served)
 
-    async def _let_go(self, served: Served, reason: str | None) -> None:
+    async def _let_go(self, served: Served, reason: str | None, why: str) -> None:
         model, version = served.facts.model, served.facts.version
         await self._close(served)
         log.info("version_unloaded", model=model, version=version)
-        self._telling.gone(What.UNLOADED, served, reason or "")
+        self._telling.gone(What.UNLOADED, served, reason or why)
         status = self._table.statuses(model).get(version)
         if reason is None or status is None or status.state is not State.UNLOADING:
             return  # another one has taken its place

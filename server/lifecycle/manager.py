@@ -103,7 +103,7 @@ class Manager:
         self._failures = Failures(Retries(_later, back_off or BackOff()), self._due, self.events)
         self.standbys = Standbys(
             rollback or Policy(),
-            retire=lambda served: self._departures.retire(served),
+            retire=lambda served, why: self._departures.retire(served, why=why),
             fail=lambda probation, why: self._taking_back.take_back(probation, why),
         )
         self.residence = Residence(
@@ -112,7 +112,7 @@ class Manager:
             self.table,
             wishes,
             self.standbys,
-            self.events,
+            telling,
             rules or Rules(),
             Acts(
                 start=self._start,
@@ -140,7 +140,7 @@ class Manager:
             self.residence,
             telling,
             start=self._start,
-            withdraw=self._departures.withdraw,
+            give_way=self._departures.give_way,
         )
         self._taking_back = TakingBack(
             self.table,
@@ -149,9 +149,11 @@ class Manager:
             self._arrivals,
             self._departures,
             self._failures,
-            self.schedules,
+            self.residence,
             telling,
             self.events,
+            admit=self._admit,
+            lost=self._quarantine,
             start=self._start,
             changed=self._tell_ensembles,
         )
@@ -374,9 +376,7 @@ class Manager:
 
     def _serve(self, served: Served) -> Served | None:
         """From now on requests reach this one; what it replaces comes back, to be retired or kept."""
-        if isinstance(served, ServedVersion):
-            self.schedules.hold(served)
-            served.watch(self._hear_of_worker)
+        self._admit(served)
         replaced = self.table.serve(served)
         self._telling.ready(served, replaced)
         return replaced
@@ -384,6 +384,13 @@ class Manager:
     def _serve_again(self, loaded: ServedVersion) -> None:
         """What was idle is in memory."""
         self._serve(loaded)
+        self.standbys.loaded(loaded)
+
+    def _admit(self, served: Served) -> None:
+        """Make ready what is to stand in the table."""
+        if isinstance(served, ServedVersion):
+            self.schedules.hold(served)
+            served.watch(self._hear_of_worker)
 
     def _lost(self, idle: IdleVersion, refusal: Refusal) -> None:
         """An idle version could not be loaded when it was asked for."""
@@ -402,20 +409,31 @@ class Manager:
     def _hear_of_worker(self, served: ServedVersion, news: News) -> None:
         """The process that a version's model runs in has ended, is back, or has ended once too often.
 
-        Then the version goes, and comes back as a failed one does: with other content, by a load call, or
-        after a while. What is ready at the start does not hang on it any more: it is this model's trouble
-        alone.
+        Then the version goes. What served before takes its place if it is on probation; else it comes back
+        as a failed one does: with other content, by a load call, or after a while. What is ready at the start
+        does not hang on it any more: it is this model's trouble alone.
         """
+        model, version = served.facts.model, served.facts.version
+        if self._wishes.is_over:
+            return
+        if isinstance(news, Out) and self.standbys.stands_by(model) is served:
+            self.standbys.evict(model, news.why)
+        if self.table.versions(model).get(version) is not served:
+            return
+        if not isinstance(news, Out):
+            self._telling.worker(served)
+        elif not self.standbys.condemn(served, news.why):
+            self._quarantine(served, news.why)
+
+    def _quarantine(self, served: Served, why: str) -> None:
+        """Its process has ended too often, and nothing takes its place."""
         model, version = served.facts.model, served.facts.version
         if self._wishes.is_over or self.table.versions(model).get(version) is not served:
             return
-        if not isinstance(news, Out):
-            self._telling.note(model, version, State.READY, served.facts.down)
-            return
-        log.error("version_quarantined", model=model, version=version, reason=news.why)
+        log.error("version_quarantined", model=model, version=version, reason=why)
         self._wishes.excuse(model)
-        self._departures.withdraw(model, version, news.why)
-        self._failures.quarantine(model, version, served.content.whole, news.why, self._quarantine_s)
+        self._departures.withdraw(model, version, why, what=What.QUARANTINED)
+        self._failures.quarantine(model, version, served.content.whole, why, self._quarantine_s)
 
     def _due(self, model: str) -> None:
         """A version that failed for a reason that may have passed is to be tried again, if it is wanted."""

@@ -19,8 +19,8 @@ from server.domain.catalogue import VersionFacts
 from server.domain.errors import ModelNotReady, NoRoom, ServerStopping, ServingError
 from server.domain.event import What
 from server.domain.offer import VersionOffer
+from server.domain.state import State
 from server.lifecycle.attempts import Attempts, Refusal
-from server.lifecycle.events import Chronicle, counts_of
 from server.lifecycle.idle import Bounds, IdleVersion, Known, Origin, bounds_of
 from server.lifecycle.loader import Loader
 from server.lifecycle.outlook import Outlook
@@ -33,6 +33,7 @@ from server.lifecycle.served import Served
 from server.lifecycle.standbys import Standbys
 from server.lifecycle.stays import Stay, Stays
 from server.lifecycle.table import Table
+from server.lifecycle.telling import Telling
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warming import Warming
 from server.lifecycle.wishes import Wishes
@@ -74,7 +75,7 @@ class Residence:
         table: Table,
         wishes: Wishes,
         standbys: Standbys,
-        events: Chronicle,
+        telling: Telling,
         rules: Rules,
         acts: Acts,
         same_content: Callable[[VersionOffer], bool],
@@ -89,7 +90,7 @@ class Residence:
         self._table = table
         self._wishes = wishes
         self._standbys = standbys
-        self._events = events
+        self._telling = telling
         self._acts = acts
         self._room = Room(
             self.accountant,
@@ -134,6 +135,10 @@ class Residence:
         What only stands by has the number of its version below 0, as its successor may have the same one.
         """
         if key[1] < 0:
+            standby = self._standbys.stands_by(key[0])
+            stay = self.stays.of(standby) if standby is not None else None
+            if stay is not None:
+                self._count_eviction(stay, why)
             self._standbys.evict(key[0])
             return
         served = self._table.versions(key[0])[key[1]]
@@ -141,8 +146,9 @@ class Residence:
         assert stay is not None
         assert isinstance(served, ServedVersion)
         self.stays.note_uses(stay)
-        facts = replace(served.facts, devices=(), memory=NOTHING)
+        facts = replace(served.facts, devices=(), memory=NOTHING, down="")
         self._table.serve(self._idle(facts, stay.origin, self.stays.known(stay), bounds_of(served.plan)))
+        self._count_eviction(stay, why)
         self._tell_evicted(stay, why)
         stay.is_evicted = True
         served.leave()
@@ -261,19 +267,22 @@ class Residence:
         assert stay is not None
         stay.asked = True
 
-    def _tell_evicted(self, stay: Stay, why: Why) -> None:
-        served, stayed_s = stay.served, monotonic() - stay.since
-        facts, freed = served.facts, self.accountant.held(stay.holding)
-        told = ", ".join(f"{amount(count)} of {device}" for device, count in freed.items())
+    def _count_eviction(self, stay: Stay, why: Why) -> None:
+        facts, stayed_s = stay.served.facts, monotonic() - stay.since
         log.info(
             "version_evicted",
             model=facts.model,
             version=facts.version,
             reason=why,
             stayed_s=round(stayed_s, 3),
-            frees=dict(freed),
+            frees=dict(self.accountant.held(stay.holding)),
         )
         self.tally.evicted(facts.model, facts.version, why, stayed_s)
+
+    def _tell_evicted(self, stay: Stay, why: Why) -> None:
+        served, freed = stay.served, self.accountant.held(stay.holding)
+        told = ", ".join(f"{amount(count)} of {device}" for device, count in freed.items())
         reason = f"its memory is needed: {told}" if why == "memory" else "nobody has asked for it for long"
-        counts = counts_of(facts.tally)
-        self._events.tell(What.EVICTED, facts.model, facts.version, served.content.whole, reason, counts)
+        if served.facts.down:  # what its process was at is of no interest any more
+            self._telling.note(served.facts.model, served.facts.version, State.READY)
+        self._telling.gone(What.EVICTED, served, reason)

@@ -4,10 +4,12 @@ Who is on probation is kept in `server.lifecycle.standbys`; here it is carried o
 """
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from server.domain.errors import ServingError
 from server.domain.event import What
 from server.domain.state import State
 from server.lifecycle.arrivals import Arrivals
@@ -15,13 +17,13 @@ from server.lifecycle.attempts import Refusal
 from server.lifecycle.departures import Departures
 from server.lifecycle.events import Chronicle
 from server.lifecycle.failures import Failures
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import made_of
-from server.lifecycle.schedules import Schedules
+from server.lifecycle.residence import Residence
 from server.lifecycle.served import Served
-from server.lifecycle.standbys import Origin, Probation, Standbys
+from server.lifecycle.standbys import Origin, Probation, Standbys, Standing
 from server.lifecycle.table import Table
 from server.lifecycle.telling import Telling
-from server.lifecycle.version import ServedVersion
 from server.lifecycle.wishes import Wishes
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,8 @@ log = structlog.get_logger(__name__)
 class TakingBack:
     """Owned by the manager.
 
+    admit      makes ready what is to stand in the table
+    lost       a version has failed for good, and nothing takes its place
     start      runs a coroutine as a task of the manager's, under a name
     changed    hears of a model of which other versions serve than before
     """
@@ -42,10 +46,12 @@ class TakingBack:
         arrivals: Arrivals,
         departures: Departures,
         failures: Failures,
-        schedules: Schedules,
+        residence: Residence,
         telling: Telling,
         events: Chronicle,
         *,
+        admit: Callable[[Served], None],
+        lost: Callable[[Served, str], None],
         start: Callable[[Coroutine[Any, Any, None], str], object],
         changed: Callable[[str], None],
     ) -> None:
@@ -55,9 +61,11 @@ class TakingBack:
         self._arrivals = arrivals
         self._departures = departures
         self._failures = failures
-        self._schedules = schedules
+        self._residence = residence
         self._telling = telling
         self._events = events
+        self._admit = admit
+        self._lost = lost
         self._start = start
         self._changed = changed
         self._restored: dict[str, int] = {}
@@ -109,16 +117,22 @@ class TakingBack:
     async def _bring_again(self, probation: Probation, why: str) -> None:
         """Load what stood by, and had to go for want of memory. Until it serves, its successor does."""
         offer, version = probation.origin.offer, probation.origin.version
-        served = await self._arrivals.again(offer, version, made_of(offer, version))
+        after = self._table.standing_for(probation.after)
+        served = await self._arrivals.again(offer, version, made_of(offer, version), after)
         if isinstance(served, Refusal):
             facts = {"model": probation.model, "version": probation.after.facts.version}
             log.error("version_not_rolled_back", **facts, reason=why, but=served.why)
+            if after.facts.down:
+                self._lost(after, why)
             return
-        self._schedules.hold(served)
+        self._admit(served)
         probation.stands_by = True
         self._exchange(probation, served, why)
+        if isinstance(served, IdleVersion):
+            with suppress(ServingError):  # the index says why, or the next request tries again
+                await self._residence.brought(probation.model, served.facts.version)
 
-    def _exchange(self, probation: Probation, before: ServedVersion, why: str) -> None:
+    def _exchange(self, probation: Probation, before: Standing, why: str) -> None:
         """In one step of the loop, so that no request finds neither of the two."""
         model, number, old = probation.model, probation.after.facts.version, before.facts.version
         after = self._table.standing_for(probation.after)  # it may have been evicted meanwhile
@@ -145,7 +159,8 @@ class TakingBack:
             self._table.withdraw(model, number)
             self._telling.note(model, number, State.UNLOADING)
             self._departures.retire(after, reason)
-        if probation.stands_by and self._table.versions(model).get(old) is before:
+        is_back = probation.stands_by and self._table.versions(model).get(old) is before
+        if is_back and not isinstance(before, IdleVersion):
             told = (What.BROUGHT_BACK, model, old, before.content.whole)
             self._events.tell(*told, f"version {number} was {reason}")
         self._failures.blame(model, number, after.content.whole, reason)

@@ -43,7 +43,8 @@ class Telling:
         facts, content = served.facts, served.content.whole
         model, version = facts.model, facts.version
         came_back = replaced is not None and replaced.content == served.content
-        self.note(model, version, State.READY)
+        if not came_back:  # else what the index says of it holds on
+            self.note(model, version, State.READY)
         if isinstance(served, IdleVersion):
             log.info("version_idle", model=model, version=version, platform=facts.platform)
             self._events.tell(What.READY, model, version, content, "it is loaded when it is asked for")
@@ -57,7 +58,11 @@ class Telling:
                 load_s=round(facts.load_seconds, 3),
             )
             self._events.passages.loaded(model, facts.load_seconds, facts.warmup_seconds)
-            self._events.tell(What.BROUGHT_BACK if came_back else What.READY, model, version, content)
+            if came_back:
+                took = f"it was asked for; its load took {facts.load_seconds:.2g} s"
+                self._events.tell(What.BROUGHT_BACK, model, version, content, took)
+            else:
+                self._events.tell(What.READY, model, version, content)
         if replaced is not None and not came_back:
             self.gone(What.SWAPPED, replaced, "new content of the same version serves")
 
@@ -84,6 +89,13 @@ class Telling:
             log.error("model_unavailable", model=model, reason=problem)
             self._table.know(model, Status(model, None, State.UNAVAILABLE, problem, time()))
             self._events.tell(What.REJECTED, model, None, reason=problem)
+
+    def worker(self, served: Served) -> None:
+        """The process that its model runs in has ended, or is back."""
+        facts = served.facts
+        self.note(facts.model, facts.version, State.READY, facts.down)
+        what = What.WORKER_LOST if facts.down else What.WORKER_BACK
+        self._events.tell(what, facts.model, facts.version, served.content.whole, facts.down)
 
     def gone(self, what: What, served: Served, reason: str) -> None:
         """It leaves, or has left."""
