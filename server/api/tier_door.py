@@ -31,6 +31,7 @@ class TierDoor:
 
     stage   where errors are said to come from
     hold    hears which leaving versions a gateway cannot do without yet
+    take_back   hears of a content (model, version, content, why) that another process has taken back
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class TierDoor:
         control: Control,
         statistics: Statistics,
         hold: Callable[[Iterable[tuple[str, int]]], object] = lambda versions: None,
+        take_back: Callable[[str, int, str, str], object] = lambda model, version, content, why: None,
     ) -> None:
         self._stage: StageName = stage
         self._reports = reports
         self._control = control
         self._statistics = statistics
         self._hold = hold
+        self._take_back = take_back
 
     def handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -97,5 +100,8 @@ class TierDoor:
                 reply.statistics = statistics_message(found).SerializeToString()
             case "hold":
                 self._hold([(each.model, each.version) for each in asked.hold.versions])
+            case "take_back":  # in every control mode: what was decided in this tier is no order from outside
+                back = asked.take_back
+                self._take_back(back.model, back.version, back.content, back.reason)
             case _:
                 raise InvalidRequest("the order is none that this release knows")

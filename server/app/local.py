@@ -121,7 +121,7 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         events.heard_by(histories.hear)
         manager = await parts.enter_async_context(_manager(settings, workers, events))
         lingering = Lingering(manager.ready_versions, monotonic)
-        reports = Reports(stage, manager.table, station, lingering.lingers)
+        reports = Reports(stage, manager.table, station, lingering.lingers, manager.taken_back)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
         orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports, lingering))
         pool = Pool(settings.stage_threads, settings.stage_queue_size)
@@ -137,7 +137,7 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         )
         services: Sequence[Service] = (
             StageDoor(tier, leaving, finish_within_s=settings.drain_grace_secs + settings.exit_timeout_secs),
-            TierDoor(as_stage, reports, orders, statistics, lingering.hold),
+            TierDoor(as_stage, reports, orders, statistics, lingering.hold, manager.take_back),
         )
         strict = settings.strict_readiness
         behind = Behind(

@@ -44,6 +44,7 @@ class VersionReport:
     seen           None unless it is READY
     resident       whether it is in memory, and not only loadable on request
     leaving        another version is to take its place here; it goes once no gateway holds it
+    taken_back     a content of this number that did worse here than what was before it, and serves no more
     """
 
     model: str
@@ -61,6 +62,7 @@ class VersionReport:
     load_seconds: float = 0.0
     resident: bool = False
     leaving: bool = False
+    taken_back: str = ""
 
     @property
     def ready(self) -> bool:

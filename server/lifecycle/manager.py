@@ -425,6 +425,22 @@ class Manager:
         elif not self.standbys.condemn(served, news.why):
             self._quarantine(served, news.why)
 
+    def take_back(self, model: str, version: int, content: str, why: str) -> None:
+        """Another process has taken this content back. Done here as there, if what was before is at hand;
+        nothing is done where it does not serve.
+        """
+        served = self.table.versions(model).get(version)
+        if served is None or served.content.whole != content:
+            return
+        if not self.standbys.condemn(served, why):
+            log.warning("version_not_taken_back", model=model, version=version, reason=why)
+
+    def taken_back(self, model: str, version: int) -> str:
+        """The content of a version that was taken back, and that nobody has brought in again; or empty."""
+        served = self.table.versions(model).get(version)
+        content = self.standbys.taken_back(model, version)
+        return "" if served is not None and served.content.whole == content else content
+
     def _quarantine(self, served: Served, why: str) -> None:
         """Its process has ended too often, and nothing takes its place."""
         model, version = served.facts.model, served.facts.version

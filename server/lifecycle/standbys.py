@@ -16,6 +16,7 @@ from typing import TypeVar
 from server.domain.configuration import ROLLBACK, ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.idle import IdleVersion
+from server.lifecycle.part_version import PartVersion
 from server.lifecycle.rollback import Watch, record_of
 from server.lifecycle.served import Served
 from server.lifecycle.version import ServedVersion
@@ -55,8 +56,11 @@ class Origin:
     version: VersionOffer
 
 
-Standing = ServedVersion | IdleVersion
-"""What can be on probation: a model of its own, in memory or not."""
+Standing = ServedVersion | IdleVersion | PartVersion
+"""What can be on probation: a model of its own, in memory or not, or the code before or behind one."""
+
+Open = ServedVersion | PartVersion
+"""What can stand by as it is."""
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ class Standbys:
     def __init__(
         self,
         policy: Policy,
-        retire: Callable[[ServedVersion, str], None],
+        retire: Callable[[Open, str], None],
         fail: Callable[[Probation, str], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -135,7 +139,7 @@ class Standbys:
             or self._failed.get(facts.model, {}).get(facts.version) == after.content.whole
         ):
             return False
-        until = self._clock() + self._policy.window_s if isinstance(after, ServedVersion) else None
+        until = self._clock() + self._policy.window_s if isinstance(after, Open) else None
         watch = Watch(record_of(before.facts.tally))
         self._probations[facts.model] = Probation(after, before, known, until, watch)
         is_first, self._is_watched = not self._is_watched, True
@@ -158,7 +162,7 @@ class Standbys:
         probation = self._probations.get(served.facts.model)
         if probation is None or not probation.was_before(served) or self._closed.is_set():
             return False
-        if not isinstance(served, ServedVersion):  # there is nothing of it in memory
+        if not isinstance(served, Open):  # there is nothing of it in memory
             self.gave_way(served)
             return False
         probation.before, probation.stands_by = served, True
@@ -194,6 +198,10 @@ class Standbys:
         self._judge(probation, why)
         return True
 
+    def taken_back(self, model: str, version: int) -> str:
+        """The last content of a version that has failed its probation; empty for none."""
+        return self._failed.get(model, {}).get(version, "")
+
     def left(self, served: Served) -> None:
         """A version has left the table on purpose: whatever it was, the probation has no sense any more."""
         probation = self._probations.get(served.facts.model)
@@ -202,10 +210,9 @@ class Standbys:
 
     def end(self, model: str) -> None:
         """What stands by for this model is needed no longer."""
-        before = self.stands_by(model)
-        self._probations.pop(model, None)
-        if before is not None:
-            self._retire(before, NO_NEED)
+        probation = self._probations.pop(model, None)
+        if probation is not None and probation.stands_by and isinstance(probation.before, Open):
+            self._retire(probation.before, NO_NEED)
 
     def forget(self, model: str) -> None:
         """The repository has this name no more."""

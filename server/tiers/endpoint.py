@@ -3,8 +3,9 @@
 Its word is heard on a stream (`Stage.Watch`), which is opened again whenever it breaks or is silent. While
 nobody hears of it, it is out of sight: nothing new goes to it, and what is on its link may yet be answered.
 
-One that says that it leaves is another matter: whoever takes its place may listen at the same address already,
-or will in a moment. Until then it counts as there, for a while, and requests that nobody else can take wait.
+One that says that it leaves is another matter: whoever takes its place may listen at the same address
+already, or will in a moment. Until then it counts as there, for a while, and requests that nobody else can
+take wait.
 """
 
 import asyncio

@@ -32,16 +32,30 @@ from server.lifecycle.table import Table
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
-from server.tiers.endpoint import BACK_WITHIN_S, LOST, Endpoint
+from server.tiers.endpoint import BACK_WITHIN_S, LOST, Endpoint, why_lost
 from server.tiers.facts import Unusable, facts_of, row_bytes_of
 from server.tiers.fitting import as_seen
 from server.tiers.gate import Gate
-from server.tiers.live import ENSEMBLE_STAGES, Key, Live, Standing, able, is_leaving, judge, lacking, leaving
+from server.tiers.live import (
+    ENSEMBLE_STAGES,
+    Key,
+    Live,
+    Standing,
+    able,
+    is_leaving,
+    judge,
+    lacking,
+    leaving,
+    taken_back,
+)
 
 log = structlog.get_logger(__name__)
 
 HOLD_EVERY_S = 1.0
 """A word on what the tiers are to keep holds for longer than that (`server.tiers.lingering`)."""
+
+TAKEN_BACK_WITHIN_S = 5.0
+"""How long a process may take to hear that a content is taken back."""
 
 PARCEL_ROWS = 256
 """Of several requests in one parcel, at most."""
@@ -77,6 +91,7 @@ class Gateway:
         self._dependencies = Dependencies(self.table)
         self._live: dict[Key, Live] = {}
         self._gates: dict[Key, Gate] = {}
+        self._told_back: set[tuple[str, Key, str]] = set()
         self._ensembles: dict[Key, tuple[VersionFacts, Content]] = {}
         self._due: set[tuple[str, int | None]] = set()
         self._looking = False
@@ -257,6 +272,7 @@ class Gateway:
         for model, version in sorted(due, key=_in_order):
             if version is not None:
                 self._judge((model, version), standings)
+        self._take_back([key for key in due if key[1] is not None], standings)
         for model in {model for model, _ in due}:
             self._let_go(model, standings)
         self._fit_ensembles()
@@ -322,6 +338,34 @@ class Gateway:
             for number in self.table.versions(model)
             if number != version
         )
+
+    def _take_back(self, keys: Collection[tuple[str, int | None]], standings: Sequence[Standing]) -> None:
+        """Have every process take back what one of them has. Each is told once."""
+        endpoints = self._directory.endpoints()
+        self._told_back = {
+            each for each in self._told_back if any(each[0] == one.instance for one in endpoints)
+        }
+        for model, version in keys:
+            assert version is not None
+            for content, why in taken_back((model, version), standings).items():
+                order = pb.TakeBack(model=model, version=version, content=content, reason=why)
+                for endpoint in endpoints:
+                    told = (endpoint.instance, (model, version), content)
+                    has = any(able(each, (model, version), content) for each in endpoint.standings)
+                    if has and endpoint.instance and told not in self._told_back:
+                        self._told_back.add(told)
+                        self._tasks.create_task(self._take_back_at(endpoint, order, told))
+
+    async def _take_back_at(self, endpoint: Endpoint, order: pb.TakeBack, told: tuple[str, Key, str]) -> None:
+        """One that cannot be told is told when it next says something of the version."""
+        log.warning(
+            "taken_back_elsewhere", address=endpoint.address, model=order.model, version=order.version
+        )
+        try:
+            await endpoint.order(pb.ControlRequest(take_back=order), TAKEN_BACK_WITHIN_S)
+        except LOST as failure:
+            log.warning("order_failed", address=endpoint.address, reason=why_lost(failure))
+            self._told_back.discard(told)
 
     def _take_up(self, key: Key, live: Live, standings: Sequence[Standing]) -> None:
         """Serve a content that is live now. Raises `Unusable`."""

@@ -5,6 +5,7 @@ Pure: one version at a time, and what was live before is an argument. The laws, 
 - a content goes live once each stage that it has, has a process that is ready with that very content;
 - it stays until a content that was not passed over is there in the same way, or until a tier that answers
   has nothing of it any more: one that is away, or is starting, says nothing, and requests are refused then;
+- a content that any process has taken back is not live in any, however many have it ready;
 - what was live before, or could have been, does not come back for as long as any process still has it: in the
   middle of a rollout nothing goes to and fro.
 """
@@ -67,8 +68,9 @@ def judge(
 ) -> Judgement:
     """Judge one version. `tiers` are those that anybody was given endpoints of."""
     reports = [(each, report) for each in standings if (report := each.versions.get(key)) is not None]
-    told = _stages_by_content(reports)
-    stages = told if before is None else {before.content: before.stages, **told}
+    failed = taken_back(key, standings)
+    told = {content: each for content, each in _stages_by_content(reports).items() if content not in failed}
+    stages = told if before is None or before.content in failed else {before.content: before.stages, **told}
     whole = {
         content: count
         for content, needed in stages.items()
@@ -83,6 +85,16 @@ def judge(
         state = State.UNAVAILABLE
     since = max((report.since for _, report in reports if report.content == live.content), default=0.0)
     return Judgement(live=live, status=Status(*key, state, reason, since))
+
+
+def taken_back(key: Key, standings: Sequence[Standing]) -> Mapping[str, str]:
+    """The contents of a version that processes have taken back, and why: in the words of the first."""
+    found: dict[str, str] = {}
+    for each in standings:
+        report = each.versions.get(key)
+        if report is not None and report.taken_back:
+            found.setdefault(report.taken_back, f"the {each.stage} tier at {each.address}: {report.reason}")
+    return found
 
 
 def leaving(key: Key, live: Live, standings: Sequence[Standing]) -> Sequence[Standing]:
@@ -161,7 +173,7 @@ def _choose(
     passed = before.passed & stages.keys() if before is not None else frozenset()
     if before is not None:
         fresh = whole.keys() - passed - {before.content}
-        gone = _is_gone(key, before, standings)
+        gone = before.content not in stages or _is_gone(key, before, standings)
         if not fresh and not gone:
             lacks = next(
                 (

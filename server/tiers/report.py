@@ -52,6 +52,7 @@ class Reports:
     stage       the one that is done here; None for all of them
     table       tells of whatever changes in it
     lingers     whether a version is to leave, and is kept for a while
+    taken_back  the content of a version that was taken back here; empty for none
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Reports:
         table: Table,
         station: Station,
         lingers: Callable[[str, int], bool] = lambda model, version: False,
+        taken_back: Callable[[str, int], str] = lambda model, version: "",
     ) -> None:
         self._instance = uuid4().hex
         self._stage = stage
         self._table = table
         self._station = station
         self._lingers = lingers
+        self._taken_back = taken_back
         self._offers: Offers = {}
         self._wanted: frozenset[str] = frozenset()
         self._stages: dict[str, tuple[StageName, ...]] = {}
@@ -221,7 +224,11 @@ class Reports:
         problem = self._table.problem(model)
         statuses = dict(self._table.statuses(model))
         told: dict[int | None, VersionReport] = {
-            version: replace(self._version(offer, status), leaving=self._lingers(model, version))
+            version: replace(
+                self._version(offer, status),
+                leaving=self._lingers(model, version),
+                taken_back=self._taken_back(model, version),
+            )
             for version, status in statuses.items()
         }
         if not told and problem is not None:

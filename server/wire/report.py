@@ -69,6 +69,7 @@ def _version_message(report: VersionReport) -> pb.VersionReport:
         load_seconds=report.load_seconds,
         resident=report.resident,
         leaving=report.leaving,
+        taken_back=report.taken_back,
     )
     if report.seen is not None:
         message.seen.CopyFrom(_seen_message(report.seen))
@@ -96,6 +97,7 @@ def _version_of(message: pb.VersionReport) -> VersionReport:
         load_seconds=message.load_seconds,
         resident=message.resident,
         leaving=message.leaving,
+        taken_back=message.taken_back,
     )
 
 

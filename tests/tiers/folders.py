@@ -36,14 +36,15 @@ class Folders:
         *stages: StageName,
         only: tuple[StageName, ...] = STAGES,
         policy: str = "all {}",
+        model_file: bytes = b"",
     ) -> None:
         """Deploy a version with these stages (all, if none is named) to the tiers in `only`.
 
-        `policy` is that of a model which is new to them.
+        `policy` is that of a model which is new to them; `model_file` takes the place of a marked one.
         """
         made = self._folder / uuid4().hex
         made.mkdir()
-        (made / "model.onnx").write_bytes(plus(10.0 * mark))
+        (made / "model.onnx").write_bytes(model_file or plus(10.0 * mark))
         if "pre" in (stages or STAGES):
             (made / "pre.py").write_text(CODE.format(name="preprocess", amount=mark))
         if "post" in (stages or STAGES):

@@ -131,6 +131,19 @@ def test_an_ensemble_is_live_by_the_word_of_the_predict_tier():
     assert asked([standing("pre", word), standing("predict")]).live is None
 
 
+def test_what_was_live_before_is_live_again_once_its_successor_was_taken_back_anywhere():
+    back = standing("predict", report("A", taken_back="B", reason="rolled back: it fails"), address="a:1")
+    standings = [standing("pre", report("A")), back, standing("post", report("A")), *every(report("B"))]
+    assert asked(standings, live("B", passed=frozenset({"A"}))).live == live("A")
+
+
+def test_a_version_that_was_taken_back_says_why():
+    failed = report("B", UNAVAILABLE, taken_back="B", reason="rolled back: it fails")
+    judged = asked([standing("predict", failed), *every(report("B"))], live("B"))
+    assert judged.live is None
+    assert judged.status.reason == "the predict tier says: rolled back: it fails"
+
+
 def test_a_version_is_leaving_once_a_tier_has_it_from_nobody_who_stays():
     stays, leaves = report("A"), report("A", leaving=True)
     one = [standing("predict", leaves, address="a:1"), standing("predict", stays, address="a:2")]
@@ -203,6 +216,26 @@ def test_nothing_goes_to_and_fro_while_the_tiers_stand_still(history):
 def test_what_all_tiers_are_ready_for_is_never_withheld(standings):
     if any(all(holders(standings, content)) for content in "ABC"):
         assert asked(standings).live is not None
+
+
+@given(
+    TIERS, TIERS, st.sets(st.sampled_from("ABC"), min_size=1), st.none() | st.sampled_from("ABC").map(live)
+)
+def test_what_one_process_has_taken_back_is_live_in_none(first, standings, contents, before):
+    failed = [standing("predict", report("", UNAVAILABLE, taken_back=each, reason="no")) for each in contents]
+    history = [first, [*standings, *failed]]
+    for each in history:
+        before = asked(each, before).live
+    assert before is None or before.content not in contents
+    if any(all(holders(standings, content)) for content in {*"ABC"} - contents):
+        assert before is not None
+
+
+@given(TIERS, st.none() | st.sampled_from("ABC").map(live))
+def test_what_was_taken_back_of_another_content_changes_nothing(standings, before):
+    elsewhere = standing("predict", report("", UNAVAILABLE, taken_back="Z", reason="no"), ready=False)
+    beside = standing("predict", report("", UNAVAILABLE, reason="no"), ready=False)
+    assert asked([*standings, elsewhere], before).live == asked([*standings, beside], before).live
 
 
 @given(TIERS, st.none() | st.sampled_from("ABC").map(live))
