@@ -40,15 +40,18 @@ class Carrier(Protocol):
     """The way to one endpoint, be it a process of ours or another server.
 
     up        whether it can be sent anything at all
-    rows      that are there, unanswered: the work that lies there
     outlier   whether it is to be left alone for a while
     """
 
     stage: StageName
     address: str
     up: bool
-    rows: int
     outlier: Outlier
+
+    @property
+    def rows(self) -> int:
+        """That are there, unanswered: the work that lies there."""
+        ...
 
     def takes(self, size: int) -> bool:
         """Whether a parcel of so many bytes may go now."""

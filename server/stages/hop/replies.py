@@ -13,6 +13,9 @@ from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import STAGE_NUMBERS, fault_of
 from server.wire.raw import Buffer
 
+LARGE = 1 << 20
+"""A message beyond this is announced."""
+
 
 @dataclass(slots=True)
 class _Group:
@@ -130,7 +133,11 @@ class Replies:
             if faults or leaving or (pings and not groups):
                 await write(pack(pb.Head(faults=faults, leaving=leaving)))
             for group in groups.values():
-                await write(self._written(group))
+                message = self._written(group)
+                if len(message) > LARGE:
+                    await write(pack(pb.Head(coming=len(message))))
+                await write(message)
+                del message
             del groups, faults
             if not self._more.is_set():
                 self._quiet.set()

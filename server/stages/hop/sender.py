@@ -11,9 +11,17 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 import orjson
+import structlog
 
 from protos import stage_pb2 as pb
-from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, ServingError, TierUnavailable
+from server.domain.errors import (
+    DeadlineExceeded,
+    QueueFull,
+    ServerStopping,
+    ServingError,
+    TierFailed,
+    TierUnavailable,
+)
 from server.domain.request import FOREVER
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
@@ -27,6 +35,8 @@ from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
 from server.wire.fault import STAGE_NUMBERS
+
+log = structlog.get_logger(__name__)
 
 UNDER_WAY = 2
 """Parcels of a version on one link, beyond which a request waits for company: one that is worked on, and
@@ -43,6 +53,10 @@ SHUNNED_NS = 500_000_000
 
 LOOK_AGAIN_NS = 5_000_000
 """Between two looks for an endpoint, where there is none and requests may wait for one."""
+
+LONGEST_US = 2**63
+LOWEST_PRIORITY = 2**32 - 1
+"""What the wire can say; a level beyond those that there are is the default, whichever it is."""
 
 TRIES = 3
 """Of one request, at most."""
@@ -234,10 +248,20 @@ class Sender:
     def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
         head = pb.Head()
         head.CopyFrom(self._head)
-        self._say_more(head, tickets)
-        pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+        try:
+            self._say_more(head, tickets)
+            pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+            parcel = link.send(self, head, pieces, tickets)
+        except Exception as error:  # nobody has them now but us
+            if not isinstance(error, ServingError):
+                log.exception("parcel_not_made", model=self.model, stage=self._way.route[0])
+                error = TierFailed(self._way.route[0], "a request could not be written")
+            for ticket in tickets:
+                self._fail(ticket, error)
+            self._note_quiet()
+            return
         self._budget.earn(len(tickets))
-        self._parcels.add(link.send(self, head, pieces, tickets))
+        self._parcels.add(parcel)
 
     def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
         """What requests say beside their tensors, where any of them does."""
@@ -245,12 +269,14 @@ class Sender:
             now = self._clock() / 1e9
             head.timeouts_us.extend(
                 [
-                    0 if ticket.deadline == FOREVER else max(1, int((ticket.deadline - now) * 1e6))
+                    0
+                    if ticket.deadline == FOREVER
+                    else min(LONGEST_US, max(1, int((ticket.deadline - now) * 1e6)))
                     for ticket in tickets
                 ]
             )
         if any(ticket.priority for ticket in tickets):
-            head.priorities.extend([ticket.priority for ticket in tickets])
+            head.priorities.extend([min(ticket.priority, LOWEST_PRIORITY) for ticket in tickets])
         has_code = self._way.has_code
         for at, ticket in enumerate(tickets):
             asked = ticket.request
@@ -285,9 +311,9 @@ class Sender:
         return fitted
 
     def refused(self, parcel: Parcel, ticket: Ticket, error: ServingError) -> None:
-        if isinstance(error, ServerStopping):  # the tier's end is not this server's
-            error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=True)
         untouched = getattr(error, "untouched", False)
+        if isinstance(error, ServerStopping):  # the tier's end is not this server's
+            error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=untouched)
         if untouched:
             self._shunned[parcel.link] = self._clock() + SHUNNED_NS
         if not (untouched and self._once_more(ticket)):
@@ -373,3 +399,8 @@ class Sender:
     def _note_quiet(self) -> None:
         if self._closed and not self._parcels and not self._waiting:
             self._quiet.set()
+
+
+def _left_us(seconds: float) -> int:
+    """As the wire has it: 0 for no deadline."""
+    return 0 if seconds == FOREVER else min(LONGEST_US, max(1, int(seconds * 1e6)))

@@ -37,7 +37,7 @@ async def test_a_tensor_of_4_mb_crosses_beside_the_wire_both_ways_and_its_place_
         await at.serve(shelf.offer(shelf.put(model=plus(1, "width")), config=config))
         async with there(at.manager.table, pool) as other, linked(other) as link:
             here = Here(at.manager.table, pool, Known(link), ("predict",))
-            room = link._arena._slab.free
+            room = link._open._arena._slab.free
             for _ in range(40):
                 answers = await asyncio.gather(
                     *(here.ask(x=np.full((1, LARGE), n, np.float32)) for n in range(4))
@@ -48,9 +48,11 @@ async def test_a_tensor_of_4_mb_crosses_beside_the_wire_both_ways_and_its_place_
                         "it is read where the other side has laid it"
                     )
                 del answers, answer
-            assert link._arena.laid == 40 * 4 * LARGE * 4
+            assert link._open._arena.laid == 40 * 4 * LARGE * 4
             gc.collect()
-            await until(lambda: link._arena._slab.free == room or not link._arena._slab._released.empty())
+            await until(
+                lambda: link._open._arena._slab.free == room or not link._open._arena._slab._released.empty()
+            )
             small = await here.ask(x=np.ones((1, 2), np.float32))
             assert small.outputs["y"].tolist() == [[2, 2]]
 
