@@ -78,7 +78,7 @@ class StageDoor:
             if head.HasField("arena"):
                 replies.greet(head.arena)
             elif head.ids or head.cancelled:
-                self._tier.take(head, columns_of(head, columns, replies.theirs), replies)
+                self._tier.take(head, columns_of(head, columns, replies.theirs, replies.has_read), replies)
             elif head.leaving:
                 said_all.set()
             elif not head.freed and not head.arena_open:

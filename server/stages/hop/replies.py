@@ -1,6 +1,7 @@
 """Answers on their way back over one stream: those that are ready together go in one bundle."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Replies:
         self._shared_bytes = shared_bytes
         self._arena: Arena | None = None
         self._places: dict[int, Place] = {}
+        self._read: deque[int] = deque()
         self._greeting: pb.Head | None = None
         self.works: dict[int, Callable[[], object]] = {}
         self._stage = stage
@@ -85,6 +87,13 @@ class Replies:
         if self._arena is not None:
             self._arena.is_read = True
 
+    def has_read(self, region: int) -> None:
+        """Nobody here looks at that region of the sender's any more. From any thread.
+
+        The sender hears of it with whatever is written next: a sign of life at the latest.
+        """
+        self._read.append(region)
+
     def free(self, regions: Iterable[int]) -> None:
         """The sender has read what lay there."""
         for region in regions:
@@ -130,8 +139,9 @@ class Replies:
                 greeting, self._greeting = self._greeting, None
                 await write(pack(greeting))
             leaving, self._leaving = self._leaving, False
-            if faults or leaving or (pings and not groups):
-                await write(pack(pb.Head(faults=faults, leaving=leaving)))
+            freed = [self._read.popleft() for _ in range(len(self._read))]
+            if faults or leaving or freed or (pings and not groups):
+                await write(pack(pb.Head(faults=faults, leaving=leaving, freed=freed)))
             for group in groups.values():
                 message = self._written(group)
                 if len(message) > LARGE:

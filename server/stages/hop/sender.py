@@ -58,6 +58,9 @@ LONGEST_US = 2**63
 LOWEST_PRIORITY = 2**32 - 1
 """What the wire can say; a level beyond those that there are is the default, whichever it is."""
 
+STUCK_NS = 1_000_000_000
+"""Whose time is over sooner than this says nothing of the endpoint that it was sent to."""
+
 TRIES = 3
 """Of one request, at most."""
 
@@ -295,6 +298,8 @@ class Sender:
             answers = self._fitted(answers, self._fit)
         count_answers(self._tally, [ticket for ticket, _ in answers if not ticket.settled], run)
         for ticket, outputs in answers:
+            if self._tries:
+                self._tries.pop(ticket, None)
             ticket.answer(outputs, run)
         self._after(parcel)
 
@@ -372,7 +377,7 @@ class Sender:
         now = self._clock()
         for ticket in [each for each in self._pending() if each.deadline * 1e9 <= now]:
             for parcel in self._parcels:
-                if ticket in parcel.tickets:
+                if ticket in parcel.tickets and _is_stuck(parcel, now):
                     parcel.link.outlier.failed(now / 1e9)
             self.leave(ticket, DeadlineExceeded(self.model))
         self._over_at = min([each.deadline * 1e9 for each in self._pending()], default=NEVER)
@@ -399,6 +404,11 @@ class Sender:
     def _note_quiet(self) -> None:
         if self._closed and not self._parcels and not self._waiting:
             self._quiet.set()
+
+
+def _is_stuck(parcel: Parcel, now: int) -> bool:
+    """Whether its endpoint has answered nothing since it was sent, and has had time to."""
+    return now - parcel.sent >= STUCK_NS and parcel.link.outlier.well_at < parcel.sent / 1e9
 
 
 def _left_us(seconds: float) -> int:

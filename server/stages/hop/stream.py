@@ -50,6 +50,7 @@ class Stream:
         self._parcels: dict[int, Parcel] = {}
         self._outbox: deque[Parcel | bytes] = deque()
         self._freed: deque[int] = deque()
+        self._places: dict[int, Place] = {}
         self._arena = Arena(shared_bytes) if shared_bytes else None
         self._theirs: Theirs | None = None
         self._more = asyncio.Event()
@@ -96,12 +97,21 @@ class Stream:
         head.ids.extend(range(first, first + len(tickets)))
         rows = [ticket.rows for ticket in tickets]
         head.rows.extend(rows)
-        places: Sequence[Place] = ()
+        beside = 0
         if self._arena is not None:
             pieces, places = self._arena.lay(head, pieces)
+            self._places.update((place.start, place) for place in places)
+            beside = sum([place.size for place in places])
         message = pack(head, pieces)
         parcel = Parcel(
-            self._carrier, number, owner, list(tickets), sum(rows), monotonic_ns(), message, places
+            self._carrier,
+            number,
+            owner,
+            list(tickets),
+            sum(rows),
+            monotonic_ns(),
+            message,
+            len(message) + beside,
         )
         self._parcels[number] = parcel
         self.rows += parcel.rows
@@ -120,7 +130,6 @@ class Stream:
             self._post(pack(pb.Head(cancelled=[parcel.number * PLACES + place])))
         elif not parcel.left:  # it is never written
             del self._parcels[parcel.number]
-            parcel.release()
             self.bytes -= parcel.size
         return True
 
@@ -136,10 +145,10 @@ class Stream:
             error = TierUnavailable(
                 self._stage, parcel.owner.model, f"the connection to it was lost ({why})", untouched=untouched
             )
-            parcel.release()
             if parcel.left:
                 left = [ticket for ticket in parcel.tickets if ticket is not None]
                 parcel.owner.lost(parcel, left, error)
+        self._places.clear()
         if self._arena is not None:
             self._arena.close()
         self._arena = self._theirs = None
@@ -188,6 +197,10 @@ class Stream:
             self._heard = monotonic()
             head, columns = unpack(message)
             self._coming = head.coming
+            for region in head.freed:
+                place = self._places.pop(region, None)
+                if place is not None:
+                    place.release()
             if head.ids:
                 self._answered(head, columns)
             for fault in head.faults:
@@ -237,7 +250,6 @@ class Stream:
         ticket = self._take(parcel, place)
         parcel.open -= 1
         if parcel.open <= 0 and self._parcels.pop(parcel.number, None) is not None:
-            parcel.release()
             self.bytes -= parcel.size
         return ticket
 

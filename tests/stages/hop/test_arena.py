@@ -10,6 +10,7 @@ import pytest
 
 from protos import stage_pb2 as pb
 from server.domain.configuration import ModelConfig
+from server.domain.request import InferRequest
 from server.domain.shared import Slab
 from server.stages.hop.arena import Arena, Theirs, columns_of
 from server.stages.pool import Pool
@@ -128,3 +129,29 @@ def test_nothing_of_it_has_a_name():
     arena = Arena(1 << 20)
     assert set(Path("/dev/shm").iterdir()) == before
     arena.close()
+
+
+async def test_what_code_keeps_of_a_request_stays_what_it_was(tmp_path, pool):
+    keeping = """
+kept = []
+
+def preprocess(inputs):
+    kept.append(inputs["x"])
+    return {"x": kept[0][:, :2]}
+"""
+    shelf = Shelf(tmp_path / "m")
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(pre_py=keeping)))
+        table = at.manager.table
+        async with (
+            there(table, pool, "predict") as predict,
+            linked(predict) as to_predict,
+            there(table, pool, "pre", Known(to_predict)) as pre,
+            linked(pre) as to_pre,
+        ):
+            here = Here(table, pool, Known(to_pre), ("pre", "predict"))
+            ask = InferRequest
+            for n in range(5):
+                x = np.full((1, 1 << 15), n, np.float32)
+                answer = await here.ask(ask("m", "", {"x": x}, rows=1))
+                assert answer.outputs["y"].tolist() == [[1, 1]], "the first that came, and one more"

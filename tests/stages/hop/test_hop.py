@@ -300,16 +300,16 @@ async def test_a_parcel_that_cannot_be_made_fails_its_own_requests_and_no_others
 
 async def test_what_a_leaving_tier_has_begun_is_answered_however_long_it_takes(shelf, pool, monkeypatch):
     monkeypatch.setattr(stream, "PING_S", 0.02)
-    monkeypatch.setattr(stream, "SILENT_S", 0.1)
+    monkeypatch.setattr(stream, "SILENT_S", 0.5)
     async with tier() as at:
         await at.serve(shelf.offer(shelf.put(model=slow())))
         table = at.manager.table
         async with there(table, pool) as one, linked(one) as link:
             here = Here(table, pool, Known(link), ("predict",))
-            asking = asyncio.create_task(here.ask(rounds=np.array([[5000]])))
+            asking = asyncio.create_task(here.ask(rounds=np.array([[8000]])))
             await until(lambda: table.find("m", "").batcher.under_way == 1)
             leaving = asyncio.create_task(one.leave())
-            assert (await asking).outputs["y"].tolist() == [[5000]]
+            assert (await asking).outputs["y"].tolist() == [[8000]]
             await leaving
 
 
