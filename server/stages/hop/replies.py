@@ -14,6 +14,9 @@ from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import STAGE_NUMBERS, fault_of
 from server.wire.raw import Buffer
 
+LINGER_S = 0.0005
+"""While others are still worked on, an answer waits so long for their company: a message costs far more."""
+
 LARGE = 1 << 20
 """A message beyond this is announced."""
 
@@ -131,6 +134,8 @@ class Replies:
         """Write what is ready, until cancelled."""
         while True:
             await self._more.wait()
+            if self._open:
+                await asyncio.sleep(LINGER_S)
             self._more.clear()
             groups, self._groups = self._groups, {}
             faults, self._faults = self._faults, []
