@@ -19,6 +19,7 @@ from server.domain.stage import StageName
 from server.domain.state import Status
 from server.domain.tier import TierReport, VersionReport
 from server.lifecycle.ensemble import read_labels
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.parts import is_ensemble
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
@@ -43,6 +44,7 @@ class _Made(NamedTuple):
     status: Status
     facts: object
     offered: str
+    resident: bool
     report: VersionReport
 
 
@@ -246,14 +248,21 @@ class Reports:
             content = content_of(offer, offered) if offer is not None and offered is not None else ""
         facts = served.facts if served is not None else None
         made = self._made.get((model, version))
-        if made is not None and made.status is status and made.facts is facts and made.offered == content:
+        resident = served is not None and not isinstance(served, IdleVersion)
+        if (
+            made is not None
+            and made.status is status
+            and made.facts is facts
+            and made.offered == content
+            and made.resident == resident
+        ):
             return made.report
         stages = self._stages.get(content, ())
         if served is None:
             report = describing.waiting(status, content, stages)
         else:
             report = describing.serving(status, served, stages)
-        self._made[model, version] = _Made(status, facts, content, report)
+        self._made[model, version] = _Made(status, facts, content, resident, report)
         return report
 
     async def _ensembles(self, offer: ModelOffer) -> Versions:

@@ -148,6 +148,7 @@ def test_new_content_of_a_version_is_swapped_without_a_mixture(company, folders)
     folders.put("swapped", 1, 1)
     company.until("swapped", 1, "READY")
     with Traffic(company.gateway, "swapped") as traffic:
+        company.gateway.until(lambda: traffic.answers)
         folders.put("swapped", 1, 2)
         company.gateway.until(lambda: 222 in traffic.answers)
     assert traffic.answers == {111, 222}
