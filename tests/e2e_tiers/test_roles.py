@@ -235,6 +235,7 @@ def test_an_ensemble_is_told_of_by_the_predict_tier(predict):
     assert (chain.state, chain.platform, list(chain.stages)) == ("READY", "ensemble", [])
 
 
+@pytest.mark.slow
 def test_a_fused_server_may_be_every_tier(fused, tmp_path):
     (report,) = watch(fused, lambda report: True)
     assert report.stage == stage_pb2.STAGE_UNSPECIFIED

@@ -221,6 +221,7 @@ def test_a_fleet_that_is_told_to_go_goes_and_leaves_nobody(tmp_path):
     assert fleet.log.count("server_drained") == 1
 
 
+@pytest.mark.slow
 def test_processes_that_lose_their_supervisor_drain_and_end_by_themselves(tmp_path):
     with up(tmp_path, f"--log-file={tmp_path / 'kept'}", count=1) as fleet:
         processes = [psutil.Process(pid) for pid in fleet.pids()]

@@ -113,7 +113,8 @@ def test_code_before_and_behind_tritons_server_is_run_by_our_tiers(triton, in_fr
     assert ask(gateway, "shout", words=("BYTES", [1], ["a"])).json()["outputs"][0]["data"] == ["A"]
 
 
-@pytest.mark.parametrize("model", [pytest.param("plus", marks=pytest.mark.slow), "shy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["plus", "shy"])
 def test_our_pre_and_post_tiers_stand_before_kserves_server(kserve, in_front, tmp_path, model):
     gateway = in_front(f"{kserve}?model={model}", lay_code(tmp_path, model, pre=PRE, post=POST))
     answer = ask(gateway, model, word=words("four", "fourteen"))

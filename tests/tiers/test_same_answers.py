@@ -8,6 +8,8 @@ from tests.e2e.workshop import put, times
 from tests.server_process import running
 from tests.tier_processes import endpoints, tier
 
+pytestmark = pytest.mark.slow  # tests/e2e_tiers/test_equal_answers.py has the heart of it
+
 CONFIG = "max_batch_size: 4\n"
 PICKY = """
 def preprocess(tensors):

@@ -89,6 +89,7 @@ def test_a_tier_that_leaves_answers_what_it_has_and_gets_nothing_new(lost):
     lost.gateway.until(lost.gateway.ready, within_s=RECOVERS_WITHIN_S)
 
 
+@pytest.mark.slow
 def test_a_tier_that_hangs_is_given_up_and_found_again_when_it_goes_on(lost):
     lost.predict.terminate(signal.SIGSTOP)
     try:
