@@ -232,7 +232,7 @@ def _status(
 
 def _never(reports: Sequence[tuple[Standing, VersionReport]]) -> str:
     """Why a version is in no tier, nor on its way to one: in the words of the first that has a reason."""
-    if all(report.reason == UNLOADED for _, report in reports):
+    if all(report.reason == UNLOADED or report.state is State.UNLOADING for _, report in reports):
         return UNLOADED
     told = [(each, report) for each, report in reports if report.reason not in ("", UNLOADED)]
     for standing, report in told:

@@ -116,7 +116,8 @@ def test_a_tier_nobody_has_named_is_told_with_its_option():
 
 def test_a_version_that_was_unloaded_everywhere_is_unavailable_for_that_reason():
     gone = report("", UNAVAILABLE, stages=(), reason=UNLOADED)
-    judged = asked(every(gone), live("A"))
+    going = report("", State.UNLOADING, stages=())
+    judged = asked([*every(gone), standing("predict", going)], live("A"))
     assert judged.live is None
     assert (judged.status.state, judged.status.reason) == (UNAVAILABLE, UNLOADED)
 
