@@ -19,13 +19,13 @@ SERVICE = "tercet.stage.v1.Stage"
 class StageDoor:
     """`Exchange` of `protos/stage.proto`, for grpcio's asyncio server.
 
-    closing           set when nothing new is taken: streams end once all that is on them is answered
+    leaving           set when nothing new is to come: streams end once all that is on them is answered
     finish_within_s   how long that may take
     """
 
-    def __init__(self, tier: Tier, closing: asyncio.Event, *, finish_within_s: float) -> None:
+    def __init__(self, tier: Tier, leaving: asyncio.Event, *, finish_within_s: float) -> None:
         self._tier = tier
-        self._closing = closing
+        self._leaving = leaving
         self._finish_within_s = finish_within_s
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -34,19 +34,20 @@ class StageDoor:
 
     async def exchange(self, _: Any, context: Any) -> None:
         """One stream, until its sender ends it, breaks off, or this process goes."""
-        if self._closing.is_set():  # its sender could not tell this from the end of one that was open
+        if self._leaving.is_set():  # its sender could not tell this from the end of one that was open
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
         replies = Replies(self._tier.stage)
-        reading = asyncio.create_task(self._read(context, replies))
+        said_all = asyncio.Event()
+        reading = asyncio.create_task(self._read(context, replies, said_all))
         writing = asyncio.create_task(replies.run(context.write))
-        closing = asyncio.create_task(self._closing.wait())
+        leaving = asyncio.create_task(self._leaving.wait())
         try:
-            await asyncio.wait((reading, writing, closing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, writing, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not writing.done():
                 async with asyncio.timeout(self._finish_within_s):
                     if not reading.done():
                         replies.leave()
-                    await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+                        await said_all.wait()
                     await replies.drained()
             for task in (reading, writing):
                 if task.done():
@@ -57,12 +58,18 @@ class StageDoor:
         except TimeoutError:
             log.warning("stream_cut", peer=context.peer(), unanswered=replies.unanswered)
         finally:
-            for part in (reading, writing, closing):
+            for part in (reading, writing, leaving):
                 part.cancel()
-            await asyncio.gather(reading, writing, closing, return_exceptions=True)
+            await asyncio.gather(reading, writing, leaving, return_exceptions=True)
             replies.give_up()
 
-    async def _read(self, context: Any, replies: Replies) -> None:
+    async def _read(self, context: Any, replies: Replies, said_all: asyncio.Event) -> None:
+        try:
+            await self._hear(context, replies, said_all)
+        finally:
+            said_all.set()
+
+    async def _hear(self, context: Any, replies: Replies, said_all: asyncio.Event) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
             head, columns = unpack(message)
             replies.free(head.freed)
@@ -71,6 +78,8 @@ class StageDoor:
             if head.HasField("arena"):
                 replies.greet(head.arena)
             elif head.ids or head.cancelled:
-                self._tier.take(head, columns_of(head, columns, replies.theirs), replies)
+                self._tier.take(head, columns_of(head, columns, replies.theirs, replies.has_read), replies)
+            elif head.leaving:
+                said_all.set()
             elif not head.freed and not head.arena_open:
                 replies.pong()

@@ -141,8 +141,8 @@ class ForeignLink:
         self.parcels += 1
         self.carried += len(tickets)
         rows = sum([ticket.rows for ticket in tickets])
-        parcel = Parcel(self, self.parcels, owner, list(tickets), rows, monotonic_ns(), b"", ())
-        parcel.size = sum([ticket.size for ticket in tickets])
+        size = sum([ticket.size for ticket in tickets])
+        parcel = Parcel(self, self.parcels, owner, list(tickets), rows, monotonic_ns(), b"", size)
         self.rows += rows
         self.requests += len(tickets)
         self.bytes += parcel.size

@@ -11,18 +11,20 @@ LONGEST_PAUSE_S = 30.0
 class Outlier:
     """What is known of one endpoint. Times are monotonic seconds.
 
-    until   it is left alone
-    times   it was, since it last did well for as long as a pause; `ejections` in all
+    until     it is left alone
+    well_at   when it last did what was asked
+    times     it was, since it last did well for as long as a pause; `ejections` in all
     """
 
-    __slots__ = ("_in_a_row", "ejections", "times", "until")
+    __slots__ = ("_in_a_row", "ejections", "times", "until", "well_at")
 
     def __init__(self) -> None:
         self._in_a_row = 0
         self.times = self.ejections = 0
-        self.until = 0.0
+        self.until = self.well_at = 0.0
 
     def did_well(self, now: float) -> None:
+        self.well_at = now
         self._in_a_row = 0
         if self.times and now > self.until + self._pause_s():
             self.times = 0

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 from protos import stage_pb2 as pb
 from server.domain.errors import ServingError, TierUnavailable
-from server.domain.shared import Place
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
@@ -40,15 +39,18 @@ class Carrier(Protocol):
     """The way to one endpoint, be it a process of ours or another server.
 
     up        whether it can be sent anything at all
-    rows      that are there, unanswered: the work that lies there
     outlier   whether it is to be left alone for a while
     """
 
     stage: StageName
     address: str
     up: bool
-    rows: int
     outlier: Outlier
+
+    @property
+    def rows(self) -> int:
+        """That are there, unanswered: the work that lies there."""
+        ...
 
     def takes(self, size: int) -> bool:
         """Whether a parcel of so many bytes may go now."""
@@ -70,10 +72,9 @@ class Parcel:
     tickets   in their places; None where the answer has come
     left      how many wait for an answer
     open      how many the other side has not answered: those that were given up among them
-    places    in shared memory, which are its own until then
     rows      of those, as a measure of the work that lies there
     sent      monotonic ns
-    size      bytes of its message
+    size      bytes of its message, and of what it has laid beside the wire
     message   what is to be written; None once it was
     """
 
@@ -84,7 +85,6 @@ class Parcel:
         "number",
         "open",
         "owner",
-        "places",
         "rows",
         "sent",
         "size",
@@ -100,7 +100,7 @@ class Parcel:
         rows: int,
         sent: int,
         message: bytes,
-        places: Sequence[Place],
+        size: int,
     ) -> None:
         self.link = link
         self.number = number
@@ -108,8 +108,7 @@ class Parcel:
         self.tickets = tickets
         self.left = self.open = len(tickets)
         self.rows = rows
-        self.size = len(message) + sum(place.size for place in places)
-        self.places = places
+        self.size = size
         self.sent = sent
         self.message: bytes | None = message
 
@@ -123,9 +122,3 @@ class Parcel:
             self.left -= 1
             self.rows -= ticket.rows
         return ticket
-
-    def release(self) -> None:
-        """Nobody reads what it has laid any more."""
-        for place in self.places:
-            place.release()
-        self.places = ()

@@ -1,6 +1,7 @@
 """Answers on their way back over one stream: those that are ready together go in one bundle."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,12 @@ from server.stages.hop.arena import Arena, Theirs
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import STAGE_NUMBERS, fault_of
 from server.wire.raw import Buffer
+
+LINGER_S = 0.0005
+"""While others are still worked on, an answer waits so long for their company: a message costs far more."""
+
+LARGE = 1 << 20
+"""A message beyond this is announced."""
 
 
 @dataclass(slots=True)
@@ -33,6 +40,7 @@ class Replies:
         self._shared_bytes = shared_bytes
         self._arena: Arena | None = None
         self._places: dict[int, Place] = {}
+        self._read: deque[int] = deque()
         self._greeting: pb.Head | None = None
         self.works: dict[int, Callable[[], object]] = {}
         self._stage = stage
@@ -82,6 +90,13 @@ class Replies:
         if self._arena is not None:
             self._arena.is_read = True
 
+    def has_read(self, region: int) -> None:
+        """Nobody here looks at that region of the sender's any more. From any thread.
+
+        The sender hears of it with whatever is written next: a sign of life at the latest.
+        """
+        self._read.append(region)
+
     def free(self, regions: Iterable[int]) -> None:
         """The sender has read what lay there."""
         for region in regions:
@@ -119,6 +134,8 @@ class Replies:
         """Write what is ready, until cancelled."""
         while True:
             await self._more.wait()
+            if self._open:
+                await asyncio.sleep(LINGER_S)
             self._more.clear()
             groups, self._groups = self._groups, {}
             faults, self._faults = self._faults, []
@@ -127,10 +144,15 @@ class Replies:
                 greeting, self._greeting = self._greeting, None
                 await write(pack(greeting))
             leaving, self._leaving = self._leaving, False
-            if faults or leaving or (pings and not groups):
-                await write(pack(pb.Head(faults=faults, leaving=leaving)))
+            freed = [self._read.popleft() for _ in range(len(self._read))]
+            if faults or leaving or freed or (pings and not groups):
+                await write(pack(pb.Head(faults=faults, leaving=leaving, freed=freed)))
             for group in groups.values():
-                await write(self._written(group))
+                message = self._written(group)
+                if len(message) > LARGE:
+                    await write(pack(pb.Head(coming=len(message))))
+                await write(message)
+                del message
             del groups, faults
             if not self._more.is_set():
                 self._quiet.set()

@@ -11,9 +11,17 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 import orjson
+import structlog
 
 from protos import stage_pb2 as pb
-from server.domain.errors import DeadlineExceeded, QueueFull, ServerStopping, ServingError, TierUnavailable
+from server.domain.errors import (
+    DeadlineExceeded,
+    QueueFull,
+    ServerStopping,
+    ServingError,
+    TierFailed,
+    TierUnavailable,
+)
 from server.domain.request import FOREVER
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
@@ -27,6 +35,8 @@ from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
 from server.wire.fault import STAGE_NUMBERS
+
+log = structlog.get_logger(__name__)
 
 UNDER_WAY = 2
 """Parcels of a version on one link, beyond which a request waits for company: one that is worked on, and
@@ -43,6 +53,13 @@ SHUNNED_NS = 500_000_000
 
 LOOK_AGAIN_NS = 5_000_000
 """Between two looks for an endpoint, where there is none and requests may wait for one."""
+
+LONGEST_US = 2**63
+LOWEST_PRIORITY = 2**32 - 1
+"""What the wire can say; a level beyond those that there are is the default, whichever it is."""
+
+STUCK_NS = 1_000_000_000
+"""Whose time is over sooner than this says nothing of the endpoint that it was sent to."""
 
 TRIES = 3
 """Of one request, at most."""
@@ -234,10 +251,20 @@ class Sender:
     def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
         head = pb.Head()
         head.CopyFrom(self._head)
-        self._say_more(head, tickets)
-        pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+        try:
+            self._say_more(head, tickets)
+            pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+            parcel = link.send(self, head, pieces, tickets)
+        except Exception as error:  # nobody has them now but us
+            if not isinstance(error, ServingError):
+                log.exception("parcel_not_made", model=self.model, stage=self._way.route[0])
+                error = TierFailed(self._way.route[0], "a request could not be written")
+            for ticket in tickets:
+                self._fail(ticket, error)
+            self._note_quiet()
+            return
         self._budget.earn(len(tickets))
-        self._parcels.add(link.send(self, head, pieces, tickets))
+        self._parcels.add(parcel)
 
     def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
         """What requests say beside their tensors, where any of them does."""
@@ -245,12 +272,14 @@ class Sender:
             now = self._clock() / 1e9
             head.timeouts_us.extend(
                 [
-                    0 if ticket.deadline == FOREVER else max(1, int((ticket.deadline - now) * 1e6))
+                    0
+                    if ticket.deadline == FOREVER
+                    else min(LONGEST_US, max(1, int((ticket.deadline - now) * 1e6)))
                     for ticket in tickets
                 ]
             )
         if any(ticket.priority for ticket in tickets):
-            head.priorities.extend([ticket.priority for ticket in tickets])
+            head.priorities.extend([min(ticket.priority, LOWEST_PRIORITY) for ticket in tickets])
         has_code = self._way.has_code
         for at, ticket in enumerate(tickets):
             asked = ticket.request
@@ -269,6 +298,8 @@ class Sender:
             answers = self._fitted(answers, self._fit)
         count_answers(self._tally, [ticket for ticket, _ in answers if not ticket.settled], run)
         for ticket, outputs in answers:
+            if self._tries:
+                self._tries.pop(ticket, None)
             ticket.answer(outputs, run)
         self._after(parcel)
 
@@ -285,9 +316,9 @@ class Sender:
         return fitted
 
     def refused(self, parcel: Parcel, ticket: Ticket, error: ServingError) -> None:
-        if isinstance(error, ServerStopping):  # the tier's end is not this server's
-            error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=True)
         untouched = getattr(error, "untouched", False)
+        if isinstance(error, ServerStopping):  # the tier's end is not this server's
+            error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=untouched)
         if untouched:
             self._shunned[parcel.link] = self._clock() + SHUNNED_NS
         if not (untouched and self._once_more(ticket)):
@@ -346,7 +377,7 @@ class Sender:
         now = self._clock()
         for ticket in [each for each in self._pending() if each.deadline * 1e9 <= now]:
             for parcel in self._parcels:
-                if ticket in parcel.tickets:
+                if ticket in parcel.tickets and _is_stuck(parcel, now):
                     parcel.link.outlier.failed(now / 1e9)
             self.leave(ticket, DeadlineExceeded(self.model))
         self._over_at = min([each.deadline * 1e9 for each in self._pending()], default=NEVER)
@@ -373,3 +404,13 @@ class Sender:
     def _note_quiet(self) -> None:
         if self._closed and not self._parcels and not self._waiting:
             self._quiet.set()
+
+
+def _is_stuck(parcel: Parcel, now: int) -> bool:
+    """Whether its endpoint has answered nothing since it was sent, and has had time to."""
+    return now - parcel.sent >= STUCK_NS and parcel.link.outlier.well_at < parcel.sent / 1e9
+
+
+def _left_us(seconds: float) -> int:
+    """As the wire has it: 0 for no deadline."""
+    return 0 if seconds == FOREVER else min(LONGEST_US, max(1, int(seconds * 1e6)))

@@ -20,6 +20,7 @@ from server.domain.errors import (
     ModelNotReady,
     RequestCancelled,
     ServerBusy,
+    ServerStopping,
     ServingError,
 )
 from server.domain.phase import Station
@@ -181,7 +182,7 @@ class Tier:
             served.batcher.submit(ticket)
         except ServingError as error:
             for number in ids:
-                replies.fail(number, error)
+                replies.fail(number, error, untouched=isinstance(error, ServerStopping))
 
     def _one_by_one(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 from protos import stage_pb2 as pb
 from server.domain.configuration import ModelConfig
+from server.domain.request import InferRequest
 from server.domain.shared import Slab
 from server.stages.hop.arena import Arena, Theirs, columns_of
 from server.stages.pool import Pool
@@ -37,7 +38,7 @@ async def test_a_tensor_of_4_mb_crosses_beside_the_wire_both_ways_and_its_place_
         await at.serve(shelf.offer(shelf.put(model=plus(1, "width")), config=config))
         async with there(at.manager.table, pool) as other, linked(other) as link:
             here = Here(at.manager.table, pool, Known(link), ("predict",))
-            room = link._arena._slab.free
+            room = link._open._arena._slab.free
             for _ in range(40):
                 answers = await asyncio.gather(
                     *(here.ask(x=np.full((1, LARGE), n, np.float32)) for n in range(4))
@@ -48,9 +49,11 @@ async def test_a_tensor_of_4_mb_crosses_beside_the_wire_both_ways_and_its_place_
                         "it is read where the other side has laid it"
                     )
                 del answers, answer
-            assert link._arena.laid == 40 * 4 * LARGE * 4
+            assert link._open._arena.laid == 40 * 4 * LARGE * 4
             gc.collect()
-            await until(lambda: link._arena._slab.free == room or not link._arena._slab._released.empty())
+            await until(
+                lambda: link._open._arena._slab.free == room or not link._open._arena._slab._released.empty()
+            )
             small = await here.ask(x=np.ones((1, 2), np.float32))
             assert small.outputs["y"].tolist() == [[2, 2]]
 
@@ -126,3 +129,29 @@ def test_nothing_of_it_has_a_name():
     arena = Arena(1 << 20)
     assert set(Path("/dev/shm").iterdir()) == before
     arena.close()
+
+
+async def test_what_code_keeps_of_a_request_stays_what_it_was(tmp_path, pool):
+    keeping = """
+kept = []
+
+def preprocess(inputs):
+    kept.append(inputs["x"])
+    return {"x": kept[0][:, :2]}
+"""
+    shelf = Shelf(tmp_path / "m")
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(pre_py=keeping)))
+        table = at.manager.table
+        async with (
+            there(table, pool, "predict") as predict,
+            linked(predict) as to_predict,
+            there(table, pool, "pre", Known(to_predict)) as pre,
+            linked(pre) as to_pre,
+        ):
+            here = Here(table, pool, Known(to_pre), ("pre", "predict"))
+            ask = InferRequest
+            for n in range(5):
+                x = np.full((1, 1 << 15), n, np.float32)
+                answer = await here.ask(ask("m", "", {"x": x}, rows=1))
+                assert answer.outputs["y"].tolist() == [[1, 1]], "the first that came, and one more"

@@ -15,9 +15,11 @@ from server.domain.errors import (
     InvalidRequest,
     ServerStopping,
     StageFailed,
+    TierFailed,
     TierUnavailable,
 )
 from server.domain.request import InferRequest
+from server.stages.hop import stream
 from server.stages.pool import Pool
 from tests.e2e.workshop import FLOAT, INT64, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
@@ -224,7 +226,7 @@ async def test_work_goes_where_the_least_of_it_lies(shelf, pool):
             there(table, pool) as two,
             linked(two) as to_two,
         ):
-            to_one.rows += 1000  # somebody else's
+            to_one._open.rows += 1000  # somebody else's
             here = Here(table, pool, Known(to_one, to_two), ("predict",))
             await asyncio.gather(*(here.ask(x=row(n, n)) for n in range(100)))
             assert to_one.parcels == 0
@@ -243,7 +245,7 @@ async def test_a_request_that_cannot_have_begun_is_asked_again_elsewhere(shelf, 
         ):
             one.station.move_to(one.station.phase.STOPPING)  # it refuses, and does not say that it leaves
             here = Here(table, pool, Known(to_one, to_two), ("predict",))
-            to_two.rows += 10  # so that the other one is asked first
+            to_two._open.rows += 10  # so that the other one is asked first
             answer = await here.ask(x=row(1, 1))
             assert answer.outputs["y"].tolist() == [[2, 2]]
             assert to_one.parcels > 0
@@ -269,3 +271,103 @@ async def test_what_waits_is_bounded_and_a_closed_way_takes_nothing(shelf, pool)
             await here.served.retire(1)
             with pytest.raises(ServerStopping):
                 await here.ask(x=row(1, 1))
+
+
+async def test_what_the_wire_cannot_say_harms_neither_the_request_nor_those_beside_it(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            here = Here(at.manager.table, pool, Known(link), ("predict",))
+            odd = [
+                InferRequest("m", "", {"x": row(1, 1)}, priority=2**40),
+                InferRequest("m", "", {"x": row(1, 1)}, deadline=monotonic() + 1e18),
+                InferRequest("m", "", {"x": row(1, 1)}),
+            ]
+            for answer in await asyncio.gather(*(here.ask(each) for each in odd)):
+                assert answer.outputs["y"].tolist() == [[2, 2]]
+
+
+async def test_a_parcel_that_cannot_be_made_fails_its_own_requests_and_no_others(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            here = Here(at.manager.table, pool, Known(link), ("predict",))
+            unwritable = InferRequest("m", "", {"x": row(1, 1)}, client="\ud800")
+            with pytest.raises(TierFailed, match="could not be written"):
+                await here.ask(unwritable)
+            assert (await here.ask(x=row(1, 1))).outputs["y"].tolist() == [[2, 2]]
+
+
+async def test_what_a_leaving_tier_has_begun_is_answered_however_long_it_takes(shelf, pool, monkeypatch):
+    monkeypatch.setattr(stream, "PING_S", 0.02)
+    monkeypatch.setattr(stream, "SILENT_S", 0.5)
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(model=slow())))
+        table = at.manager.table
+        async with there(table, pool) as one, linked(one) as link:
+            here = Here(table, pool, Known(link), ("predict",))
+            asking = asyncio.create_task(here.ask(rounds=np.array([[8000]])))
+            await until(lambda: table.find("m", "").batcher.under_way == 1)
+            leaving = asyncio.create_task(one.leave())
+            assert (await asking).outputs["y"].tolist() == [[8000]]
+            await leaving
+
+
+async def test_while_one_process_leaves_the_next_one_at_its_address_is_asked(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(model=slow()), config=ModelConfig(name="m", max_batch_size=4)))
+        table = at.manager.table
+        async with there(table, pool) as one, linked(one) as link:
+            here = Here(table, pool, Known(link), ("predict",))
+            asking = asyncio.create_task(here.ask(rounds=np.array([[5000]])))
+            await until(lambda: table.find("m", "").batcher.under_way == 1)
+            leaving = asyncio.create_task(one.leave())
+            await until(lambda: not link.up)
+            async with there(table, pool, port=one.port):
+                await until(lambda: link.up)
+                assert not asking.done()
+                assert (await here.ask(rounds=np.array([[1]]))).outputs["y"].tolist() == [[1]]
+                assert (await asking).outputs["y"].tolist() == [[5000]]
+            await leaving
+
+
+async def test_an_answer_that_is_kept_stays_what_it_was_over_a_new_stream(tmp_path, pool):
+    shelf = Shelf(tmp_path / "m")
+    async with tier() as at:
+        config = ModelConfig(name="m", max_batch_size=8)
+        await at.serve(shelf.offer(shelf.put(model=plus(1, "width")), config=config))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            here = Here(at.manager.table, pool, Known(link), ("predict",))
+            old = await here.ask(x=np.full((1, 1 << 17), 1, np.float32))
+            await other.die()
+            await until(lambda: not link.up)
+            await other.start()
+            await until(lambda: link.up)
+            kept = await here.ask(x=np.full((1, 1 << 17), 100, np.float32))
+            del old  # its place was in the memory of the stream before
+            for n in range(20):
+                other_answer = await here.ask(x=np.full((1, 1 << 17), 700 + n, np.float32))
+                assert (other_answer.outputs["y"] == 701 + n).all()
+                del other_answer
+            assert (kept.outputs["y"] == 101).all()
+
+
+async def test_a_request_that_had_begun_when_its_tier_gave_it_up_is_not_asked_again(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(model=slow())))
+        table = at.manager.table
+        async with (
+            there(table, pool) as one,
+            linked(one) as to_one,
+            there(table, pool) as two,
+            linked(two) as to_two,
+        ):
+            here = Here(table, pool, Known(to_one, to_two), ("predict",))
+            to_two._open.rows += 10
+            asking = asyncio.create_task(here.ask(rounds=np.array([[5000]])))
+            served = table.find("m", "")
+            await until(lambda: served.batcher.under_way == 1)
+            await served.batcher.close(0)
+            with pytest.raises(TierUnavailable, match="it is stopping"):
+                await asking
+            assert to_two.parcels == 0

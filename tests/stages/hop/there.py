@@ -75,9 +75,10 @@ class There:
 
 @asynccontextmanager
 async def there(
-    table: Table, pool: Pool, stage: StageName = "predict", ahead: Known | None = None
+    table: Table, pool: Pool, stage: StageName = "predict", ahead: Known | None = None, port: int = 0
 ) -> AsyncIterator[There]:
     other = There(table, pool, stage, ahead or Known())
+    other.port = port
     await other.start()
     try:
         yield other

@@ -1,0 +1,264 @@
+"""One stream to a process of another tier, from its greeting to its end.
+
+A stream that breaks, or is silent, takes with it what was on it: whoever sent that is told, and what never
+left this process may go elsewhere. One whose other side leaves is sent nothing new, and ends when all that is
+on it is answered.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic, monotonic_ns
+from typing import Any
+
+import grpc
+
+from protos import stage_pb2 as pb
+from server.domain.errors import TierUnavailable
+from server.domain.shared import Place
+from server.domain.stage import Span, StageName
+from server.domain.tensors import Tensors
+from server.scheduling.ticket import Ticket
+from server.stages.hop.arena import Arena, Theirs, columns_of
+from server.stages.hop.ejection import Outlier
+from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
+from server.wire.bundle import Broken, pack, read, unpack
+from server.wire.fault import STAGE_NAMES, error_of
+
+PING_S = 1.0
+SILENT_S = 3.0
+"""Without a word, though asked: the other side is gone."""
+
+SLOW_BYTES_PER_S = 2 << 20
+"""What is on its way may take as long as on a line no slower than this; signs of life wait behind it."""
+
+
+class Stream:
+    """Lives on the event loop, in the task that calls `greet` and `serve`; `close` ends it.
+
+    carrier    the link that it is of
+    leaving    whether the other side takes nothing new
+    rows       that are on it, unanswered, and the `requests`, and `bytes` of their messages
+    """
+
+    def __init__(self, carrier: Carrier, shared_bytes: int) -> None:
+        self.leaving = False
+        self.rows = self.requests = self.bytes = 0
+        self._carrier = carrier
+        self._stage: StageName = carrier.stage
+        self._outlier: Outlier = carrier.outlier
+        self._parcels: dict[int, Parcel] = {}
+        self._outbox: deque[Parcel | bytes] = deque()
+        self._freed: deque[int] = deque()
+        self._places: dict[int, Place] = {}
+        self._arena = Arena(shared_bytes) if shared_bytes else None
+        self._theirs: Theirs | None = None
+        self._more = asyncio.Event()
+        self._heard = monotonic()
+        self._coming = 0
+
+    async def greet(self, call: Any) -> None:
+        """Hear that somebody is there; agree on memory to share if it is on this host. Raises `Broken`."""
+        await call.write(pack(pb.Head(arena=self._arena.offer() if self._arena is not None else None)))
+        answer = await call.read()
+        if answer is grpc.aio.EOF:
+            raise Broken("it was closed at once")
+        head, _ = unpack(answer)
+        if head.leaving:
+            raise Broken("it takes nothing new")
+        if self._arena is not None and head.arena_open:
+            self._arena.is_read = True
+            self._theirs = Theirs.open(head.arena) if head.HasField("arena") else None
+            if self._theirs is not None:
+                await call.write(pack(pb.Head(arena_open=True)))
+        self._heard = monotonic()
+
+    async def serve(self, call: Any, leaves: Callable[[], None]) -> None:
+        """Read, write and watch until one of them ends. `leaves` hears when the other side says so."""
+        parts = [
+            asyncio.create_task(self._read(call, leaves)),
+            asyncio.create_task(self._write(call)),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    def send(
+        self, number: int, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]
+    ) -> Parcel:
+        """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
+        first = number * PLACES
+        head.ids.extend(range(first, first + len(tickets)))
+        rows = [ticket.rows for ticket in tickets]
+        head.rows.extend(rows)
+        beside = 0
+        if self._arena is not None:
+            pieces, places = self._arena.lay(head, pieces)
+            self._places.update((place.start, place) for place in places)
+            beside = sum([place.size for place in places])
+        message = pack(head, pieces)
+        parcel = Parcel(
+            self._carrier,
+            number,
+            owner,
+            list(tickets),
+            sum(rows),
+            monotonic_ns(),
+            message,
+            len(message) + beside,
+        )
+        self._parcels[number] = parcel
+        self.rows += parcel.rows
+        self.requests += len(tickets)
+        self.bytes += parcel.size
+        self._post(parcel)
+        return parcel
+
+    def drop(self, parcel: Parcel, ticket: Ticket) -> bool:
+        """Nobody waits for this one any more; the other side is told. False if it is not on this stream."""
+        if self._parcels.get(parcel.number) is not parcel:
+            return False
+        place = parcel.tickets.index(ticket)
+        self._take(parcel, place)
+        if parcel.message is None:
+            self._post(pack(pb.Head(cancelled=[parcel.number * PLACES + place])))
+        elif not parcel.left:  # it is never written
+            del self._parcels[parcel.number]
+            self.bytes -= parcel.size
+        return True
+
+    def close(self, why: str) -> None:
+        """Tell the owners of all that is on it."""
+        parcels, self._parcels = self._parcels, {}
+        self._outbox.clear()
+        self.rows = self.requests = self.bytes = 0
+        for parcel in parcels.values():
+            untouched = parcel.message is not None
+            if not untouched:
+                self._outlier.failed(monotonic())
+            error = TierUnavailable(
+                self._stage, parcel.owner.model, f"the connection to it was lost ({why})", untouched=untouched
+            )
+            if parcel.left:
+                left = [ticket for ticket in parcel.tickets if ticket is not None]
+                parcel.owner.lost(parcel, left, error)
+        self._places.clear()
+        if self._arena is not None:
+            self._arena.close()
+        self._arena = self._theirs = None
+
+    def _post(self, message: Parcel | bytes) -> None:
+        self._outbox.append(message)
+        self._more.set()
+
+    async def _write(self, call: Any) -> None:
+        while True:
+            while self._outbox:
+                message = self._outbox.popleft()
+                if self._freed:
+                    await call.write(pack(pb.Head(freed=self._take_freed())))
+                if isinstance(message, Parcel):
+                    parcel, content = message, message.message
+                    if content is None or not parcel.left:
+                        continue
+                    parcel.message = None
+                    await call.write(content)
+                    del content
+                else:
+                    await call.write(message)
+            if self._freed:
+                await call.write(pack(pb.Head(freed=self._take_freed())))
+            self._more.clear()
+            await self._more.wait()
+
+    def _take_freed(self) -> list[int]:
+        return [self._freed.popleft() for _ in range(len(self._freed))]
+
+    async def _watch(self) -> None:
+        """Ask for a sign of life, and hang up when none comes.
+
+        What counts is how often it was asked in vain: if this process itself stood still, that says nothing.
+        """
+        asked = 0
+        while True:
+            before = self._heard
+            self._post(pack(pb.Head()))
+            await asyncio.sleep(PING_S)
+            asked = 0 if self._heard != before else asked + 1
+            if asked * PING_S > SILENT_S + (self.bytes + self._coming) / SLOW_BYTES_PER_S:
+                raise Broken(f"it was asked {asked} times for a sign of life, and gave none")
+
+    async def _read(self, call: Any, leaves: Callable[[], None]) -> None:
+        while (message := await call.read()) is not grpc.aio.EOF:
+            self._heard = monotonic()
+            head, columns = unpack(message)
+            self._coming = head.coming
+            for region in head.freed:
+                place = self._places.pop(region, None)
+                if place is not None:
+                    place.release()
+            if head.ids:
+                self._answered(head, columns)
+            for fault in head.faults:
+                self._refused(fault)
+            if head.leaving and not self.leaving:
+                self.leaving = True
+                leaves()  # nothing is sent any more, so this is the last of ours but signs of life
+                self._post(pack(pb.Head(leaving=True)))
+        if not self.leaving:
+            raise Broken("it was closed")
+
+    def _answered(self, head: pb.Head, columns: Sequence[memoryview]) -> None:
+        ids = list(head.ids)
+        outputs = list(read(head, columns_of(head, columns, self._theirs, self._freed.append)).cut())
+        spans = [
+            Span(
+                STAGE_NAMES.get(span.stage, self._stage),
+                span.queue_ns,
+                span.compute_ns,
+                span.rows,
+                span.transfer_ns,
+            )
+            for span in head.spans
+        ]
+        self._outlier.did_well(self._heard)
+        at = 0
+        while at < len(ids):
+            number = ids[at] // PLACES
+            parcel = self._parcels.get(number)
+            answers: list[tuple[Ticket, Tensors]] = []
+            while at < len(ids) and ids[at] // PLACES == number:
+                ticket = None if parcel is None else self._answer_of(parcel, ids[at] % PLACES)
+                if ticket is not None:
+                    answers.append((ticket, outputs[at]))
+                at += 1
+            if parcel is not None and answers:
+                parcel.owner.answered(parcel, answers, spans)
+
+    def _refused(self, fault: pb.Fault) -> None:
+        parcel = self._parcels.get(fault.id // PLACES)
+        ticket = None if parcel is None else self._answer_of(parcel, fault.id % PLACES)
+        if parcel is not None and ticket is not None:
+            parcel.owner.refused(parcel, ticket, error_of(fault))
+
+    def _answer_of(self, parcel: Parcel, place: int) -> Ticket | None:
+        """The other side has done with one: its ticket, unless it was given up."""
+        ticket = self._take(parcel, place)
+        parcel.open -= 1
+        if parcel.open <= 0 and self._parcels.pop(parcel.number, None) is not None:
+            self.bytes -= parcel.size
+        return ticket
+
+    def _take(self, parcel: Parcel, place: int) -> Ticket | None:
+        """A ticket off its parcel, once; None if it is not on it any more."""
+        ticket = parcel.take(place)
+        if ticket is not None:
+            self.rows -= ticket.rows
+            self.requests -= 1
+        return ticket
