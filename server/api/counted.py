@@ -11,7 +11,8 @@ class Statistics(Protocol):
     async def of(self, model: str, version: str) -> dict[str, Any]:
         """As JSON, in the words of Triton's statistics extension; of all that serve if no model is named.
 
-        Raises `StatisticsUnknown` if nobody of that name serves.
+        Raises `StatisticsUnknown` if nobody of that name serves, or what `Catalogue.facts` does for a version
+        that is no number.
         """
         ...
 
@@ -23,6 +24,8 @@ class Counted:
         self._catalogue = catalogue
 
     async def of(self, model: str, version: str) -> dict[str, Any]:
+        if model and version and not (version.isascii() and version.isdigit()):
+            version = str(self._catalogue.facts(model, version).version)
         found = [
             facts
             for facts in self._catalogue.all_facts()

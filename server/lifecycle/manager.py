@@ -368,6 +368,11 @@ class Manager:
         if self._wishes.is_over:
             self._departures.retire(served)
             return
+        hindrance = self._dependencies.hindrance(offer.config)
+        if hindrance:  # what it needs has left meanwhile
+            self._departures.clear_away(served)
+            self._telling.failed(model, number, hindrance, content.whole)
+            return
         if number not in self.table.versions(model):  # what it was to replace may have been withdrawn
             self._telling.note(model, number, State.LOADING)
         replaced = self._serve(served)

@@ -232,7 +232,8 @@ def _status(
 
 def _never(reports: Sequence[tuple[Standing, VersionReport]]) -> str:
     """Why a version is in no tier, nor on its way to one: in the words of the first that has a reason."""
-    if all(report.reason == UNLOADED or report.state is State.UNLOADING for _, report in reports):
+    goes = [report.reason == UNLOADED for _, report in reports if report.state is not State.UNLOADING]
+    if goes and all(goes):
         return UNLOADED
     told = [(each, report) for each, report in reports if report.reason not in ("", UNLOADED)]
     for standing, report in told:

@@ -40,9 +40,7 @@ class Batch(NamedTuple):
         """Those of each request, in order: views."""
         if self.stacked:
             for at in range(len(self.rows)):
-                yield {
-                    name: array[at, ...] for name, array in self.tensors.items()
-                }  # a view even of a scalar
+                yield {name: array[at, ...] for name, array in self.tensors.items()}
             return
         start = 0
         for count in self.rows:

@@ -87,7 +87,7 @@ def test_every_path_of_the_server_itself_is_there_and_answers(server: Server, do
         and "200" in operation["responses"]
         and not path.endswith(("/load", "/unload"))
     ]
-    assert len(asked) == 19
+    assert len(asked) == 23
     for path, verb in asked:
         assert server.client.request(verb, path).status_code == 200, path
 

@@ -255,7 +255,7 @@ def test_many_requests_of_one_client_are_answered_each_with_its_own(each_server:
             IRIS.inputs,
             "INVALID_ARGUMENT",
             "failed to get model version from specified version string 'one' "
-            "(details: it is not a number) for model 'iris'",
+            "(details: it is neither a number nor a label) for model 'iris'",
         ),
         (
             "iris",

@@ -75,6 +75,7 @@ class Parcel:
     rows      of those, as a measure of the work that lies there
     sent      monotonic ns
     size      bytes of its message, and of what it has laid beside the wire
+    regions   of shared memory in which the rest of it lies
     message   what is to be written; None once it was
     """
 
@@ -85,6 +86,7 @@ class Parcel:
         "number",
         "open",
         "owner",
+        "regions",
         "rows",
         "sent",
         "size",
@@ -101,6 +103,7 @@ class Parcel:
         sent: int,
         message: bytes,
         size: int,
+        regions: Sequence[int] = (),
     ) -> None:
         self.link = link
         self.number = number
@@ -109,6 +112,7 @@ class Parcel:
         self.left = self.open = len(tickets)
         self.rows = rows
         self.size = size
+        self.regions = regions
         self.sent = sent
         self.message: bytes | None = message
 

@@ -218,6 +218,7 @@ class Sender:
         free = [link for link in links if link.takes(size)]
         well = [link for link in free if not link.outlier.is_out(now / 1e9)] or free
         if self._shunned:
+            self._shunned = {link: until for link, until in self._shunned.items() if until > now}
             well = [link for link in well if self._shunned.get(link, 0) < now] or well
         if len(well) > 1:
             self._turn = (self._turn + 1) % len(well)

@@ -7,7 +7,7 @@ on it is answered.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, monotonic_ns
 from typing import Any
 
@@ -55,7 +55,7 @@ class Stream:
         self._theirs: Theirs | None = None
         self._more = asyncio.Event()
         self._heard = monotonic()
-        self._coming = 0
+        self._going = self._coming = 0
 
     async def greet(self, call: Any) -> None:
         """Hear that somebody is there; agree on memory to share if it is on this host. Raises `Broken`."""
@@ -98,10 +98,12 @@ class Stream:
         rows = [ticket.rows for ticket in tickets]
         head.rows.extend(rows)
         beside = 0
+        regions: list[int] = []
         if self._arena is not None:
             pieces, places = self._arena.lay(head, pieces)
             self._places.update((place.start, place) for place in places)
             beside = sum([place.size for place in places])
+            regions = [place.start for place in places]
         message = pack(head, pieces)
         parcel = Parcel(
             self._carrier,
@@ -112,6 +114,7 @@ class Stream:
             monotonic_ns(),
             message,
             len(message) + beside,
+            regions,
         )
         self._parcels[number] = parcel
         self.rows += parcel.rows
@@ -131,6 +134,7 @@ class Stream:
         elif not parcel.left:  # it is never written
             del self._parcels[parcel.number]
             self.bytes -= parcel.size
+            self._free(parcel.regions)
         return True
 
     def close(self, why: str) -> None:
@@ -168,7 +172,9 @@ class Stream:
                     if content is None or not parcel.left:
                         continue
                     parcel.message = None
+                    self._going = len(content)
                     await call.write(content)
+                    self._going = 0
                     del content
                 else:
                     await call.write(message)
@@ -176,6 +182,13 @@ class Stream:
                 await call.write(pack(pb.Head(freed=self._take_freed())))
             self._more.clear()
             await self._more.wait()
+
+    def _free(self, regions: Iterable[int]) -> None:
+        """Nobody reads what was laid there any more, or ever will."""
+        for region in regions:
+            place = self._places.pop(region, None)
+            if place is not None:
+                place.release()
 
     def _take_freed(self) -> list[int]:
         return [self._freed.popleft() for _ in range(len(self._freed))]
@@ -191,7 +204,7 @@ class Stream:
             self._post(pack(pb.Head()))
             await asyncio.sleep(PING_S)
             asked = 0 if self._heard != before else asked + 1
-            if asked * PING_S > SILENT_S + (self.bytes + self._coming) / SLOW_BYTES_PER_S:
+            if asked * PING_S > SILENT_S + (self._going + self._coming) / SLOW_BYTES_PER_S:
                 raise Broken(f"it was asked {asked} times for a sign of life, and gave none")
 
     async def _read(self, call: Any, leaves: Callable[[], None]) -> None:
@@ -199,10 +212,7 @@ class Stream:
             self._heard = monotonic()
             head, columns = unpack(message)
             self._coming = head.coming
-            for region in head.freed:
-                place = self._places.pop(region, None)
-                if place is not None:
-                    place.release()
+            self._free(head.freed)
             if head.ids:
                 self._answered(head, columns)
             for fault in head.faults:

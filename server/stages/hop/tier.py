@@ -144,8 +144,13 @@ class Tier:
         rest: tuple[StageName, ...],
         head: pb.Head,
         replies: Replies,
+        *,
+        is_first: bool = True,
     ) -> None:
-        """One ticket for requests that go together; `asked` for one that says more of itself."""
+        """One ticket for requests that go together; `asked` for one that says more of itself.
+
+        `is_first` unless they were in a run already, which failed.
+        """
         now = monotonic()
 
         def told(ticket: Ticket) -> None:
@@ -182,7 +187,7 @@ class Tier:
             served.batcher.submit(ticket)
         except ServingError as error:
             for number in ids:
-                replies.fail(number, error, untouched=isinstance(error, ServerStopping))
+                replies.fail(number, error, untouched=is_first and isinstance(error, ServerStopping))
 
     def _one_by_one(
         self,
@@ -198,7 +203,7 @@ class Tier:
         start = 0
         for number, count in zip(ids, rows, strict=True):
             own = {name: array[start : start + count] for name, array in inputs.items()}
-            self._run(served, [number], [count], own, None, rest, head, replies)
+            self._run(served, [number], [count], own, None, rest, head, replies, is_first=False)
             start += count
 
     def _pass_on(

@@ -155,3 +155,22 @@ def preprocess(inputs):
                 x = np.full((1, 1 << 15), n, np.float32)
                 answer = await here.ask(ask("m", "", {"x": x}, rows=1))
                 assert answer.outputs["y"].tolist() == [[1, 1]], "the first that came, and one more"
+
+
+async def test_what_is_given_up_before_it_is_written_leaves_no_place_taken(tmp_path, pool):
+    shelf = Shelf(tmp_path / "m")
+    async with tier() as at:
+        config = ModelConfig(name="m", max_batch_size=8)
+        await at.serve(shelf.offer(shelf.put(model=plus(1, "width")), config=config))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            here = Here(at.manager.table, pool, Known(link), ("predict",))
+            for _ in range(40):
+                asking = [asyncio.create_task(here.ask(x=np.ones((1, LARGE), np.float32))) for _ in range(4)]
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                for each in asking:
+                    each.cancel()
+                await asyncio.gather(*asking, return_exceptions=True)
+            await until(lambda: link.requests == 0)
+            await here.ask(x=np.ones((1, 2), np.float32))
+            await until(lambda: len(link._open._places) == 0)
