@@ -356,13 +356,17 @@ class Sender:
         """There is nobody who could answer: those who have waited long enough are told so."""
         stage = self._way.route[0]
         now = self._clock()
-        while self._waiting and now - self._waiting[0].queued >= self._patience_ns:
-            ticket = self._waiting.popleft()
+        for ticket in [each for each in self._waiting if now - each.queued >= self._patience(each)]:
+            self._waiting.remove(ticket)
             self._tally.pending -= 1
             self._fail(ticket, TierUnavailable(stage, self.model, "it has no endpoint that is ready"))
         if self._waiting:
             self._hold.set_by(now + LOOK_AGAIN_NS)
         self._note_quiet()
+
+    def _patience(self, ticket: Ticket) -> float:
+        """How long a request waits for an endpoint, in ns: to be told so before its time is over."""
+        return min(self._patience_ns, (ticket.deadline * 1e9 - ticket.queued) / 2)
 
     # Who is told.
 

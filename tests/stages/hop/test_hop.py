@@ -371,3 +371,11 @@ async def test_a_request_that_had_begun_when_its_tier_gave_it_up_is_not_asked_ag
             with pytest.raises(TierUnavailable, match="it is stopping"):
                 await asking
             assert to_two.parcels == 0
+
+
+async def test_a_short_deadline_is_told_that_there_is_no_endpoint_and_not_that_it_is_over(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        here = Here(at.manager.table, pool, Known(), ("predict",), patience_s=5)
+        with pytest.raises(TierUnavailable, match="no endpoint that is ready"):
+            await here.ask(InferRequest("m", "", {"x": row(1, 1)}, deadline=monotonic() + 0.4))

@@ -103,7 +103,14 @@ async def linked(other: There, **limits: int) -> AsyncIterator[Link]:
 class Here:
     """A gateway with one version, as far as requests see it."""
 
-    def __init__(self, table: Table, pool: Pool, known: Known, route: tuple[StageName, ...]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        pool: Pool,
+        known: Known,
+        route: tuple[StageName, ...],
+        patience_s: float = 0.0,
+    ) -> None:
         served = table.find("m", "")
         self.tally = Tally()
         signature = served.facts.signature
@@ -116,7 +123,14 @@ class Here:
             row_bytes=0,
             max_rows=64,
         )
-        self.sender = Sender(way, known, tally=self.tally, max_waiting=1000, budget=RetryBudget())
+        self.sender = Sender(
+            way,
+            known,
+            tally=self.tally,
+            max_waiting=1000,
+            budget=RetryBudget(),
+            patience_s=patience_s,
+        )
         facts = VersionFacts(
             model="m",
             version=served.facts.version,
