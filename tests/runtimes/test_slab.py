@@ -25,6 +25,11 @@ def until(holds, within_s=20.0):
         time.sleep(0.005)
 
 
+def refused(slab, size, within_s):
+    with pytest.raises(SlabFull):
+        slab.take(size, within_s)
+
+
 def on_disk(slab):
     """Bytes of it that take memory."""
     return os.fstat(slab.descriptor).st_blocks * 512
@@ -95,7 +100,7 @@ def test_what_is_lent_comes_back_with_the_last_view_of_it(slab):
 def test_who_fits_is_not_held_up_by_who_does_not(slab):
     low, reader = slab.take(MIB // 2 - 64, 0), slab.take(64, 0)
     low.release()
-    waiting = threading.Thread(target=lambda: pytest.raises(SlabFull, slab.take, MIB * 3 // 4, 0.5))
+    waiting = threading.Thread(target=refused, args=(slab, MIB * 3 // 4, 0.5))
     waiting.start()
     until(lambda: slab._waiting)
     slab.take(64, 0).release()
@@ -125,7 +130,7 @@ def test_who_has_waited_longest_is_not_starved_by_smaller_ones():
 def test_a_window_that_never_comes_free_is_not_kept_for_ever(slab, monkeypatch):
     monkeypatch.setattr("runtimes.slab.CLAIM_S", 0.05)
     slab.take(64, 0)
-    waiting = threading.Thread(target=lambda: pytest.raises(SlabFull, slab.take, MIB, 0.5))
+    waiting = threading.Thread(target=refused, args=(slab, MIB, 0.5))
     waiting.start()
     until(lambda: slab._waiting)
     with pytest.raises(SlabFull):
@@ -138,7 +143,7 @@ def test_a_window_that_never_comes_free_is_not_kept_for_ever(slab, monkeypatch):
 def test_who_waits_for_a_slab_that_is_closed_is_told_at_once():
     slab = Slab(MIB)
     slab.take(MIB, 0)
-    waiting = threading.Thread(target=lambda: pytest.raises(SlabFull, slab.take, 64, 60))
+    waiting = threading.Thread(target=refused, args=(slab, 64, 60))
     waiting.start()
     until(lambda: slab._waiting)
     slab.close()
