@@ -30,6 +30,11 @@ class RuntimeLost(RuntimeFault):
     well once it is there again; says what happened and to which model."""
 
 
+class RuntimeBusy(RuntimeFault):
+    """There was no room in time to hand the tensors of this run to the process that the model runs in, as
+    other runs have it. The same run may go well later; says which model and how much was asked for."""
+
+
 class InputRefused(RuntimeFault):
     """The request is at fault, in these words: pre- or post-processing code raised `ValueError`, or a
     value is one that the runtime's own datatype cannot hold."""

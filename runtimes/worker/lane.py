@@ -14,6 +14,7 @@ answer.
 
 import socket
 import struct
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -31,6 +32,9 @@ from runtimes.errors import (
 HEAD = struct.Struct("!I")
 AT_ONCE = 1 << 16
 
+MOST_BYTES = 1 << 24
+"""Of one message: a model with a hundred thousand tensors says less of itself."""
+
 KINDS: dict[str, type[RuntimeFault]] = {
     kind.__name__: kind
     for kind in (DeviceMissing, InputRefused, ModelBroken, RunFailed, RuntimeMissing, SignatureUnknown)
@@ -39,11 +43,19 @@ KINDS: dict[str, type[RuntimeFault]] = {
 
 
 class LaneLost(Exception):
-    """The other side is gone, or did not answer in time (`is_late`)."""
+    """The other side is gone; or it is there and must not be asked again: then `fault` is the rest of "it was
+    killed, as it ..."."""
 
-    def __init__(self, is_late: bool = False) -> None:
-        super().__init__("no answer in time" if is_late else "the other side has gone")
-        self.is_late = is_late
+    def __init__(self, fault: str = "") -> None:
+        super().__init__(fault or "the other side has gone")
+        self.fault = fault
+
+
+class LaneGarbled(LaneLost):
+    """What came is no answer of ours: whatever runs there is not to be believed any more."""
+
+    def __init__(self) -> None:
+        super().__init__("gave an answer that makes no sense")
 
 
 class Lane:
@@ -54,13 +66,19 @@ class Lane:
 
     def ask(self, message: Any, within_s: float) -> dict[str, Any]:
         """Raises `LaneLost`, or the `RuntimeFault` that came back."""
-        self._socket.settimeout(within_s)
+        try:
+            self._socket.settimeout(within_s)
+        except OSError:  # it was closed on our side
+            raise LaneLost from None
         self.tell(message)
-        answer = self.hear()
+        answer = self.hear(within_s)
         if answer is None:
             raise LaneLost
         if "failed" in answer:
-            raise KINDS[answer["failed"]](answer["why"])
+            kind = KINDS.get(str(answer["failed"]))
+            if kind is None:
+                raise LaneGarbled
+            raise kind(str(answer.get("why")))
         return answer
 
     def tell(self, message: Any) -> None:
@@ -69,25 +87,43 @@ class Lane:
         try:
             self._socket.sendall(HEAD.pack(len(content)) + content)
         except TimeoutError:
-            raise LaneLost(is_late=True) from None
+            raise _late(self._socket.gettimeout()) from None
         except OSError:
             raise LaneLost from None
 
-    def hear(self) -> dict[str, Any] | None:
-        """The next message; None once the other side is gone. Raises `LaneLost` if it takes too long."""
+    def hear(self, within_s: float | None = None) -> dict[str, Any] | None:
+        """The next message; None once the other side is gone. Raises `LaneLost` if the whole of it takes too
+        long, is too long, or is none."""
+        until = None if within_s is None else monotonic() + within_s
+        said, due = bytearray(), HEAD.size
         try:
-            said = b""
-            while len(said) < HEAD.size or len(said) < HEAD.size + HEAD.unpack_from(said)[0]:
+            while len(said) < due:
+                if said and until is not None:
+                    self._socket.settimeout(max(0.001, until - monotonic()))
                 more = self._socket.recv(AT_ONCE)
                 if not more:
                     return None
                 said += more
+                if due == HEAD.size and len(said) >= HEAD.size:
+                    due += HEAD.unpack_from(said)[0]
+                    if due > MOST_BYTES:
+                        raise LaneGarbled
         except TimeoutError:
-            raise LaneLost(is_late=True) from None
+            raise _late(within_s) from None
         except OSError:
             return None
-        answer: dict[str, Any] = orjson.loads(said[HEAD.size :])
+        try:
+            answer = orjson.loads(memoryview(said)[HEAD.size :])
+        except orjson.JSONDecodeError:
+            raise LaneGarbled from None
+        if not isinstance(answer, dict):
+            raise LaneGarbled
         return answer
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _late(within_s: float | None) -> LaneLost:
+    assert within_s is not None  # without a limit nothing is late
+    return LaneLost(f"did not answer within {within_s:g} s")

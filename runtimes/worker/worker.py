@@ -13,22 +13,26 @@ from typing import Any
 
 import structlog
 
-from runtimes.errors import ModelBroken, RunFailed, RuntimeFault, RuntimeLost
-from runtimes.packing import Packed, unpacked
+from runtimes.errors import InputRefused, ModelBroken, RunFailed, RuntimeBusy, RuntimeFault, RuntimeLost
+from runtimes.packing import Garbled, Packed, unpacked
 from runtimes.session import Description, ModelFile
 from runtimes.slab import Place, Slab, SlabFull
 from runtimes.tensors import Array, Tensors
 from runtimes.worker.crashes import CrashRule, Quarantine
-from runtimes.worker.lane import Lane, LaneLost
+from runtimes.worker.lane import Lane, LaneGarbled, LaneLost
+from runtimes.worker.life import Life
 from runtimes.worker.news import Down, News, Out, Tell, Up
 from runtimes.worker.room import Room
-from runtimes.worker.start import Ended, Nursery, Process
+from runtimes.worker.start import Nursery
 from runtimes.worker.telling import description_of, file_told
 
 log = structlog.get_logger(__name__)
 
 PATIENCE_S = 10.0
 """How long a run waits for a worker that is being started again."""
+
+ROOM_WITHIN_S = 30.0
+"""How long a run waits for room in what is shared with its process, or less where a run may take less."""
 
 PARTING_S = 5.0
 """For a process that is being ended to be gone."""
@@ -78,45 +82,6 @@ class WorkedModel:
             tell(Out(self.out))
 
 
-class _Life:
-    """The process from one start to its end."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.idle: list[Lane] = []
-        self.stranded: list[Place] = []
-        self.hung = ""
-        self.ended: Ended | None = None
-        self.over = threading.Event()
-
-    def lane(self) -> Lane:
-        """Raises `LaneLost`."""
-        try:
-            return self.idle.pop()
-        except IndexError:
-            pass
-        return Lane(self.process.lane())
-
-    def ask(self, message: Any, within_s: float) -> dict[str, Any]:
-        """Raises `LaneLost`, or the `RuntimeFault` that came back."""
-        lane = self.lane()
-        try:
-            answer = lane.ask(message, within_s)
-        except LaneLost:
-            lane.close()
-            raise
-        except RuntimeFault:
-            self.idle.append(lane)
-            raise
-        self.idle.append(lane)
-        return answer
-
-    @property
-    def why(self) -> str:
-        """The rest of "its runtime worker ..."."""
-        return self.hung or (self.ended.why if self.ended is not None else "is gone")
-
-
 class Worker:
     """Owned by who made it, who closes it; its threads end then.
 
@@ -130,8 +95,8 @@ class Worker:
         self._slab = Slab(limits.slab_bytes)
         self._change = threading.Condition()
         self._models: dict[int, WorkedModel] = {}
-        self._life: _Life | None = None
-        self._next: _Life | None = None
+        self._life: Life | None = None
+        self._next: Life | None = None
         self._coming = False
         self._closed = False
         self._why = ""
@@ -155,7 +120,7 @@ class Worker:
         try:
             description = self._opened(life, number, file)
         except LaneLost as lost:
-            self._part(life, OPEN_WITHIN_S if lost.is_late else 0.0)
+            self._part(life, lost)
             raise ModelBroken(
                 f"{file.path.name} could not be opened: the runtime worker that it was to live in {life.why}"
             ) from None
@@ -167,53 +132,46 @@ class Worker:
         raise RuntimeLost(f"{label}: its runtime worker {life.why} just after it was opened there")
 
     def run(self, model: WorkedModel, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
-        """See `runtimes.session.Session.run`; besides, raises `RuntimeLost`."""
+        """See `runtimes.session.Session.run`; besides, raises `RuntimeLost` or `RuntimeBusy`."""
         life = self._life
         if life is None or model.out:
             life = self._up(model.label, PATIENCE_S, model)
         sent = _packed(inputs)
-        within_s = self._limits.run_s
-        place = self._place(sent.size + model.room.for_inputs(inputs))
-        sent.lay(place.view)
-        self.copied_bytes += sent.size
-        question = {
-            "do": "run",
-            "model": model.number,
-            "inputs": sent.told,
-            "from": [place.start, sent.size],
-            "outputs": outputs,
-            "room": [place.start + sent.size, place.size - sent.size],
-        }
-        begins = sent.size
+        if sent.size >= self._slab.size:
+            raise InputRefused(
+                f"the inputs have {sent.size} bytes, which do not fit into the {self._slab.size} that are "
+                "shared with the process of the model"
+            )
+        patience_s = min(ROOM_WITHIN_S, self._limits.run_s)
+        place = self._place(model.label, sent.size + model.room.for_inputs(inputs), patience_s)
         try:
+            sent.lay(place.view)
+            self.copied_bytes += sent.size
             lane = life.lane()
-            try:
-                answer = lane.ask(question, within_s)
-                if "short" in answer:  # its inputs are not needed any more, and the room was too small
-                    place.release()
-                    place = self._place(answer["short"])
-                    begins = 0
-                    answer = lane.ask({"do": "put", "room": [place.start, place.size]}, within_s)
-            except LaneLost:
-                lane.close()
-                raise
-            except RuntimeFault:
-                life.idle.append(lane)
-                raise
-        except LaneLost as lost:
-            self._part(life, within_s if lost.is_late else 0.0)
-            self._strand(life, place)
-            raise RuntimeLost(
-                f"{model.label} did not finish this run: its runtime worker {life.why}; ask again"
-            ) from None
-        except RuntimeFault:
+        except LaneLost:
+            place.release()
+            raise _lost(model, life) from None
+        except BaseException:  # no descriptor left, say: nothing has been asked for
             place.release()
             raise
-        except BaseException:  # a fault of ours, or no descriptor left: who knows whether it is read there
+        try:
+            place, begins, answer = self._asked(model, life, lane, sent, place, outputs)
+            results = self._taken(model, inputs, place, begins, answer)
+        except LaneLost as lost:
+            lane.close()
+            self._part(life, lost)
+            self._strand(life, place)
+            raise _lost(model, life) from None
+        except RuntimeFault:
+            place.release()
+            life.keep(lane)
+            raise
+        except BaseException:  # a fault of ours: who knows whether it is read there
+            lane.close()
             self._strand(life, place)
             raise
-        life.idle.append(lane)
-        return self._taken(model, inputs, place, begins, answer["outputs"])
+        life.keep(lane)
+        return results
 
     def remove(self, model: WorkedModel) -> None:
         """Close a model there. No run of it is in progress. With the last one, all that is left is to
@@ -224,7 +182,7 @@ class Worker:
         if life is not None:
             try:
                 life.ask({"do": "close", "model": model.number}, PARTING_S)
-            except (LaneLost, RuntimeFault):
+            except (LaneLost, RuntimeFault, OSError):
                 log.warning("runtime_worker_close_failed", worker=self._name, model=model.label)
 
     def close(self) -> None:
@@ -245,28 +203,70 @@ class Worker:
 
     # Runs.
 
-    def _place(self, size: int) -> Place:
+    def _place(self, label: str, size: int, within_s: float) -> Place:
+        """Raises `RuntimeBusy`, or `RunFailed` for more than there is at all."""
         try:
-            return self._slab.take(size, self._limits.run_s)
+            return self._slab.take(size, within_s)
         except SlabFull as full:
-            raise RunFailed(str(full)) from None
+            if size > self._slab.size:
+                raise RunFailed(str(full)) from None
+            raise RuntimeBusy(f"{label} cannot run now: {full}; ask again") from None
+
+    def _asked(
+        self,
+        model: WorkedModel,
+        life: Life,
+        lane: Lane,
+        sent: Packed,
+        place: Place,
+        outputs: Sequence[str],
+    ) -> tuple[Place, int, Any]:
+        """Have it run: where the outputs lie, from where on, and what was told of them."""
+        within_s = self._limits.run_s
+        question = {
+            "do": "run",
+            "model": model.number,
+            "inputs": sent.told,
+            "from": [place.start, sent.size],
+            "outputs": outputs,
+            "room": [place.start + sent.size, place.size - sent.size],
+        }
+        answer, begins = lane.ask(question, within_s), sent.size
+        if "short" in answer:  # its inputs are not needed any more, and the room was too small
+            short = answer["short"]
+            if not isinstance(short, int):
+                raise LaneGarbled
+            place.release()
+            place, begins = self._place(model.label, short, min(ROOM_WITHIN_S, within_s)), 0
+            try:
+                answer = lane.ask({"do": "put", "room": [place.start, place.size]}, within_s)
+            except RuntimeFault:
+                place.release()
+                raise
+            except BaseException:
+                self._strand(life, place)
+                raise
+        return place, begins, answer.get("outputs")
 
     def _taken(
-        self, model: WorkedModel, inputs: Tensors, place: Place, begins: int, told: Sequence[Any]
+        self, model: WorkedModel, inputs: Tensors, place: Place, begins: int, told: Any
     ) -> dict[str, Array]:
-        """The outputs: lent where they are large and there is room for others, else copied."""
-        size = max([start + size for *_, start, size in told], default=0)
+        """The outputs: lent where they are large and there is room for others, else copied. Raises
+        `LaneGarbled` where what is told of them is not so, and keeps the place then."""
+        try:
+            size = max([start + size for *_, start, size in told], default=0)
+            results = unpacked(told, place.view[begins : begins + size])
+        except (Garbled, TypeError, ValueError):
+            raise LaneGarbled from None
         model.room.note(inputs, size)
         if size >= LENT_FROM_BYTES and self._slab.free > self._slab.size // 2:
             return unpacked(told, place.lend()[begins : begins + size])
-        results = {
-            name: array.copy() for name, array in unpacked(told, place.view[begins : begins + size]).items()
-        }
+        results = {name: array.copy() for name, array in results.items()}
         self.copied_bytes += size
         place.release()
         return results
 
-    def _strand(self, life: _Life, place: Place) -> None:
+    def _strand(self, life: Life, place: Place) -> None:
         """A place that the process may write to until it is gone."""
         with self._change:
             if not life.over.is_set():
@@ -274,15 +274,15 @@ class Worker:
                 return
         place.release()
 
-    def _part(self, life: _Life, waited_s: float) -> None:
-        """This life is at its end: wait for it, and see to it where it hangs."""
-        if waited_s:
-            life.hung = f"was killed, as it did not answer within {waited_s:g} s"
-        if waited_s or not life.over.wait(PARTING_S):
+    def _part(self, life: Life, lost: LaneLost) -> None:
+        """This life is at its end: wait for it, and see to it where it does not go by itself."""
+        if lost.fault:
+            life.killed = f"was killed, as it {lost.fault}"
+        if lost.fault or not life.over.wait(PARTING_S):
             life.process.kill()
             life.over.wait(PARTING_S)
 
-    def _up(self, label: str, within_s: float, model: WorkedModel | None = None) -> _Life:
+    def _up(self, label: str, within_s: float, model: WorkedModel | None = None) -> Life:
         """The process, once it is there. Raises `RuntimeLost`."""
         until = monotonic() + within_s
         with self._change:
@@ -303,22 +303,22 @@ class Worker:
 
     # Lives.
 
-    def _begin(self) -> _Life:
+    def _begin(self) -> Life:
         """A process, and a thread that stays with it to its end. Raises `RuntimeLost`."""
         try:
-            life = _Life(self._nursery.start(self._slab.descriptor))
+            life = Life(self._nursery.start(self._slab.descriptor))
         except OSError as error:
             raise RuntimeLost(f"no runtime worker could be started: {error}") from error
         threading.Thread(target=self._stay, args=(life,), name=f"worker {self._name}", daemon=True).start()
         return life
 
-    def _stay(self, life: _Life) -> None:
+    def _stay(self, life: Life) -> None:
         """Until this life is over; then see to the next one, if there is to be one."""
         life.ended = life.process.ending(
             lambda line: log.warning("runtime_worker_said", worker=self._name, line=line)
         )
         with self._change:
-            life.over.set()
+            life.end()
             for place in life.stranded:
                 place.release()
             if self._life is life:
@@ -329,12 +329,10 @@ class Worker:
             is_wanted = bool(self._models) and not self._closed
             self._coming = is_wanted
             self._change.notify_all()
-        for lane in life.idle:
-            lane.close()
         if is_wanted:
             self._recover(life)
 
-    def _recover(self, life: _Life) -> None:
+    def _recover(self, life: Life) -> None:
         """Bring up another one after a while, or give it up."""
         now = monotonic()
         assert life.ended is not None
@@ -365,8 +363,8 @@ class Worker:
             for model in list(self._models.values()):
                 self._open_again(following, model)
         except LaneLost as lost:  # it has crashed again, and its own thread sees to it
-            if lost.is_late:
-                self._part(following, OPEN_WITHIN_S)
+            if lost.fault:
+                self._part(following, lost)
             return
         with self._change:
             if self._closed or following.over.is_set():
@@ -376,7 +374,7 @@ class Worker:
         log.info("runtime_worker_started", worker=self._name)
         self._tell(Up())
 
-    def _open_again(self, life: _Life, model: WorkedModel) -> None:
+    def _open_again(self, life: Life, model: WorkedModel) -> None:
         """Raises `LaneLost`. A model that cannot be opened any more is out, and others are not."""
         if model.out:
             return
@@ -388,10 +386,10 @@ class Worker:
         if why:
             model.tell(Out(f"its runtime worker {self._why}, and it could not be opened again: {why}"))
 
-    def _opened(self, life: _Life, number: int, file: ModelFile) -> Description:
+    def _opened(self, life: Life, number: int, file: ModelFile) -> Description:
         """Raises `LaneLost` or a `RuntimeFault`."""
         samples = Packed.of(file.samples or {})
-        place = self._place(samples.size)
+        place = self._place(file.path.name, samples.size, self._limits.run_s)
         try:
             samples.lay(place.view)
             answer = life.ask(
@@ -406,7 +404,10 @@ class Worker:
             )
         finally:
             place.release()  # it is only read there
-        return description_of(answer["description"])
+        try:
+            return description_of(answer["description"])
+        except (KeyError, TypeError, ValueError):
+            raise LaneGarbled from None
 
     def _give_up(self, why: str) -> None:
         self._tell(Out(why))
@@ -426,3 +427,7 @@ def _packed(inputs: Tensors) -> Packed:
         raise RunFailed(
             f"an input has the dtype {error}, which no datatype of the protocol carries"
         ) from None
+
+
+def _lost(model: WorkedModel, life: Life) -> RuntimeLost:
+    return RuntimeLost(f"{model.label} did not finish this run: its runtime worker {life.why}; ask again")

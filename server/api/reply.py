@@ -9,6 +9,7 @@ from server.domain.errors import (
     MethodNotAllowed,
     NoRoom,
     QueueFull,
+    RuntimeFull,
     ServerStopping,
     ServingError,
     TierUnavailable,
@@ -30,7 +31,7 @@ def refuse(error: Exception, table: Table, *, request_id: str = "") -> tuple[int
         log.error("request_crashed", request_id=request_id, exc_info=error)
     body = error_body(sentence_of(error))
     headers: Headers = [JSON, (b"content-length", str(len(body)).encode())]
-    if isinstance(error, (QueueFull, TooLate, TierUnavailable, NoRoom)):
+    if isinstance(error, (QueueFull, TooLate, TierUnavailable, NoRoom, RuntimeFull)):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))

@@ -209,6 +209,15 @@ class RuntimeDown(ServingError):
     """The process that the model runs in ended under this run, or is not there: to ask again may help."""
 
 
+class RuntimeFull(ServingError):
+    """The process that the model runs in shares memory with this one, and other runs have it: the sentence
+    says of which model. `retry_after_s` is a guess."""
+
+    def __init__(self, why: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
 class StageFailed(ServingError):
     """Pre- or post-processing code raised; the traceback is in the log under `request_id`."""
 

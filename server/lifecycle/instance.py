@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 
-from runtimes.errors import InputRefused, RuntimeLost
+from runtimes.errors import InputRefused, RuntimeBusy, RuntimeLost
 from runtimes.session import Session
 from server.domain.configuration import ModelConfig, TensorConfig
-from server.domain.errors import InvalidRequest, RuntimeDown
+from server.domain.errors import InvalidRequest, RuntimeDown, RuntimeFull
 from server.domain.tensors import Array, Tensors
 from server.observe.tally import Fill
 from server.scheduling.padding import drop_rows, elements, fill_rows
@@ -58,7 +58,7 @@ class Instance:
         self._thread: threading.Thread | None = None
 
     def run(self, inputs: Tensors) -> dict[str, Array]:
-        """Run on the calling thread. Raises `InvalidRequest`, `RuntimeDown` or `RunFailed`."""
+        """Run on the calling thread. Raises `InvalidRequest`, `RuntimeDown`, `RuntimeFull` or `RunFailed`."""
         rows = filled = 0
         if self._row_counts:
             inputs, rows, filled = self._filled(inputs)
@@ -70,6 +70,8 @@ class Instance:
             raise InvalidRequest(str(refusal)) from None
         except RuntimeLost as lost:
             raise RuntimeDown(str(lost)) from None
+        except RuntimeBusy as busy:
+            raise RuntimeFull(str(busy)) from None
         if self._from:
             outputs = self._shaped(outputs, self._from)
         return drop_rows(outputs, rows, filled) if filled > rows else outputs

@@ -11,6 +11,7 @@ from server.domain.errors import (
     QueueFull,
     RequestCancelled,
     RuntimeDown,
+    RuntimeFull,
     ServingError,
     StageFailed,
     TooLate,
@@ -24,7 +25,7 @@ def reason_of(error: BaseException) -> str:
     match error:
         case InvalidRequest():
             return ""
-        case QueueFull() | TooLate() | NoRoom() | DeadlineExceeded():
+        case QueueFull() | TooLate() | NoRoom() | RuntimeFull() | DeadlineExceeded():
             return "REJECTED"
         case RequestCancelled() | asyncio.CancelledError():
             return "CANCELED"

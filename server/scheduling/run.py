@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from time import thread_time_ns
 
-from server.domain.errors import InferenceFailed, RuntimeDown, ServerStopping, ServingError
+from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
 from server.domain.tensors import Array
 from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
@@ -82,7 +82,8 @@ class Run:
         """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
 
         If several went together and the run failed, each goes again alone, so that one poisonous
-        request fails only itself. Not so where the model's process ended with the run: it would end again.
+        request fails only itself. Not so where the model's process ended with the run: it would end again;
+        nor where there was no room for it: it has waited for that.
         """
         self.began = self._clock()
         busy = thread_time_ns() if self.is_measured else 0
@@ -90,7 +91,7 @@ class Run:
             self.answers = list(self._run(self.tickets))
         except Exception as error:
             self.failed = True
-            if len(self.tickets) == 1 or isinstance(error, RuntimeDown):
+            if len(self.tickets) == 1 or isinstance(error, (RuntimeDown, RuntimeFull)):
                 self.answers = [self._failure(error) for _ in self.tickets]
             else:
                 self.answers = [self._run_alone(ticket) for ticket in self.tickets]

@@ -29,6 +29,7 @@ from server.domain.errors import (
     RequestTooLarge,
     RouteNotFound,
     RuntimeDown,
+    RuntimeFull,
     ServerBusy,
     ServerStopping,
     ServingError,
@@ -84,6 +85,7 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         LoadFailed: _INVALID_ARGUMENT,
         InferenceFailed: _INTERNAL,
         RuntimeDown: _UNAVAILABLE,
+        RuntimeFull: Codes(http=429, grpc=8),
         StageFailed: _INTERNAL,
     }
 )
@@ -95,6 +97,7 @@ TRITON_CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         QueueFull: _UNAVAILABLE,
         TooLate: _UNAVAILABLE,
         NoRoom: _UNAVAILABLE,
+        RuntimeFull: _UNAVAILABLE,
         ServerBusy: _UNAVAILABLE,
         StreamsFull: _UNAVAILABLE,
         DeadlineExceeded: _UNAVAILABLE,

@@ -5,17 +5,23 @@ import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic_ns
 
 import numpy as np
 import pytest
 
-from runtimes.errors import RunFailed
+from runtimes.errors import RunFailed, RuntimeBusy
 from runtimes.opening import open_session
 from runtimes.session import ModelFile
+from server.api.reply import refuse
 from server.domain.configuration import ModelConfig, TensorConfig
-from server.domain.errors import InvalidRequest
+from server.domain.errors import InvalidRequest, RuntimeFull
 from server.lifecycle.instance import Instance
 from server.observe.tally import Fill
+from server.scheduling.counting import reason_of
+from server.scheduling.run import Run
+from server.scheduling.ticket import Ticket
+from server.wire.codes import CODES
 from tests.e2e.workshop import echo
 from tests.lifecycle.shelf import plus
 from tests.lifecycle.waiting import until
@@ -139,3 +145,32 @@ async def test_a_run_is_filled_up_to_a_liked_row_count_and_its_outputs_are_cut_b
     assert place.run({"x": np.repeat(ROW, 3, axis=0)})["y"].tolist() == [[11, 12]] * 3
     assert (fill.real, fill.added) == (6, 2)
     assert instance(tmp_path, config).run({"x": ROW})["y"].tolist() == [[11, 12]], "and needs nobody to count"
+
+
+class Busy:
+    """A session whose worker has no room."""
+
+    def __init__(self) -> None:
+        self.description = None
+        self.asked = 0
+
+    def run(self, inputs, outputs):
+        self.asked += 1
+        raise RuntimeBusy("model 'm' version 1 cannot run now: others have it; ask again")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_run_without_room_is_overload_for_its_whole_batch_and_not_the_models_fault():
+    session = Busy()
+    slot = Instance("busy", "cpu", session, FLAT)
+    tickets = [Ticket({"x": ROW}, 1, lambda _: None, None) for _ in range(3)]
+    run = Run("m", 1, True, slot, tickets, 3, "full", monotonic_ns)
+    run.work()
+    assert session.asked == 1, "nobody waits for room again, one by one"
+    for answer in run.answers:
+        assert isinstance(answer, RuntimeFull)
+        assert reason_of(answer) == "REJECTED"
+        status, headers, _ = refuse(answer, CODES)
+        assert (status, dict(headers)[b"retry-after"]) == (429, b"1")

@@ -23,14 +23,44 @@ def test_what_is_taken_never_overlaps_and_all_of_it_comes_back(asked, random):
             assert all(start + size <= other or other + held <= start for other, held in taken.items())
             taken[start] = size
         assert holes.free == SIZE - sum(taken.values())
-        assert holes.is_free_from(SIZE - 1) == (holes.free > 0 and not covers(taken, SIZE - 1))
+        assert holes.in_use_below == max([begin + size for begin, size in taken.items()], default=0)
     for start, size in taken.items():
         holes.give(start, size)
     assert holes.take(SIZE) == 0
 
 
-def covers(taken: dict[int, int], place: int) -> bool:
-    return any(start <= place < start + size for start, size in taken.items())
+@given(
+    st.lists(st.integers(1, SIZE // 2), max_size=12),
+    st.sets(st.integers(0, 11)),
+    st.integers(1, SIZE),
+    st.integers(1, SIZE),
+)
+def test_nothing_is_given_of_the_window_that_is_left_out_and_it_is_the_emptiest(sizes, left, window, wanted):
+    holes, used = Holes(SIZE), [False] * SIZE
+    for number, size in enumerate(sizes):
+        start = holes.take(size)
+        if start is not None and number in left:
+            used[start : start + size] = [True] * size
+        elif start is not None:
+            holes.give(start, size)
+    low, high = holes.emptiest(window)
+    assert high - low == window
+    assert 0 <= low <= high <= SIZE
+    fewest = min(sum(used[begin : begin + window]) for begin in range(SIZE - window + 1))
+    assert sum(used[low:high]) == fewest
+    start = holes.take(wanted, (low, high))
+    kept = [place_used or low <= at < high for at, place_used in enumerate(used)]
+    fits = [not any(kept[at : at + wanted]) for at in range(SIZE - wanted + 1)]
+    assert start == (fits.index(True) if any(fits) else None)
+
+
+def test_a_very_stretch_is_taken_only_where_all_of_it_is_free():
+    holes = Holes(10)
+    holes.take(2)
+    assert not holes.take_at(1, 4)
+    assert holes.take_at(4, 3)
+    assert not holes.take_at(6, 1)
+    assert (holes.free, holes.take(3), holes.take(2)) == (5, 7, 2)
 
 
 @given(st.lists(st.integers(1, SIZE), max_size=20))

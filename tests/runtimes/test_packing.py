@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from runtimes.packing import Packed, unpacked
+from runtimes.packing import Garbled, Packed, unpacked
 from runtimes.slab import ALIGNMENT
 from runtimes.tensors import DATATYPES
 from tests.runtimes.models import values_of
@@ -52,3 +52,31 @@ def test_arrays_that_do_not_lie_in_one_piece_are_read_in_their_order():
 def test_a_dtype_that_the_protocol_lacks_is_refused():
     with pytest.raises(KeyError):
         Packed.of({"x": np.zeros(1, np.complex64)})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["y", "UINT8", [960000], 0, 0],
+        ["y", "UINT8", [8], 0, 4],
+        ["y", "UINT8", [-4], 0, 4],
+        ["y", "UINT8", [-2, -2], 0, 4],
+        ["y", "UINT8", [4], -4, 4],
+        ["y", "UINT8", [4], 62, 4],
+        ["y", "UINT8", [4.0], 0, 4],
+        ["y", "UINT8", 4, 0, 4],
+        ["y", "FP32", [1], 0, "4"],
+        ["y", "BYTES", [2**40], 0, 64],
+        ["y", "BYTES", [1], 0, 0],
+        ["y", "BYTES", [1], 0, 8],
+        ["y", "BYTES", [2], 0, 64],
+        ["y", "FP7", [1], 0, 4],
+        ["y", "UINT8"],
+        7,
+    ],
+)
+def test_what_cannot_be_so_is_not_read(told):
+    room = np.full(64, 60, np.uint8)  # as a length, it is beyond the room
+    room[0:4] = (0, 0, 0, 0)
+    with pytest.raises(Garbled):
+        unpacked([told], room)

@@ -6,15 +6,33 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from runtimes.memory import resident_bytes
-from runtimes.slab import ALIGNMENT, LOOK_EVERY, Slab, SlabFull, map_to_read, map_to_write
+from runtimes.slab import ALIGNMENT, Slab, SlabFull, map_to_read, map_to_write
 
 MIB = 2**20
+
+
+def until(holds, within_s=20.0):
+    ends = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def refused(slab, size, within_s):
+    with pytest.raises(SlabFull):
+        slab.take(size, within_s)
+
+
+def on_disk(slab):
+    """Bytes of it that take memory."""
+    return os.fstat(slab.descriptor).st_blocks * 512
 
 
 @pytest.fixture
@@ -79,26 +97,94 @@ def test_what_is_lent_comes_back_with_the_last_view_of_it(slab):
     assert slab.take(MIB, 0).start == 0
 
 
-def test_what_a_large_request_took_is_given_back_after_small_ones():
+def test_who_fits_is_not_held_up_by_who_does_not(slab):
+    low, reader = slab.take(MIB // 2 - 64, 0), slab.take(64, 0)
+    low.release()
+    waiting = threading.Thread(target=refused, args=(slab, MIB * 3 // 4, 0.5))
+    waiting.start()
+    until(lambda: slab._waiting)
+    slab.take(64, 0).release()
+    slab.take(64, 10).release()
+    assert waiting.is_alive()
+    waiting.join()
+    reader.release()
+    assert slab.take(MIB, 0).start == 0
+
+
+def test_who_has_waited_longest_is_not_starved_by_smaller_ones():
+    slab = Slab(MIB)
+    held = [slab.take(MIB // 8, 0) for _ in range(8)]
+    got: list[int] = []
+    waiting = threading.Thread(target=lambda: got.append(slab.take(MIB // 2, 20).start))
+    waiting.start()
+    until(lambda: slab._waiting)
+    for place in held:  # somebody else would take each as soon as it is free
+        place.release()
+        with suppress(SlabFull):
+            slab.take(MIB // 8, 0)
+    waiting.join()
+    assert got
+    slab.close()
+
+
+def test_a_window_that_never_comes_free_is_not_kept_for_ever(slab, monkeypatch):
+    monkeypatch.setattr("runtimes.slab.CLAIM_S", 0.05)
+    slab.take(64, 0)
+    waiting = threading.Thread(target=refused, args=(slab, MIB, 0.5))
+    waiting.start()
+    until(lambda: slab._waiting)
+    with pytest.raises(SlabFull):
+        slab.take(64, 0)
+    slab.take(64, 10)
+    assert waiting.is_alive()
+    waiting.join()
+
+
+def test_who_waits_for_a_slab_that_is_closed_is_told_at_once():
+    slab = Slab(MIB)
+    slab.take(MIB, 0)
+    waiting = threading.Thread(target=refused, args=(slab, 64, 60))
+    waiting.start()
+    until(lambda: slab._waiting)
+    slab.close()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_what_a_large_request_took_is_given_back_though_nobody_comes_any_more():
     slab = Slab(64 * MIB)
     large = slab.take(48 * MIB, 0)
     large.view[:] = 1
-    held = resident_bytes()
     large.release()
-    for _ in range(2 * LOOK_EVERY):
-        slab.take(1024, 0).release()
-    assert held - resident_bytes() > 40 * MIB
+    until(lambda: on_disk(slab) == 0)
+    assert slab.take(64 * MIB, 0).start == 0
+    slab.close()
+
+
+def test_what_was_in_use_lately_is_not_given_back():
+    slab = Slab(64 * MIB)
+    slab.tidy()
+    large = slab.take(8 * MIB, 0)
+    large.view[:] = 1
+    large.release()
+    assert slab.tidy()
+    assert on_disk(slab) == 8 * MIB
+    assert not slab.tidy()
+    assert on_disk(slab) == 0
     slab.close()
 
 
 def test_what_is_still_in_use_is_not_given_back():
     slab = Slab(8 * MIB)
-    low, high = slab.take(MIB, 0), slab.take(MIB, 0)
-    high.view[:] = 5
+    low, middle, high = (slab.take(2 * MIB, 0) for _ in range(3))
+    for place in (low, middle, high):
+        place.view[:] = 5
     low.release()
-    for _ in range(3 * LOOK_EVERY):
-        slab.take(1024, 0).release()
-    assert set(high.view.tolist()) == {5}
+    high.release()
+    slab.tidy()
+    assert slab.tidy()
+    assert on_disk(slab) == 4 * MIB
+    assert set(middle.view.tolist()) == {5}
     slab.close()
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ import numpy as np
 import psutil
 import pytest
 
-from runtimes.errors import ModelBroken, RunFailed, RuntimeLost
+from runtimes.errors import InputRefused, ModelBroken, RunFailed, RuntimeBusy, RuntimeLost
 from runtimes.session import ModelFile
 from runtimes.tensors import TensorSpec
 from runtimes.worker.crashes import CrashRule
 from runtimes.worker.home import OWN, Home
+from runtimes.worker.lane import HEAD, Lane, LaneLost
+from runtimes.worker.life import Life
 from runtimes.worker.news import Down, News, Out, Up
 from runtimes.worker.worker import WorkerLimits
 from runtimes.worker.workers import Workers, WorkerSession
@@ -238,10 +241,108 @@ def test_an_input_that_nothing_can_carry_is_refused_in_words(opened, tmp_path):
 def test_tensors_that_are_larger_than_what_is_shared_are_refused_in_words(tmp_path):
     workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
     session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
-    with pytest.raises(RunFailed, match="do not fit into the 1048576 that are shared"):
+    with pytest.raises(InputRefused, match="do not fit into the 1048576 that are shared"):
         session.run(rows(1, 2**16), ["y"])
     assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
     workers.close()
+
+
+def test_a_run_that_waited_for_room_while_its_process_ended_is_told_that_it_ended(tmp_path):
+    workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
+    session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]  # there is a lane to it now
+    news, slab = heard(session), session._worker._slab
+    others = slab.take(2**20 - 64, 1)
+    with ThreadPoolExecutor(1) as caller:
+        run = caller.submit(session.run, rows(1), ["y"])
+        until(lambda: slab._waiting)
+        kill(session)
+        assert isinstance(news.get(timeout=10), Down)
+        others.release()
+        with pytest.raises(RuntimeLost, match=r"was ended by SIGKILL.*ask again"):
+            run.result(10)
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+    workers.close()
+
+
+def test_a_run_for_which_others_leave_no_room_is_refused_as_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr("runtimes.worker.worker.ROOM_WITHIN_S", 0.1)
+    workers = Workers(limits=WorkerLimits(slab_bytes=2**20))
+    session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
+    others = session._worker._slab.take(2**20, 1)
+    with pytest.raises(RuntimeBusy, match=r"^model 'm' version 1 cannot run now: .* others have them; ask"):
+        session.run(rows(1), ["y"])
+    others.release()
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+    workers.close()
+
+
+def liar(answer: bytes) -> Callable[[Life], Lane]:
+    """What native code in a worker can do that writes to the server's sockets."""
+
+    def lane(_: Life) -> Lane:
+        ours, theirs = socket.socketpair()
+
+        def lie() -> None:
+            with theirs:
+                Lane(theirs).hear()
+                theirs.sendall(answer)
+
+        threading.Thread(target=lie, daemon=True).start()
+        return Lane(ours)
+
+    return lane
+
+
+def message(content: bytes) -> bytes:
+    return HEAD.pack(len(content)) + content
+
+
+LIES = (
+    message(b'{"outputs": [["y", "UINT8", [960000], 0, 0]]}'),
+    message(b'{"outputs": 7}'),
+    message(b'{"failed": "Everything", "why": ""}'),
+    message(b'{"short": "x"}'),
+    message(b"{"),
+    HEAD.pack(2**32 - 1),
+)
+
+
+def test_a_worker_that_lies_is_killed_and_nothing_of_the_server_is_told(tmp_path, monkeypatch):
+    limits = WorkerLimits(slab_bytes=2**20, crashes=CrashRule(most=99, first_s=0.001, longest_s=0.001))
+    workers = Workers(limits=limits)
+    session = workers.open(sleeping(tmp_path, [X], [Y]), OWN, "model 'm' version 1")
+    for lie in LIES:
+        until(lambda: session.pid)
+        with monkeypatch.context() as lying:
+            lying.setattr(Life, "lane", liar(lie))
+            with pytest.raises(RuntimeLost, match="was killed, as it gave an answer that makes no sense"):
+                session.run(rows(1), ["y"])
+    session._worker._slab.take(2**20, 10).release()  # nothing of it stays taken
+    assert session.run(rows(1), ["y"])["y"].tolist() == [[1] * 4]
+    workers.close()
+
+
+def test_an_answer_that_trickles_is_late_as_a_whole():
+    ours, theirs = socket.socketpair()
+
+    def trickle() -> None:
+        with theirs:
+            for byte in HEAD.pack(200) + b" " * 200:
+                if over.wait(0.02):
+                    return
+                theirs.sendall(bytes([byte]))
+
+    over = threading.Event()
+    trickling = threading.Thread(target=trickle)
+    trickling.start()
+    try:
+        with pytest.raises(LaneLost, match=r"did not answer within 0\.2 s"):
+            Lane(ours).ask({}, 0.2)
+    finally:
+        over.set()
+        trickling.join()
+        ours.close()
 
 
 def test_closing_waits_for_no_worker_that_is_just_being_started_again(workers, wild_file):
