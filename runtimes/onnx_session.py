@@ -44,6 +44,13 @@ SILENT = 4
 """Only fatal errors reach standard error: every other one is raised, and told by whoever handles it."""
 
 
+_SQUARE = (
+    b'\x08\x07\x12\x00:7\n\x11\n\x01x\n\x01x\x12\x01y"\x06MatMul\x12\x00'
+    b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x00\n\x00b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x00\n\x00B\x04\n\x00\x10\r"
+)
+"""y = MatMul(x, x), in ONNX."""
+
+
 def open_onnx(model: ModelFile) -> "OnnxSession":
     """Load an ONNX file on its device."""
     ort = import_onnxruntime()
@@ -178,6 +185,12 @@ def import_onnxruntime() -> Any:
             "onnxruntime onnxruntime-gpu, then pip install 'tercet[cpu]' or 'tercet[gpu]'"
         )
     return onnxruntime
+
+
+def run_first() -> None:
+    """Open and run a model of next to nothing, on the processor. Raises `RuntimeMissing`."""
+    session = import_onnxruntime().InferenceSession(_SQUARE, providers=["CPUExecutionProvider"])
+    session.run(None, {"x": np.ones((2, 2), np.float32)})
 
 
 def _providers(ort: Any, model: ModelFile) -> list[Any]:

@@ -62,3 +62,16 @@ def import_runtime(platform: str) -> None:
                 onnx_session.import_onnxruntime()
             case "pytorch_libtorch":
                 torchscript_session.import_torch()
+
+
+def run_first(platform: str) -> None:
+    """Run something of no size, so that what a model adds can be told from what the first one costs.
+
+    Where the library is missing, nothing is said: the first model says it.
+    """
+    with suppress(RuntimeMissing):
+        match platform:
+            case "onnxruntime_onnx":
+                onnx_session.run_first()
+            case "pytorch_libtorch":
+                torchscript_session.run_first()

@@ -138,6 +138,14 @@ def import_torch() -> Any:
     return torch
 
 
+def run_first() -> None:
+    """Compile and run next to nothing, on the processor. Raises `RuntimeMissing`."""
+    torch = import_torch()
+    square = torch.jit.CompilationUnit("def square(x):\n    return torch.matmul(x, x)\n")
+    with torch.inference_mode():
+        square.square(torch.ones(2, 2))
+
+
 def _device(torch: Any, device: Device) -> Any:
     if device.kind == "cuda":
         if torch.version.cuda is None:

@@ -61,7 +61,6 @@ class EventStream(Response):
 
     def __init__(self, listening: Listening, since: int, model: str) -> None:
         super().__init__()
-        listening.chronicle.since(since, 1)  # a number that is not there yet is refused before the first byte
         listening.check_room()
         self._listening = listening
         self._since = since

@@ -13,14 +13,20 @@ from itertools import islice
 from time import monotonic, time
 from typing import NamedTuple
 
-from server.domain.errors import InvalidRequest
+import structlog
+
 from server.domain.event import LEADS_TO, Event, What
 from server.domain.state import State
 from server.observe.passages import Passages
 from server.observe.tally import Tally
 
+log = structlog.get_logger(__name__)
+
 KEPT = 4096
 """Events: of a repository with a thousand models, its start and some hours after it."""
+
+BEGINNING_PER_S = 1_000_000
+"""Numbers go on over restarts while no process tells more events a second, on the average of its life."""
 
 CONTENTS = 3
 """Of one version, those whose state is remembered: what serves, what is to come, what is going."""
@@ -54,8 +60,8 @@ class Page:
     events   in their order
     oldest   the number of the first that is kept
     last     the number up to which this is all there is, with what a filter left out
-    missed   how many came after what was asked for and are no longer kept; None for unknown, as an earlier
-             process gave the number
+    missed   how many came after what was asked for and are no longer kept; None for unknown, as it was not
+             this process that gave the number
     more     whether a limit cut it short
     """
 
@@ -81,11 +87,12 @@ class Chronicle:
         self.passages = Passages()
         self._clock = clock
         self._ticks = ticks
-        self._first = self._next = int(clock() * 1000)
+        self._first = self._next = int(clock() * BEGINNING_PER_S)
         self._ring: deque[Event] = deque(maxlen=kept)
         self._standing: dict[str, dict[int | None, dict[str, _Standing]]] = {}
         self._leaving: set[str] = set()
         self._hearers: list[Hearer] = []
+        self._deaf: set[int] = set()
         self._waiting: set[asyncio.Future[None]] = set()
 
     def tell(
@@ -127,8 +134,13 @@ class Chronicle:
         self._ring.append(event)
         if what is not What.SEEN:
             self.passages.count(model, what)
-        for hear in self._hearers:
-            hear(event)
+        for at, hear in enumerate(self._hearers):
+            try:
+                hear(event)
+            except Exception:  # the hearer's fault: who tells is at work on a model, and goes on
+                if at not in self._deaf:
+                    log.exception("event_not_heard", model=model, version=version, change=what.value)
+                self._deaf.add(at)
         if model in self._leaving:
             self._forget_if_gone(model)
         for waiting in self._waiting:
@@ -154,7 +166,7 @@ class Chronicle:
             self.passages.forget(model)
 
     def heard_by(self, hearer: Hearer) -> None:
-        """Tell each event from now on, at once and in order. What it raises reaches who told."""
+        """Tell each event from now on, at once and in order. What it raises is logged, the first time."""
         self._hearers.append(hearer)
 
     @property
@@ -167,14 +179,15 @@ class Chronicle:
         return Page(tuple(found[-limit:]), self._oldest, self.last, 0, len(found) > limit)
 
     def since(self, sequence: int, limit: int, model: str = "") -> Page:
-        """Those after a number, the first ones first. Raises `InvalidRequest` for one not given yet."""
-        if sequence > self.last:
-            raise InvalidRequest(f"there is no event {sequence} yet: the last one is {self.last}")
+        """Those after a number, the first ones first.
+
+        A number that was not given here is of an earlier process, be it too high: clocks are set back.
+        """
         missed: int | None = max(0, self._oldest - 1 - sequence)
         if sequence == 0:  # all that there is
             missed = self._oldest - self._first
-        elif sequence < self._first - 1:
-            missed = None
+        elif not self._first - 1 <= sequence <= self.last:
+            sequence, missed = 0, None
         found: list[Event] = []
         for event in islice(self._ring, max(0, sequence + 1 - self._oldest), None):
             if model in ("", event.model):

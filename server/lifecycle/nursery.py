@@ -30,8 +30,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
+import numpy as np
+
 from runtimes.forking import adopt_orphans, die_with_parent, kill_group, kill_orphans
-from runtimes.opening import import_runtime
+from runtimes.opening import import_runtime, run_first
 from server.domain.configuration import Platform
 from server.lifecycle.ending import Ending, Limits
 from server.lifecycle.memory import resident_bytes
@@ -82,6 +84,7 @@ def main(arguments: list[str]) -> None:
     """What the server runs: the control socket's number, the limits, and the platform."""
     control, timeout_s, memory_bytes, platform = arguments
     adopt_orphans()
+    np.random.default_rng()  # numpy imports that part when it is first used: it is no candidate's
     if platform == Platform.TORCHSCRIPT:  # onnxruntime starts a thread when it is imported: the child's to do
         import_runtime(platform)
     limits = Limits(timeout_s=float(timeout_s), memory_bytes=int(memory_bytes))
@@ -218,6 +221,8 @@ def _be_a_child(
     try:
         _confine(printed, strangers)
         import_runtime(platform)
+        with suppress(Exception):  # a runtime that cannot do this is no fault of the candidate's
+            run_first(platform)  # nor is what the first model of a process costs
 
         def tell(stage: str) -> None:
             _write(answers, {"at": stage})

@@ -36,6 +36,9 @@ PATIENCE_S = 2.0
 LONG_S = 0.5
 """For the runs of one size: no further one is begun beyond it."""
 
+LEAST_BYTES = 2**16
+"""Of a model that hides in pages begun by others; what small models add each to a server is as much."""
+
 Tell = Callable[[str], None]
 """Told what is begun, in words that complete "it was at ..."."""
 
@@ -113,18 +116,27 @@ class _Trial:
         loaded = loader.load(offer, self._job.version, models=1)
         self._load_seconds = perf_counter() - began
         trim()  # what loading left lying about is not what it takes
-        self._loaded_bytes = max(0, own_bytes(self._job.version.directory) - before)
+        self._loaded_bytes = max(LEAST_BYTES, own_bytes(self._job.version.directory) - before)
         self._described = _described(loaded)
         self._checked.append("loading")
         return loaded
 
     @contextmanager
     def _measured_runs(self) -> Iterator[None]:
-        """Of what runs take, the most; what the load took at its height is kept beside it."""
+        """Of what runs take, the most; what the load took at its height is kept beside it.
+
+        Pages of libraries that came with them stay for all models, so they are nobody's.
+        """
         before, self._most_bytes = resident_bytes(), peak_bytes()
+        shared = self._shared_bytes()
         counts_anew = forget_peak()
         yield
-        self._run_bytes = max(0, (peak_bytes() if counts_anew else resident_bytes()) - before)
+        grown = (peak_bytes() if counts_anew else resident_bytes()) - before
+        self._run_bytes = max(0, grown - max(0, self._shared_bytes() - shared))
+
+    def _shared_bytes(self) -> int:
+        """Pages of files that are not the version's."""
+        return resident_bytes() - own_bytes(self._job.version.directory)
 
     def _ask_examples(self, loaded: Loaded, run: Run) -> None:
         for example in loaded.examples:

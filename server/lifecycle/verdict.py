@@ -16,8 +16,8 @@ from typing import Any, Self
 from runtimes.device import installed_version
 from server.domain.offer import ModelOffer, VersionOffer
 
-VERIFICATION = 3
-"""Raised whenever a trial asks more of a candidate, or judges it otherwise, than before."""
+VERIFICATION = 4
+"""Raised whenever a trial asks more of a candidate, or judges or measures it otherwise, than before."""
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "torch", "numpy")
 
@@ -40,8 +40,10 @@ class Verdict:
     checked       what was asked and answered rightly, in order
     doubts        what is no reason to reject, and what could not be asked, as sentences
     load_seconds  from its files to a session that can run
-    loaded_bytes  memory of its own that it takes once loaded, and its files that stay mapped
-    run_bytes     what its runs took beyond that, at most: the largest batch tried, by one run at a time
+    loaded_bytes  memory of its own that it takes once loaded, and its files that stay mapped; not what the
+                  first model of a process costs, whichever it is
+    run_bytes     what its runs took beyond that, at most: the largest batch tried, by one run at a time;
+                  without pages of libraries
     peak_bytes    the most that the trial took: load, examples and the largest batch tried
     run_seconds   rows of one run -> the shortest of some runs, on one thread of a process of low priority
     described     what the loader found: platform, max_batch_size, inputs, outputs and the like

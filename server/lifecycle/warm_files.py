@@ -6,21 +6,23 @@ it and may drop it again when memory is short, which costs time and never memory
 are read: they belong in a thread, one at a time.
 """
 
-import ctypes
-import mmap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import structlog
 
+from server.lifecycle.mapped import MappedFile
 from server.lifecycle.residency.accountant import Key
 from server.lifecycle.residency.host_tier import who_stays
 
 log = structlog.get_logger(__name__)
+
+MOST_FILES = 16_384
+"""Kept at a time: a quarter of the maps that Linux lets a process have, where nobody raised that."""
 
 Order = Callable[[Iterable[Key]], Sequence[Key]]
 """`GreedyDual.order`: the first to go first."""
@@ -29,70 +31,82 @@ Order = Callable[[Iterable[Key]], Sequence[Key]]
 @dataclass(frozen=True, slots=True)
 class _Kept:
     size: int
-    maps: tuple[mmap.mmap, ...]
+    files: tuple[MappedFile, ...]
 
 
 class WarmFiles:
-    """The files of at most `budget_bytes`; of none with 0."""
+    """The files of at most `budget_bytes`, and at most so many; of none with 0."""
 
-    def __init__(self, budget_bytes: int) -> None:
+    def __init__(self, budget_bytes: int, most_files: int = MOST_FILES) -> None:
         self._budget_bytes = budget_bytes
+        self._most_files = most_files
         self._kept: dict[Key, _Kept] = {}
         self._said = False
 
     @property
     def sizes(self) -> Mapping[Key, int]:
-        """Bytes of what is kept."""
+        """Bytes of what is kept; not to be read while another thread is at it."""
         return {key: kept.size for key, kept in self._kept.items()}
 
     def left(self, key: Key, folder: Path, order: Order) -> None:
-        """A version was evicted: keep the files below its folder, if it is worth more than others."""
+        """A version was evicted: keep the files below its folder, if it is worth more than others.
+
+        Files that cannot be listed, as they are being removed perhaps, are not kept.
+        """
         if not self._budget_bytes:
             return
         self.drop(key)
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        size = sum(_size(path) for path in files)
-        sizes = {**self.sizes, key: size}
-        staying = who_stays(sizes, order(sizes), self._budget_bytes)
+        try:
+            files = dict(_files(folder))
+        except OSError as error:
+            log.info("host_cache_passed_over", model=key[0], version=key[1], reason=error.strerror)
+            return
+        staying = self._who_stays(key, files, order)
         for other in self._kept.keys() - staying:
             self.drop(other)
         if key in staying:
-            self._kept[key] = _Kept(size, tuple(self._mapped(files)))
+            self._kept[key] = _Kept(sum(files.values()), tuple(self._mapped(files)))
 
     def drop(self, key: Key) -> None:
         """It is back in memory, or offered no more. Nothing happens to one that is not kept."""
         kept = self._kept.pop(key, None)
-        for each in kept.maps if kept is not None else ():
+        for each in kept.files if kept is not None else ():
             each.close()
 
     def close(self) -> None:
         for key in list(self._kept):
             self.drop(key)
 
-    def _mapped(self, files: Iterable[Path]) -> Iterable[mmap.mmap]:
+    def _who_stays(self, key: Key, files: Mapping[Path, int], order: Order) -> frozenset[Key]:
+        sizes = {**self.sizes, key: sum(files.values())}
+        ordered = order(sizes)
+        within = who_stays(sizes, ordered, self._budget_bytes)
+        counts = {other: len(kept.files) for other, kept in self._kept.items()} | {key: len(files)}
+        ordered = [other for other in ordered if other in within]
+        return who_stays({other: max(1, counts[other]) for other in ordered}, ordered, self._most_files)
+
+    def _mapped(self, files: Iterable[Path]) -> Iterator[MappedFile]:
         for path in files:
-            with suppress(OSError, ValueError), path.open("rb") as file:  # gone, or empty
-                mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-                mapped.madvise(mmap.MADV_WILLNEED)
-                self._lock(mapped)
+            with suppress(OSError):  # gone, or emptied
+                mapped = MappedFile.of(path)
+                if not mapped.lock() and not self._said:
+                    self._said = True
+                    log.info(
+                        "host_cache_not_locked", reason="the limit on locked memory is too low (ulimit -l)"
+                    )
                 yield mapped
 
-    def _lock(self, mapped: mmap.mmap) -> None:
-        """Closing the map unlocks it."""
-        there = np.frombuffer(mapped, np.uint8)
-        if not _mlock(there.ctypes.data, there.nbytes) and not self._said:
-            self._said = True
-            log.info("host_cache_not_locked", reason="the limit on locked memory is too low (ulimit -l)")
 
+def _files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Those that hold something, with their sizes. Raises `OSError` where a folder cannot be listed."""
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    def fail(error: OSError) -> None:
+        raise error
 
-
-def _mlock(address: int, size: int) -> bool:
-    """Whether it could be locked."""
-    lock: Any = ctypes.CDLL(None).mlock
-    return not lock(ctypes.c_void_p(address), ctypes.c_size_t(size))
+    for place, _, names in os.walk(folder, onerror=fail):
+        for name in sorted(names):
+            path = Path(place, name)
+            with suppress(OSError):
+                facts = path.stat()
+                if stat.S_ISREG(facts.st_mode) and facts.st_size:
+                    yield path, facts.st_size

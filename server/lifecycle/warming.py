@@ -1,4 +1,7 @@
-"""Has the files of what was evicted kept in the host's memory: one at a time, in a thread."""
+"""Has the files of what was evicted kept in the host's memory: one at a time, in a thread.
+
+What is kept belongs to whoever has the turn, and is not looked at without it.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -31,8 +34,8 @@ class Warming:
             self._start(self._keep(key, folder), f"keep the files of {key[0]}")
 
     def drop(self, key: Key) -> None:
-        """It is back, or offered no more."""
-        if key in self.files.sizes:
+        """It is back, or offered no more; its files may still be on their way in."""
+        if self._is_on:
             self._start(self._drop(key), f"let the files of {key[0]} go")
 
     def close(self) -> None:
@@ -45,4 +48,5 @@ class Warming:
 
     async def _drop(self, key: Key) -> None:
         async with self._turn:
-            await asyncio.to_thread(self.files.drop, key)
+            if key in self.files.sizes:
+                await asyncio.to_thread(self.files.drop, key)

@@ -1,7 +1,8 @@
 """What lies in a model's folder at one moment: names and stamps, never content.
 
 Taken in one walk; everything that is decided later is decided over this value. Links are
-followed, each folder once, so that a circle of links ends.
+followed, each folder once, so that a circle of links ends. A name that is not UTF-8 could neither be asked
+for nor told of: it counts as not there, with a line in the log.
 """
 
 import os
@@ -11,6 +12,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 MOST_FILES = 10_000
 """In one version: more than that is a link to somewhere else, not a model."""
@@ -70,12 +75,32 @@ class ModelFolder:
 
 @lru_cache(4096)
 def is_ignored(name: str) -> bool:
-    """Hidden files, what editors and copies leave while they work, and notes for people."""
+    """Hidden files, what editors and copies leave while they work, notes for people, and names of no text."""
     return (
         name.startswith((".", "#"))
+        or not _is_text(name)
         or name.endswith(_NOT_OURS)
         or name in ("__pycache__", "lost+found")
         or name.lower().startswith("readme")
+    )
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is UTF-8; the system gives other bytes as halves of surrogate pairs."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        _say_no_text(name)
+        return False
+    return True
+
+
+@lru_cache(4096)
+def _say_no_text(name: str) -> None:
+    log.warning(
+        "name_not_utf8", name=repr(os.fsencode(name))[2:-1], outcome="left out; rename it to serve it"
     )
 
 

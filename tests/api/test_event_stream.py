@@ -6,7 +6,7 @@ import json
 import pytest
 
 from server.api.event_stream import EventStream, Listening
-from server.domain.errors import InvalidRequest, StreamsFull
+from server.domain.errors import StreamsFull
 from server.domain.event import What
 from server.lifecycle.events import Chronicle
 
@@ -109,11 +109,15 @@ async def test_one_who_leaves_makes_room(listening):
     await asyncio.wait_for(streams[1], 5)
 
 
-async def test_a_number_that_is_not_given_yet_is_refused_before_the_first_byte(listening):
+async def test_a_number_beyond_the_last_is_of_another_process_and_the_stream_goes_on(listening):
     client = Client()
-    with pytest.raises(InvalidRequest):
-        listens(listening, client, since=listening.chronicle.last + 1)
-    assert client.came == []
+    tell(listening, 1)
+    stream = listens(listening, client, since=listening.chronicle.last + 1000)
+    await client.until("missed", "ready")
+    tell(listening, 1)
+    await client.until("missed", "ready", "ready")
+    listening.closing.set()
+    await asyncio.wait_for(stream, 5)
 
 
 async def test_one_model_alone_is_told_of(listening):

@@ -23,7 +23,7 @@ def test_a_model_is_told_with_its_file_checks_memory_and_times(capsys):
         "model.onnx, 13.0 KiB, ONNX opset 17, ai.onnx.ml 1, IR version 8, by skl2onnx",
         "  runtime   onnxruntime",
         "golden example 'one_of_each'; runs of up to 4 rows; a batch of 4 rows against its rows\n",
-        "MiB once loaded",
+        "KiB once loaded",
         "  run time  1 row ",
         '{ name: "measurements" data_type: TYPE_FP32 dims: [ 4 ] }',
         "curl -s http://localhost:8000/v2/models/iris/infer -d '{",

@@ -145,7 +145,6 @@ def test_pages_can_be_read_one_after_the_other(server):
     ("query", "says"),
     [
         ("since=-1", "parameter 'since' must be a whole number"),
-        ("since=9000000000000000000", "there is no event 9000000000000000000 yet: the last one is"),
         ("limit=0", "parameter 'limit' must be from 1 to"),
         ("stream=perhaps", "parameter 'stream' must be true or false"),
         ("from=3", "there is no parameter 'from'"),
@@ -157,8 +156,9 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(server, query, says):
     assert says in answer.json()["error"]
 
 
-def test_a_number_of_an_earlier_process_is_told_that_it_has_missed_some(server):
-    page = server.client.get(URL, params={"since": 7}).json()
+@pytest.mark.parametrize("number", [7, 2**63 - 1])
+def test_a_number_of_an_earlier_process_is_told_that_it_has_missed_some(server, number):
+    page = server.client.get(URL, params={"since": number}).json()
     assert page["missed"] is None
     assert page["events"][0]["sequence"] == page["oldest"]
 

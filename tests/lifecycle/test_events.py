@@ -4,11 +4,11 @@ import asyncio
 from itertools import count
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.errors import InvalidRequest
-from server.domain.event import What
+from server.domain.event import Event, What
 from server.domain.state import State
 from server.lifecycle.events import Chronicle, Counts, short
 
@@ -78,16 +78,32 @@ def test_a_reader_who_goes_on_where_it_was_gets_each_event_once_or_is_told_what_
     assert had == list(range(events.last - between + 1 + missed, events.last + 1))
 
 
-def test_a_number_of_an_earlier_process_is_answered_with_all_that_is_kept():
+@pytest.mark.parametrize("number", [5, 10**18])
+def test_a_number_of_another_process_is_answered_with_all_that_is_kept(number):
     events = told(chronicle(), What.READY, What.READY)
-    page = events.since(5, 10)
-    assert (len(page.events), page.missed) == (2, None)
+    page = events.since(number, 10)
+    assert (len(page.events), page.missed, page.last) == (2, None, events.last)
 
 
-def test_a_number_that_is_not_given_yet_is_refused():
-    events = told(chronicle(), What.READY)
-    with pytest.raises(InvalidRequest, match=f"the last one is {events.last}"):
-        events.since(events.last + 1, 10)
+def test_numbers_go_on_over_a_restart_however_many_events_a_start_tells():
+    before = told(chronicle(), *[What.READY] * 20_000)
+    after = told(Chronicle(kept=20_000, clock=lambda: 1005.0), *[What.READY] * 20_000)
+    assert before.last < after.latest(20_000).oldest
+    assert after.since(before.last, 10).missed is None
+
+
+def test_a_hearer_who_fails_is_told_of_once_and_stops_nobody():
+    events, heard = chronicle(), []
+
+    def fails(event: Event) -> None:
+        raise ValueError("deaf")
+
+    events.heard_by(fails)
+    events.heard_by(heard.append)
+    with structlog.testing.capture_logs() as logs:
+        told(events, What.READY, What.UNLOADING)
+    assert [event.what for event in heard] == [What.READY, What.UNLOADING]
+    assert [line["event"] for line in logs] == ["event_not_heard"]
 
 
 def test_one_model_alone_can_be_read():

@@ -12,14 +12,14 @@ from runtimes.device_memory import device_memory
 from runtimes.memory import trim
 from runtimes.opening import open_session
 from runtimes.session import ModelFile
-from server.domain.configuration import ModelConfig
+from server.domain.configuration import ModelConfig, Platform, TensorConfig
 from server.lifecycle.ending import Limits
 from server.lifecycle.load_meter import LoadMeter
 from server.lifecycle.memory import forget_peak, own_bytes, peak_bytes
 from server.lifecycle.trials import Trials
 from server.lifecycle.verdicts import Verdicts
 from tests.e2e.workshop import FLOAT, value, written
-from tests.lifecycle.shelf import Shelf
+from tests.lifecycle.shelf import Shelf, plus
 
 MIB = 2**20
 WIDTH = 1024
@@ -46,6 +46,14 @@ def layers(mebibytes: int) -> bytes:
     return written(nodes, [value("x", FLOAT, "n", side)], [value("y", FLOAT, "n", side)], **weights)
 
 
+def positive(folder: Path) -> bytes:
+    """y = max(x, 0), in TorchScript."""
+    torch = pytest.importorskip("torch")
+    path = folder / "positive.pt"
+    torch.jit.trace(torch.nn.ReLU(), torch.ones(2)).save(str(path))
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize(("make", "mebibytes"), [(table, 24), (layers, 48)])
 async def test_a_trial_measures_a_model_of_known_size_within_a_fifth(tmp_path, make, mebibytes):
     shelf = Shelf(tmp_path / "m")
@@ -56,6 +64,28 @@ async def test_a_trial_measures_a_model_of_known_size_within_a_fifth(tmp_path, m
     assert verdict.reason == ""
     assert 0.8 * mebibytes * MIB < verdict.loaded_bytes < 1.2 * mebibytes * MIB
     assert verdict.peak_bytes >= verdict.loaded_bytes
+
+
+@pytest.mark.parametrize("file_name", ["model.onnx", "model.pt"])
+async def test_a_model_of_next_to_nothing_does_not_count_what_the_first_model_of_a_process_costs(
+    tmp_path, file_name
+):
+    """An ONNX model of this kind was counted as 7 MiB, where each adds 71 KiB to a server."""
+    is_onnx = file_name.endswith(".onnx")
+    shelf = Shelf(tmp_path / "m")
+    version = shelf.put(model=plus(1.0) if is_onnx else positive(tmp_path), file_name=file_name)
+    config = ModelConfig(
+        name="m",
+        platform=None if is_onnx else Platform.TORCHSCRIPT,
+        inputs=() if is_onnx else (TensorConfig(name="x", datatype="FP32", dims=(2,)),),
+        outputs=() if is_onnx else (TensorConfig(name="y", datatype="FP32", dims=(2,)),),
+    )
+    trials = Trials(Verdicts(), limits=Limits(timeout_s=60, memory_bytes=2**30), at_once=1)
+    verdict = await trials.verdict(shelf.offer(version, config=config), version)
+    trials.close()
+    assert verdict.reason == ""
+    assert verdict.run_seconds
+    assert 32 * 1024 <= verdict.loaded_bytes + verdict.run_bytes < MIB // 2
 
 
 async def test_a_trial_measures_what_the_largest_batch_takes_beside_the_model(tmp_path):

@@ -1,11 +1,15 @@
 """Files of versions that left are in memory, within a budget, and let go when they come back."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from server.lifecycle.memory import own_bytes
+from server.lifecycle.residency.eviction import GreedyDual
 from server.lifecycle.warm_files import WarmFiles
+from server.lifecycle.warming import Warming
 
 MIB = 2**20
 A, B, C = ("a", 1), ("b", 1), ("c", 1)
@@ -52,7 +56,65 @@ def test_without_a_budget_or_without_files_nothing_is_kept(tmp_path):
     warm.left(A, folder(tmp_path, "a", 1), order=sorted)
     assert warm.sizes == {}
     warm = WarmFiles(MIB)
-    warm.left(A, tmp_path / "gone", order=sorted)
+    (tmp_path / "bare").mkdir()
+    warm.left(A, tmp_path / "bare", order=sorted)
     warm.left(B, folder(tmp_path, "b", 2), order=sorted)
     assert warm.sizes == {A: 0}
     warm.close()
+
+
+def test_kept_files_take_no_descriptors(tmp_path):
+    warm = WarmFiles(64 * MIB)
+    before = len(os.listdir("/proc/self/fd"))
+    for key in (A, B, C):
+        place = folder(tmp_path, key[0], 1)
+        for number in range(20):
+            (place / f"{number}.bin").write_bytes(b"1")
+        warm.left(key, place, order=sorted)
+    assert len(warm.sizes) == 3
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+    warm.close()
+
+
+def test_files_are_bounded_in_number_too(tmp_path):
+    warm = WarmFiles(64 * MIB, most_files=2)
+    for key in (A, B, C):
+        warm.left(key, folder(tmp_path, key[0], 1), order=sorted)
+    assert warm.sizes.keys() == {B, C}  # one file each that holds something
+    warm.close()
+
+
+async def kept_by(acts, most_bytes: int = 64 * MIB) -> Warming:
+    """What is kept once all is done that `acts` has begun."""
+    async with asyncio.TaskGroup() as tasks:
+        warming = Warming(most_bytes, GreedyDual(), lambda work, name: tasks.create_task(work, name=name))
+        acts(warming)
+    return warming
+
+
+async def test_a_version_that_is_back_before_its_files_are_in_is_not_kept(tmp_path):
+    place = folder(tmp_path, "a", 1)
+
+    def go_and_come_back(warming: Warming) -> None:
+        warming.keep(A, place)
+        warming.keep(B, place)
+        warming.drop(A)
+        warming.drop(C)
+
+    warming = await kept_by(go_and_come_back)
+    assert warming.files.sizes.keys() == {B}
+    warming.close()
+
+
+async def test_a_folder_that_is_gone_meanwhile_is_passed_over_and_ends_nobody(tmp_path):
+    warming = await kept_by(lambda warming: warming.keep(A, tmp_path / "gone"))
+    assert warming.files.sizes == {}
+
+
+def test_a_folder_that_cannot_be_listed_takes_its_version_out(tmp_path):
+    warm = WarmFiles(64 * MIB)
+    place = folder(tmp_path, "a", 1)
+    warm.left(A, place, order=sorted)
+    place.rename(tmp_path / "aside")
+    warm.left(A, place, order=sorted)
+    assert warm.sizes == {}

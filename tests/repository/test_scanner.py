@@ -47,6 +47,20 @@ def test_only_positive_integers_written_plainly_are_versions_and_hidden_folders_
     assert (offer.name, set(offer.versions), dict(offer.broken)) == ("m", {2}, {})
 
 
+def test_a_name_that_is_not_utf8_is_left_out_with_one_line_in_the_log(repository, scanner):
+    folder = repository.put("good")
+    bad = os.fsencode(repository.path) + b"/b\xff\xfed"
+    shutil.copytree(os.fsencode(repository.path / "good"), bad)
+    shutil.copy(folder / "model.onnx", os.fsencode(folder) + b"/weights\xff")
+    with structlog.testing.capture_logs() as logs:
+        offers = [scanner.scan().offers for _ in range(2)]
+    assert [set(each) for each in offers] == [{"good"}, {"good"}]
+    assert [offer.problem for offer in offers[0].values()] == [""]
+    told = {line["name"] for line in logs if line["event"] == "name_not_utf8"}
+    assert told == {r"b\xff\xfed", r"weights\xff"}
+    assert len(logs) == len(told)
+
+
 def test_the_version_policy_chooses(repository, scanner, clock):
     for version in (1, 2, 10):
         repository.put("m", version)
