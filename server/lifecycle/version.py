@@ -196,7 +196,7 @@ class ServedVersion:
     async def give_back(self) -> Given:
         """Once it is retired: wait until the memory that it held is the system's again."""
         given = await self._giving_back.back()
-        log.debug("memory_given_back", model=self.facts.model, version=self.facts.version, **asdict(given))
+        log.info("memory_given_back", model=self.facts.model, version=self.facts.version, **asdict(given))
         return given
 
     def _close(self) -> None:
