@@ -6,7 +6,7 @@ from runtimes.device import Device
 from runtimes.device_memory import device_memory
 from server.domain.configuration import SwapPolicy
 from server.lifecycle.memory import memory_limit
-from server.lifecycle.residence import Rules
+from server.lifecycle.rules import Rules
 from server.settings import MemoryBudget, Settings, SettingsInvalid
 
 

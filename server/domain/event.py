@@ -28,6 +28,9 @@ class What(StrEnum):
     BROUGHT_BACK = "brought_back"
     ROLLED_BACK = "rolled_back"
     LABELLED = "labelled"
+    WORKER_LOST = "worker_lost"
+    WORKER_BACK = "worker_back"
+    QUARANTINED = "quarantined"
 
 
 LEADS_TO: Mapping[What, State | None] = {
@@ -45,6 +48,9 @@ LEADS_TO: Mapping[What, State | None] = {
     What.BROUGHT_BACK: State.READY,
     What.ROLLED_BACK: State.UNLOADING,
     What.LABELLED: None,
+    What.WORKER_LOST: State.READY,
+    What.WORKER_BACK: State.READY,
+    What.QUARANTINED: State.UNLOADING,
 }
 """The state that each leads to; None where it changes none. What is evicted is loaded on request: READY."""
 

@@ -15,7 +15,7 @@ MOST = 50
 
 LONGEST_REASON = 500
 NOT_TOLD = frozenset({What.SEEN, What.LABELLED, What.WAITING})
-LEAVING = frozenset({What.SWAPPED, What.UNLOADING, What.ROLLED_BACK})
+LEAVING = frozenset({What.SWAPPED, What.UNLOADING, What.ROLLED_BACK, What.QUARANTINED})
 SERVER_ENDED = "the server ended"
 
 

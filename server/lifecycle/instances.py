@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from runtimes.device import Device
 from runtimes.session import Session
 from server.domain.configuration import ModelConfig
+from server.domain.offer import ModelOffer, VersionOffer, content_of
 from server.lifecycle.instance import Instance
 from server.lifecycle.placement import Placement
 from server.observe.tally import Fill
@@ -28,6 +29,15 @@ class Content:
 
     whole: str
     but_instances: str = ""
+
+
+def made_of(offer: ModelOffer, version: VersionOffer) -> Content:
+    """Files that lie elsewhere are another content: code of their own may know where it lies."""
+    rest = offer.fingerprint_but_instances
+    return Content(
+        whole=content_of(offer, version),
+        but_instances=f"{rest}:{version.fingerprint}:{version.directory}" if rest else "",
+    )
 
 
 def in_place(

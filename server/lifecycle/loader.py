@@ -17,7 +17,7 @@ from runtimes.opening import open_session, platform_of
 from runtimes.session import ModelFile, Session
 from runtimes.threads import threads_per_model
 from runtimes.worker.home import Home, home_of
-from runtimes.worker.workers import Workers
+from runtimes.worker.workers import Workers, WorkerSession
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import InstanceGroup, ModelConfig, Platform
 from server.domain.offer import ModelOffer, VersionOffer
@@ -196,7 +196,7 @@ class Loader:
             learned=learned,
             seconds=monotonic() - began,
             warmup_seconds=warmup_seconds,
-            reading=watched.reading,
+            reading=replace(watched.reading, elsewhere=_elsewhere(sessions, home)),
         )
 
     def placements(self, config: ModelConfig, platform: Platform) -> tuple[Placement, ...]:
@@ -309,6 +309,13 @@ class Loader:
             post = Part(open_post(version.post, context), config.name, version.version, "post")
             undo.callback(post.close)
         return pre, post
+
+
+def _elsewhere(sessions: Mapping[Device, Session], home: Home) -> int:
+    """Bytes of the worker processes that have this version alone."""
+    if home.group:
+        return 0
+    return sum(each.resident_bytes for each in sessions.values() if isinstance(each, WorkerSession))
 
 
 def platform_for(config: ModelConfig, version: VersionOffer) -> Platform:

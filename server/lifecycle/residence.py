@@ -7,35 +7,36 @@ Lives on the event loop.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
 
 import structlog
 
 from server.domain.catalogue import VersionFacts
-from server.domain.configuration import SwapPolicy
 from server.domain.errors import ModelNotReady, NoRoom, ServerStopping, ServingError
 from server.domain.event import What
-from server.domain.offer import ModelOffer, VersionOffer
-from server.lifecycle.arrival import Arrival, Situation, arrive, swap_policy
-from server.lifecycle.attempts import Attempts, Refusal, Verified
-from server.lifecycle.events import Chronicle, counts_of
+from server.domain.offer import VersionOffer
+from server.domain.state import State
+from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.idle import Bounds, IdleVersion, Known, Origin, bounds_of
-from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader
-from server.lifecycle.prospect import Looker, Prospect
-from server.lifecycle.residency.accountant import NOTHING, Accountant, Bytes, Key, OverBudget
+from server.lifecycle.outlook import Outlook
+from server.lifecycle.prospect import Prospect
+from server.lifecycle.residency.accountant import NOTHING, Accountant, Key, OverBudget
 from server.lifecycle.residency.amount import amount
 from server.lifecycle.room import Room, Unwanted, Wanted
+from server.lifecycle.rules import Rules
 from server.lifecycle.served import Served
+from server.lifecycle.standbys import Standbys
 from server.lifecycle.stays import Stay, Stays
 from server.lifecycle.table import Table
+from server.lifecycle.telling import Telling
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warming import Warming
+from server.lifecycle.wishes import Wishes
 from server.observe.residency import ResidencyTally
 from server.observe.tally import Tally
 
@@ -49,52 +50,19 @@ Why = Literal["memory", "idle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How memory is shared.
-
-    budgets          bytes by device; a device that is absent has no limit
-    on_request       whether versions may be loaded when they are asked for, and evicted for others
-    lazy_start       whether what was verified before is loaded only then
-    swap             what becomes of what serves while its successor is loaded, unless a model says otherwise
-    pinned           patterns of the names of models that never leave; a configuration may say so, too
-    min_residency_s  how long a version that is asked for stays, unless a deadline is at stake
-    patience_s       how long a load waits for others to come out of use
-    host_cache_bytes   of files of what left that are kept in the host's memory
-    idle_unload_s    evict what was not asked for so long, need or no need; 0 for never
-    """
-
-    budgets: Bytes = field(default_factory=lambda: NOTHING)
-    on_request: bool = False
-    lazy_start: bool = False
-    swap: SwapPolicy = SwapPolicy.AUTO
-    pinned: Sequence[str] = ()
-    min_residency_s: float = 1.0
-    patience_s: float = 30.0
-    host_cache_bytes: int = 0
-    idle_unload_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Acts:
     """What the manager does for its residence.
 
     start    runs a coroutine as a task of the manager's, under a name
     serve    has requests reach a version that was loaded for those that wait for it
-    standby  what is in memory of a model only because its successor is on probation; evict_standby lets it go
     clear_away   lets a version that is in the table no more finish what it has, and close
     refused  hears that an idle version could not be loaded, and is not to stand in the table any more
-    sharers  how many models share the processors
-    is_over  whether the manager is closing
     """
 
     start: Callable[[Coroutine[Any, Any, None], str], object]
     serve: Callable[[ServedVersion], None]
-    standby: Callable[[str], ServedVersion | None]
-    evict_standby: Callable[[str], None]
     clear_away: Callable[[Served], None]
     refused: Callable[[IdleVersion, Refusal], None]
-    sharers: Callable[[], int]
-    is_over: Callable[[], bool]
 
 
 class Residence:
@@ -105,7 +73,9 @@ class Residence:
         loader: Loader,
         attempts: Attempts,
         table: Table,
-        events: Chronicle,
+        wishes: Wishes,
+        standbys: Standbys,
+        telling: Telling,
         rules: Rules,
         acts: Acts,
         same_content: Callable[[VersionOffer], bool],
@@ -114,14 +84,14 @@ class Residence:
         self.rules = rules
         self.tally = ResidencyTally()
         self.accountant = Accountant(rules.budgets)
-        self.stays = Stays(self.accountant, rules.pinned, acts.standby)
+        self.stays = Stays(self.accountant, rules.pinned, standbys.stands_by)
         self.warming = Warming(rules.host_cache_bytes, self.stays.policy, acts.start)
-        self._looker = Looker(loader, same_content)
         self._attempts = attempts
         self._table = table
-        self._events = events
+        self._wishes = wishes
+        self._standbys = standbys
+        self._telling = telling
         self._acts = acts
-        self._doubtful: set[str] = set()
         self._room = Room(
             self.accountant,
             residents=self.stays.residents,
@@ -129,60 +99,9 @@ class Residence:
             min_residency_s=rules.min_residency_s,
             patience_s=rules.patience_s,
         )
+        self.outlook = Outlook(loader, attempts, rules, self.stays, self._room, same_content)
 
     # How a version comes to serve.
-
-    async def prospect(
-        self,
-        offer: ModelOffer,
-        version: VersionOffer,
-        content: Content,
-        verified: Verified,
-        before: VersionFacts | None,
-    ) -> Prospect | Refusal:
-        """What is known of a version without loading it; of new content, at worst what was `before`."""
-        rules = self.rules
-        swaps = swap_policy(offer.config, rules.swap) is SwapPolicy.FREE_FIRST
-        is_doubtful = content.whole in self._doubtful
-        try:
-            if not (rules.budgets or rules.on_request or swaps):
-                return await self._attempts.in_thread(
-                    partial(self._looker.glance, offer, version, content, verified)
-                )
-            found = await asyncio.to_thread(
-                self._looker.look, offer, version, content, verified, before, is_doubtful
-            )
-        except Exception as error:
-            return self._attempts.refusal(offer, version, error)
-        self._doubtful.discard(content.whole)
-        return found
-
-    def arrival(self, prospect: Prospect, outgoing: Collection[Served]) -> Arrival:
-        """How it is to come; `outgoing` go once it serves."""
-        config = prospect.origin.offer.config
-        leaving = self.stays.keys(outgoing)
-        situation = Situation(
-            is_described=prospect.facts is not None,
-            on_request=self.rules.on_request,
-            is_pinned=self.stays.is_pinned(config),
-            was_known=prospect.was_known and self.rules.lazy_start,
-            replaces=bool(leaving),
-            fits_beside=not self._room.forbids(self._wanted(prospect, leaving)),
-            fits_now=self._room.fits_now(self._wanted(prospect, ())),
-        )
-        return arrive(situation, swap_policy(config, self.rules.swap))
-
-    def refusal(self, prospect: Prospect, outgoing: Collection[Served]) -> str:
-        """Why there can never be memory for it, with the arithmetic; empty if there can."""
-        leaving = self.stays.keys(outgoing)
-        alone = self._room.forbids(self._wanted(prospect, (), instead=leaving))
-        if alone or not leaving:
-            return alone
-        config = prospect.origin.offer.config
-        if swap_policy(config, self.rules.swap) is not SwapPolicy.KEEP_SERVING:
-            return ""
-        beside = self._room.forbids(self._wanted(prospect, leaving))
-        return beside and f"{beside}, which serves until then; --swap-policy=free-first frees that first"
 
     def idle(self, prospect: Prospect, tally: Tally | None) -> IdleVersion:
         """As it is to stand in the table until it is asked for; its `tally` goes on, if it has one."""
@@ -194,7 +113,8 @@ class Residence:
         self, prospect: Prospect, outgoing: Collection[Served], is_wanted: Callable[[], bool]
     ) -> ServedVersion | Refusal:
         """Load it now, beside what serves."""
-        wanted = self._wanted(prospect, self.stays.keys(outgoing), is_wanted)
+        beside = self.stays.keys(outgoing)
+        wanted = self.outlook.wanted(prospect.origin, prospect.known, beside, is_wanted=is_wanted)
         try:
             return await self._load(prospect.origin, wanted, prospect.known, None)
         except (NoRoom, Unwanted) as error:
@@ -215,15 +135,20 @@ class Residence:
         What only stands by has the number of its version below 0, as its successor may have the same one.
         """
         if key[1] < 0:
-            self._acts.evict_standby(key[0])
+            standby = self._standbys.stands_by(key[0])
+            stay = self.stays.of(standby) if standby is not None else None
+            if stay is not None:
+                self._count_eviction(stay, why)
+            self._standbys.evict(key[0])
             return
         served = self._table.versions(key[0])[key[1]]
         stay = self.stays.of(served)
         assert stay is not None
         assert isinstance(served, ServedVersion)
         self.stays.note_uses(stay)
-        facts = replace(served.facts, devices=(), memory=NOTHING)
+        facts = replace(served.facts, devices=(), memory=NOTHING, down="")
         self._table.serve(self._idle(facts, stay.origin, self.stays.known(stay), bounds_of(served.plan)))
+        self._count_eviction(stay, why)
         self._tell_evicted(stay, why)
         stay.is_evicted = True
         served.leave()
@@ -235,7 +160,7 @@ class Residence:
         if stay is None:
             return
         self._room.gone(stay.holding)
-        if stay.is_evicted and not self._acts.is_over():
+        if stay.is_evicted and not self._wishes.is_over:
             self.warming.keep(stay.key, stay.origin.version.directory)
 
     def forget(self, model: str, version: int) -> None:
@@ -262,22 +187,6 @@ class Residence:
             facts=facts, origin=origin, known=known, bounds=bounds, fetch=self._fetch, tally=self.tally
         )
 
-    def _wanted(
-        self,
-        prospect: Prospect,
-        beside: Collection[Key],
-        is_wanted: Callable[[], bool] = lambda: True,
-        instead: Collection[Key] = (),
-    ) -> Wanted:
-        return Wanted(
-            prospect.origin.key,
-            prospect.known.needs,
-            evicts=self.rules.on_request,
-            is_wanted=is_wanted,
-            beside=beside,
-            instead=instead,
-        )
-
     def _fetch(self, idle: IdleVersion) -> None:
         self._acts.start(self._bring(idle), f"bring in {idle.facts.model}")
 
@@ -287,19 +196,18 @@ class Residence:
         error: ServingError = ServerStopping()
         log.info("version_wanted", model=facts.model, version=facts.version)
         try:
-            wanted = Wanted(
-                idle.origin.key,
-                idle.known.needs,
-                evicts=self.rules.on_request,
+            wanted = self.outlook.wanted(
+                idle.origin,
+                idle.known,
                 load_by=lambda: idle.load_by,
-                is_wanted=lambda: idle.is_wanted and not self._acts.is_over(),
+                is_wanted=lambda: idle.is_wanted and not self._wishes.is_over,
             )
             came = await self._load(idle.origin, wanted, idle.known, facts.tally)
             if isinstance(came, Refusal):
                 error = ModelNotReady(
                     f"model '{facts.model}' version {facts.version} cannot be loaded: {came.why}"
                 )
-                self._doubtful.add(idle.content.whole)
+                self.outlook.doubt(idle.content)
                 if self._stands(idle):
                     self._acts.refused(idle, came)
                 return
@@ -333,7 +241,7 @@ class Residence:
         try:
             came = await self._attempts.bring_up(
                 origin,
-                sharers=self._acts.sharers(),
+                sharers=self._wishes.sharers,
                 is_wanted=wanted.is_wanted,
                 known=known,
                 tally=tally,
@@ -359,19 +267,22 @@ class Residence:
         assert stay is not None
         stay.asked = True
 
-    def _tell_evicted(self, stay: Stay, why: Why) -> None:
-        served, stayed_s = stay.served, monotonic() - stay.since
-        facts, freed = served.facts, self.accountant.held(stay.holding)
-        told = ", ".join(f"{amount(count)} of {device}" for device, count in freed.items())
+    def _count_eviction(self, stay: Stay, why: Why) -> None:
+        facts, stayed_s = stay.served.facts, monotonic() - stay.since
         log.info(
             "version_evicted",
             model=facts.model,
             version=facts.version,
             reason=why,
             stayed_s=round(stayed_s, 3),
-            frees=dict(freed),
+            frees=dict(self.accountant.held(stay.holding)),
         )
         self.tally.evicted(facts.model, facts.version, why, stayed_s)
+
+    def _tell_evicted(self, stay: Stay, why: Why) -> None:
+        served, freed = stay.served, self.accountant.held(stay.holding)
+        told = ", ".join(f"{amount(count)} of {device}" for device, count in freed.items())
         reason = f"its memory is needed: {told}" if why == "memory" else "nobody has asked for it for long"
-        counts = counts_of(facts.tally)
-        self._events.tell(What.EVICTED, facts.model, facts.version, served.content.whole, reason, counts)
+        if served.facts.down:  # what its process was at is of no interest any more
+            self._telling.note(served.facts.model, served.facts.version, State.READY)
+        self._telling.gone(What.EVICTED, served, reason)

@@ -90,7 +90,7 @@ async def test_a_member_that_leaves_takes_its_ensembles_along_in_the_same_moment
     assert not life.manager.ready_versions("e")
     assert not life.manager.ready_versions("f")
     await until(lambda: life.state("e")[0] is State.UNAVAILABLE)
-    assert life.state("m") == (State.UNAVAILABLE, UNLOADED)
+    await until(lambda: life.state("m") == (State.UNAVAILABLE, UNLOADED))
     assert life.state("e") == (State.UNAVAILABLE, NO_MEMBER.format("e", "m"))
     await until(lambda: life.state("f") == (State.UNAVAILABLE, NO_MEMBER.format("f", "e")))
     await life.apply()

@@ -641,9 +641,9 @@ async def test_a_version_that_is_no_longer_chosen_is_unloaded_and_one_whose_fold
         shutil.rmtree(versions[2].directory)
         await at.apply(shelf.offer(versions[3]))
         assert await at.answer() == 3
+        await until(lambda: at.index == {1: (State.UNAVAILABLE, UNLOADED), 3: (State.READY, "")})
         with pytest.raises(ModelNotFound, match="version 2"):
             at.manager.facts("m", "2")
-        await until(lambda: at.index == {1: (State.UNAVAILABLE, UNLOADED), 3: (State.READY, "")})
 
 
 async def test_a_version_whose_folder_is_gone_is_retired_even_if_its_successor_is_broken(shelf):

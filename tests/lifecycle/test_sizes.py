@@ -9,12 +9,13 @@ from onnx import TensorProto, helper
 
 from runtimes.device import CPU, Device
 from runtimes.device_memory import device_memory
+from runtimes.memory import trim
 from runtimes.opening import open_session
 from runtimes.session import ModelFile
 from server.domain.configuration import ModelConfig
 from server.lifecycle.ending import Limits
 from server.lifecycle.load_meter import LoadMeter
-from server.lifecycle.memory import forget_peak, own_bytes, peak_bytes, trim
+from server.lifecycle.memory import forget_peak, own_bytes, peak_bytes
 from server.lifecycle.trials import Trials
 from server.lifecycle.verdicts import Verdicts
 from tests.e2e.workshop import FLOAT, value, written

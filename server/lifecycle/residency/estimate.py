@@ -25,10 +25,12 @@ class Reading:
 
     grown   by how much each device's use grew; a device that was not looked at is absent
     alone   whether no other load was under way meanwhile, so that this is the load's own
+    elsewhere   bytes of a worker process that has this model alone; 0 where it has none
     """
 
     grown: Bytes
     alone: bool
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Estimate:
         """What to count once it is loaded.
 
         On the processor a trial knows better than the process that serves: what grew there meanwhile may be
-        anybody's. On a CUDA device, where no trial was, what was seen there goes before everything.
+        anybody's. A worker process is the version's own, and all of it counts. On a CUDA device, where no
+        trial was, what was seen there goes before everything.
         """
         return {
             device: (self._seen(device, reading) or count) + self.runs[device]
@@ -69,6 +72,8 @@ class Estimate:
         }
 
     def _seen(self, device: str, reading: Reading) -> int | None:
+        if device == "cpu" and reading.elsewhere:
+            return reading.elsewhere
         if not reading.alone or (self.tried and device == "cpu"):
             return None
         grown = reading.grown.get(device, 0)
