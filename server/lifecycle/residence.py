@@ -95,6 +95,7 @@ class Residence:
         self._room = Room(
             self.accountant,
             residents=self.stays.residents,
+            in_use=self.stays.in_use,
             evict=self.evict,
             min_residency_s=rules.min_residency_s,
             patience_s=rules.patience_s,
