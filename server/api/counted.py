@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from server.domain.catalogue import Catalogue
 from server.domain.errors import StatisticsUnknown
+from server.domain.labels import is_label
 from server.wire.statistics import model_statistics
 
 
@@ -23,6 +24,8 @@ class Counted:
         self._catalogue = catalogue
 
     async def of(self, model: str, version: str) -> dict[str, Any]:
+        if model and is_label(version):
+            version = str(self._catalogue.facts(model, version).version)
         found = [
             facts
             for facts in self._catalogue.all_facts()

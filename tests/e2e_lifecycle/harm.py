@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.api import grpc_front
-from server.app import doors, process
+from server.app import doors, local
 from server.cli import main
 from server.repository.scanner import Scan, Scanner
 
@@ -30,7 +30,7 @@ def repository(harm: Path) -> None:
                 raise Harm("the scanner is harmed")
             return super().scan()
 
-    process.Scanner = HarmedScanner
+    local.Scanner = HarmedScanner
 
 
 def http(harm: Path, door: str = "HttpDoor") -> None:

@@ -134,7 +134,7 @@ def test_a_changed_version_policy_is_followed(server, repository):
     repository.configure("chosen", "version_policy { specific { versions: [ 1 ] } }")
     server.until(lambda: serving() == ["1"])
     assert answer(server, "chosen") == 1
-    assert server.index()["chosen", "3"] == ("UNAVAILABLE", "unloaded")
+    server.until(lambda: server.index()["chosen", "3"] == ("UNAVAILABLE", "unloaded"))
 
 
 def test_a_configuration_that_breaks_while_its_model_serves_is_told_and_changes_nothing(server, repository):

@@ -147,7 +147,7 @@ def test_a_label_moves_under_traffic_without_a_failed_request(shop):
 def test_a_label_whose_version_has_left_says_so_and_names_it(shop):
     shop.labels("plain", last=2)
     shop.repository.move_out("plain", 2)
-    shop.server.until(lambda: shop.ask("plain", "last").status_code != 200)
+    shop.server.until(lambda: shop.ask("plain", "last").status_code == 404)
     answer = shop.ask("plain", "last")
     assert answer.status_code == 404
     assert "version label 'last' is on version 2, which has left" in answer.json()["error"]

@@ -39,5 +39,5 @@ def test_a_spoilt_memory_costs_a_trial_and_nothing_else(tmp_path: Path):
     entry.write_bytes(entry.read_bytes()[:-20])
     with running(tmp_path / "log", repository.path, options=options) as server:
         assert answer(server, "good") == 1
-        assert len(events(server, "verdict_unreadable")) == 1
+        assert events(server, "verdict_unreadable")
         assert len(events(server, "version_verified", model="good")) == 1

@@ -107,8 +107,11 @@ async def test_a_member_that_leaves_while_its_ensemble_is_loaded_is_missed(life:
     await until(lambda: life.state("e")[0] is State.LOADING)
     life.manager.apply(dict(life.offers), {"e"})
     await until(lambda: not life.manager.ready_versions("m"))
+    served = []
+    life.manager.table.watch(lambda _: served.extend(life.manager.ready_versions("e")))
     await asyncio.to_thread(labels.write_text, "left\nright\n")
     await until(lambda: life.state("e") == (State.UNAVAILABLE, NO_MEMBER.format("e", "m")))
+    assert served == []
 
 
 async def test_a_member_whose_folder_goes_is_missed_too(life: Life):

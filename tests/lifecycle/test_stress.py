@@ -42,7 +42,7 @@ class Storm:
         self._next = 0
 
     def offer(self, model: str) -> None:
-        """New content, of the same number or the next, in a folder of its own: what leaves may yet be read."""
+        """New content under one number or two, in a folder of its own: what leaves may be read yet."""
         self._next += 1
         shelf = Shelf(self.folder / f"{self._next}" / model)
         amount = float(self._next)

@@ -171,6 +171,7 @@ async def test_a_version_that_is_evicted_while_its_worker_is_away_is_ready_to_co
         await until(lambda: now.state("a") != (State.READY, ""))
         now.manager.residence.evict(("a", 1))
         assert now.state("a") == (State.READY, "")
+        now.manager.facts("a").check()
         assert await now.ask("a") == 1.0
         told = [event.what for event in now.manager.events.latest(100, "a").events]
         assert told[-3:] == [What.WORKER_LOST, What.EVICTED, What.BROUGHT_BACK]
