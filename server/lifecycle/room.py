@@ -2,8 +2,8 @@
 
 All who wait are looked at together, in the order in which they came, over one picture of what is in memory.
 Who fits has its memory at once. Of those who do not, one at a time on each device has others leave, and the
-memory that this gives back is kept for it; who waits for others to be done lets the next one try. Who is
-looked at wakes up when memory is given back, and when what was in use is not any more. Lives on the event loop.
+memory that this gives back is kept for it; who waits for others to be done lets the next one try. They are
+looked at again when memory is given back, and when what was in use is free. Lives on the event loop.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from server.lifecycle.residency.decision import (
 )
 
 LOOK_AGAIN_S = 0.05
-"""While loads wait: whether one of those in use is free by now. Requests tell nobody, so they cost nothing."""
+"""While loads wait: whether one of those in use is free by now. Requests tell nobody, and pay nothing."""
 
 DECIDE_AGAIN_S = 1.0
 """Who is to leave is decided again after so long, whatever has changed."""
@@ -66,6 +66,7 @@ class _Waiting:
     """One load that waits: until then, and why.
 
     load_by     as it was when it was last decided upon
+    has_evicted others have left for it, and it has as much patience again for their memory to come back
     has_turn    what comes back next is for it
     """
 
@@ -75,6 +76,7 @@ class _Waiting:
     why: str = "others are to leave for it first"
     load_by: float = inf
     has_turn: bool = False
+    has_evicted: bool = False
 
     @property
     def load_by_now(self) -> float:
@@ -90,7 +92,7 @@ class Room:
     in_use           whether one of them, as it was last told, still is in use
     evict            takes a version out of service and tells the accountant `leaving`, at once
     min_residency_s  how long a version that is asked for stays, unless a deadline is at stake
-    patience_s       how long a load waits for others to come out of use, and for their memory
+    patience_s       how long a load waits for others to come out of use, and then for their memory
     """
 
     def __init__(
@@ -255,6 +257,8 @@ class Room:
                     self._evict(key)
                 look.left(keys)
                 look.claim(wanted)
+                if not waiting.has_evicted:
+                    waiting.has_evicted, waiting.patient_until = True, now + self._patience_s
                 return True
             case Wait(why, until):
                 waiting.why = why
