@@ -388,9 +388,8 @@ async def test_what_went_first_serves_again_if_its_successor_cannot_be_loaded(tm
         now.offers["a"] = replace(offer, config=ModelConfig(name="a", parameters=parameters))
         now.manager.apply(now.offers, now.offers)
         await now.manager.settle("a")
-        await until(lambda: "Protobuf" in now.state("a")[1])
-        state, reason = now.state("a")
-        assert state is State.READY
+        await until(lambda: now.state("a")[0] is State.READY and "Protobuf" in now.state("a")[1])
+        _, reason = now.state("a")
         assert reason.startswith(
             "serving what it was before: " if number == 1 else "serving again, as version 2 does not: "
         )
