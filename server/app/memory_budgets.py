@@ -21,6 +21,7 @@ def residency_rules(settings: Settings) -> Rules:
         swap=SwapPolicy(settings.swap_policy),
         pinned=settings.pinned_model,
         min_residency_s=settings.min_residency_secs,
+        load_within_s=settings.verify_timeout_secs,
         host_cache_bytes=settings.host_cache_bytes,
         idle_unload_s=settings.idle_unload_secs,
     )

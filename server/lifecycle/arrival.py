@@ -19,6 +19,7 @@ class Situation:
     """What a version finds that is verified and to serve.
 
     is_described   what clients see of it is known without loading it
+    is_guessed     that is known of other content of its model: enough until it is loaded, which is at once
     on_request     versions may be loaded when they are asked for
     is_pinned      it is to be in memory always
     was_known      it was verified before, by an earlier process or load
@@ -28,6 +29,7 @@ class Situation:
     """
 
     is_described: bool
+    is_guessed: bool
     on_request: bool
     is_pinned: bool
     was_known: bool
@@ -40,7 +42,7 @@ def arrive(found: Situation, policy: SwapPolicy) -> Arrival:
     """A version that replaces one in memory is in memory, too, as it will be asked for."""
     if found.replaces:
         frees = policy is SwapPolicy.FREE_FIRST or (policy is SwapPolicy.AUTO and not found.fits_beside)
-        return Arrival.FREE_FIRST if frees and found.is_described else Arrival.LOAD
+        return Arrival.FREE_FIRST if frees and (found.is_described or found.is_guessed) else Arrival.LOAD
     waits = found.on_request and found.is_described and not found.is_pinned
     return Arrival.IDLE if waits and (found.was_known or not found.fits_now) else Arrival.LOAD
 

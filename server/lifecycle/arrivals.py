@@ -9,13 +9,14 @@ from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.arrival import Arrival
 from server.lifecycle.attempts import Attempts, Refusal, Verified
+from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import Content
 from server.lifecycle.residence import Residence
 from server.lifecycle.served import Served
 from server.lifecycle.standbys import Standing
 from server.lifecycle.table import Table
 from server.lifecycle.telling import Telling
-from server.lifecycle.wishes import Wishes, outgoing
+from server.lifecycle.wishes import Wishes, outgoing, staying
 
 
 class Arrivals:
@@ -23,6 +24,7 @@ class Arrivals:
 
     start      runs a coroutine as a task of the manager's, under a name
     give_way   takes a version that has to go first out of service
+    put_back   has it stand in the table again, as its successor could not be loaded
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Arrivals:
         *,
         start: Callable[[Coroutine[Any, Any, None], str], object],
         give_way: Callable[[Served], None],
+        put_back: Callable[[IdleVersion, int], None],
     ) -> None:
         self._table = table
         self._wishes = wishes
@@ -43,6 +46,7 @@ class Arrivals:
         self._telling = telling
         self._start = start
         self._give_way = give_way
+        self._put_back = put_back
 
     async def come(self, offer: ModelOffer, version: VersionOffer, content: Content) -> Served | Refusal:
         """What is to serve: loaded, or to be loaded when it is asked for."""
@@ -58,9 +62,7 @@ class Arrivals:
             return await self._attempts.open_part(offer, version, content)
         serving = self._table.versions(model)
         before = serving.get(number) or (serving[max(serving)] if serving else None)
-        prospect = await self._residence.outlook.prospect(
-            offer, version, content, verified, before.facts if before is not None else None
-        )
+        prospect = await self._residence.outlook.prospect(offer, version, content, verified, before)
         if isinstance(prospect, Refusal):
             return prospect
         leaving = outgoing(offer, self._table.versions(model), number)
@@ -77,8 +79,8 @@ class Arrivals:
             )
         if how is Arrival.FREE_FIRST:
             self._start(self._in_place_of(leaving, model, number), f"bring in {model}")
-        same = before is not None and before.content.but_instances == content.but_instances != ""
-        return self._residence.idle(prospect, before.facts.tally if before is not None and same else None)
+        goes_on = before is not None and before.content.is_like(content)
+        return self._residence.idle(prospect, before.facts.tally if before is not None and goes_on else None)
 
     async def again(
         self, offer: ModelOffer, version: VersionOffer, content: Content, instead: Served
@@ -91,7 +93,7 @@ class Arrivals:
         if isinstance(verified, Refusal):
             return verified
         outlook = self._residence.outlook
-        prospect = await outlook.prospect(offer, version, content, verified, instead.facts)
+        prospect = await outlook.prospect(offer, version, content, verified, instead)
         if isinstance(prospect, Refusal):
             return prospect
         if outlook.arrival(prospect, [instead]) is not Arrival.LOAD:
@@ -103,8 +105,25 @@ class Arrivals:
         return await self._attempts.verify(offer, version, note_trial)
 
     async def _in_place_of(self, leaving: Collection[Served], model: str, version: int) -> None:
-        """Bring in a version that stands idle by now, with the memory of those that it takes the place of."""
+        """Bring in a version that stands idle by now, with the memory of those that it takes the place of.
+
+        If it cannot be loaded, they stand there again, as far as their files are there: idle.
+        """
+        aside = [idle for served in leaving if (idle := self._residence.set_aside(served)) is not None]
         for served in leaving:
             self._give_way(served)
         with suppress(ServingError):  # the index says why, or the next request tries again
             await self._residence.brought(model, version)
+        for idle in aside:
+            is_there = await self._attempts.are_there(idle.origin)
+            if is_there and self._is_missed(idle, version):
+                self._put_back(idle, version)
+
+    def _is_missed(self, idle: IdleVersion, successor: int) -> bool:
+        """Whether a version that went for its successor is wanted again, as that did not come up."""
+        model, number = idle.origin.key
+        serving, offer = self._table.versions(model), self._wishes.offers.get(model)
+        if self._wishes.is_over or not self._wishes.has(model) or offer is None or offer.problem:
+            return False
+        unwanted = offer.one_by_one and number not in staying(offer)
+        return not unwanted and successor not in serving and number not in serving

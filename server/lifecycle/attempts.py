@@ -207,6 +207,14 @@ class Attempts:
             raise
         return loaded
 
+    async def are_there(self, origin: Origin) -> bool:
+        """Whether its files are those that were verified."""
+        try:
+            await asyncio.to_thread(self._check_files, origin)
+        except FilesChanged:
+            return False
+        return bool(origin.stamps)
+
     def _check_files(self, origin: Origin) -> None:
         if not origin.stamps:
             return

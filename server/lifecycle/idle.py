@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from server.domain.catalogue import VersionFacts
-from server.domain.errors import QueueFull, ServerStopping, ServingError
+from server.domain.errors import ModelNotReady, QueueFull, ServerStopping, ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.request import FOREVER
 from server.lifecycle.instances import Content
@@ -79,9 +79,12 @@ class Bounds:
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """One request that waits: for `came`, and until it is `over` it keeps what came in memory."""
+    """One that waits: for `came`, and until it is `over` it keeps what came in memory.
 
-    size: int
+    size   of a request's inputs; None for a call to load it, which has no place in the queue
+    """
+
+    size: int | None
     deadline: float
     came: "asyncio.Future[ServedVersion]"
     over: "asyncio.Future[None]"
@@ -99,6 +102,7 @@ class IdleVersion:
     content   what it is made of, to tell whether an offer is another
     version   its number, as on the wire
     staged    always: more happens than one run
+    is_guess  whether the facts are of other content of this model: only what is loaded can refuse a request
     """
 
     staged: Literal[True] = True
@@ -112,18 +116,25 @@ class IdleVersion:
         bounds: Bounds,
         fetch: "Callable[[IdleVersion], None]",
         tally: ResidencyTally,
+        within_s: float,
+        is_guess: bool = False,
     ) -> None:
-        """`fetch` begins the load, which ends with `became` or `failed`; `tally` counts those who wait."""
+        """`fetch` begins the load, which ends with `became` or `failed`; `tally` counts those who wait.
+
+        Nobody waits for longer than `within_s`, though the load goes on.
+        """
         self.facts = facts
         self.version = str(facts.version)
         self.content = origin.content
         self.origin = origin
         self.known = known
-        self._bounds = bounds
+        self.is_guess = is_guess
+        self.bounds = bounds
+        self._within_s = within_s
         self._fetch = fetch
         self._tally = tally
         self._waiting: dict[_Waiter, None] = {}
-        self._bytes = 0
+        self._requests = self._bytes = 0
         self._is_coming = False
         self._leases = Leases()
 
@@ -150,18 +161,18 @@ class IdleVersion:
         Raises `QueueFull` at once if too many wait, or what kept it from being loaded.
         """
         self._check_bounds(size)
-        loop, began = asyncio.get_running_loop(), monotonic()
-        waiter = _Waiter(size, deadline, loop.create_future(), loop.create_future())
-        self._waiting[waiter] = None
+        began = monotonic()
+        self._requests += 1
         self._bytes += size
         self._tally.cold[self.facts.model, self.version] += 1
-        stay.callback(self._leave, waiter)
-        if not self._is_coming:
-            self._is_coming = True
-            self._fetch(self)
-        loaded = await waiter.came
+        loaded = await self._wait(stay, size, deadline)
         self._tally.wait_s.add(monotonic() - began)
         return loaded
+
+    async def brought(self) -> None:
+        """Wait until it is in memory, as who has it loaded. Raises what kept it from that."""
+        with ExitStack() as stay:
+            await self._wait(stay, None, FOREVER)
 
     def became(self, loaded: ServedVersion) -> None:
         """It is in memory: all who wait go on to that."""
@@ -191,8 +202,25 @@ class IdleVersion:
         await self._leases.ended(within_s)
         self.failed(ServerStopping())
 
+    async def _wait(self, stay: ExitStack, size: int | None, deadline: float) -> ServedVersion:
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(size, deadline, loop.create_future(), loop.create_future())
+        self._waiting[waiter] = None
+        stay.callback(self._leave, waiter)
+        if not self._is_coming:
+            self._is_coming = True
+            self._fetch(self)
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await waiter.came
+        except TimeoutError:
+            raise ModelNotReady(
+                f"model '{self.facts.model}' version {self.version} is still not loaded after "
+                f"{self._within_s:g} s; its load goes on"
+            ) from None
+
     def _check_bounds(self, size: int) -> None:
-        bounds, waiting = self._bounds, len(self._waiting)
+        bounds, waiting = self.bounds, self._requests
         if waiting >= bounds.requests:
             raise QueueFull(self.facts.model, waiting, self.known.load_s, " for it to be loaded")
         if waiting and self._bytes + size > bounds.bytes:
@@ -201,7 +229,9 @@ class IdleVersion:
 
     def _leave(self, waiter: _Waiter) -> None:
         del self._waiting[waiter]
-        self._bytes -= waiter.size
+        if waiter.size is not None:
+            self._requests -= 1
+            self._bytes -= waiter.size
         waiter.over.cancel()
         if waiter.came.done() and not waiter.came.cancelled():
             waiter.came.exception()  # who left at the last moment has no use for it

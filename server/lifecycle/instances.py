@@ -30,6 +30,10 @@ class Content:
     whole: str
     but_instances: str = ""
 
+    def is_like(self, other: "Content") -> bool:
+        """Whether nothing differs, but perhaps the instance groups."""
+        return self.whole == other.whole or (self.but_instances == other.but_instances != "")
+
 
 def made_of(offer: ModelOffer, version: VersionOffer) -> Content:
     """Files that lie elsewhere are another content: code of their own may know where it lies."""

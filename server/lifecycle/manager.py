@@ -141,6 +141,7 @@ class Manager:
             telling,
             start=self._start,
             give_way=self._departures.give_way,
+            put_back=self._put_back,
         )
         self._taking_back = TakingBack(
             self.table,
@@ -402,6 +403,18 @@ class Manager:
         model, version = idle.facts.model, idle.facts.version
         self._departures.withdraw(model, version, refusal.why)
         self._refused(model, version, idle.content.whole, refusal)
+
+    def _put_back(self, idle: IdleVersion, successor: int) -> None:
+        """What went first for a successor that could not be loaded stands there again."""
+        model, version = idle.origin.key
+        failed = self.table.statuses(model).get(successor)
+        why = failed.reason if failed is not None else ""
+        self._telling.note(model, version, State.LOADING)
+        self._serve(idle)
+        before = "what it was before" if version == successor else f"again, as version {successor} does not"
+        self._telling.note(model, version, State.READY, f"serving {before}: {why}")
+        log.warning("version_put_back", model=model, version=version, successor=successor, reason=why)
+        self._tell_ensembles(model)
 
     def _refused(self, model: str, version: int, content: str, refusal: Refusal) -> None:
         """This content did not come up."""

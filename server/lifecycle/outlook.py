@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
 
-from server.domain.catalogue import VersionFacts
 from server.domain.configuration import SwapPolicy
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.arrival import Arrival, Situation, arrive, swap_policy
@@ -50,7 +49,7 @@ class Outlook:
         version: VersionOffer,
         content: Content,
         verified: Verified,
-        before: VersionFacts | None,
+        before: Served | None,
     ) -> Prospect | Refusal:
         """What is known of a version without loading it; of new content, at worst what was `before`."""
         rules = self._rules
@@ -74,7 +73,8 @@ class Outlook:
         config = prospect.origin.offer.config
         leaving = self._stays.keys(outgoing)
         situation = Situation(
-            is_described=prospect.facts is not None,
+            is_described=prospect.facts is not None and not prospect.is_guess,
+            is_guessed=prospect.is_guess,
             on_request=self._rules.on_request,
             is_pinned=self._stays.is_pinned(config),
             was_known=prospect.was_known and self._rules.lazy_start,

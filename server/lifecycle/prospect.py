@@ -15,6 +15,7 @@ from server.lifecycle.idle import Bounds, Known, Origin, bounds_of
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader, labels_of, platform_for
 from server.lifecycle.residency.estimate import estimate
+from server.lifecycle.served import Served
 from server.lifecycle.stamps import stamps_of
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.warmup import NOTHING_LEARNED
@@ -29,6 +30,7 @@ class Prospect:
     facts      what clients see of it; None where only loading it will tell, or nobody wants to know
     bounds     of those who may wait for it
     was_known  whether it was verified before
+    is_guess   whether the facts are of other content of its model
     """
 
     origin: Origin
@@ -36,6 +38,7 @@ class Prospect:
     facts: VersionFacts | None
     bounds: Bounds
     was_known: bool
+    is_guess: bool = False
 
 
 class Looker:
@@ -57,12 +60,13 @@ class Looker:
         version: VersionOffer,
         content: Content,
         found: Verified,
-        before: VersionFacts | None,
+        before: Served | None,
         is_doubtful: bool,
     ) -> Prospect:
         """At one that may be loaded later. Raises what a load does.
 
-        Of content that was never tried it is known, at worst, what was `before`. Where it `is_doubtful` that
+        Of content that was never tried it is known what is known of the same content `before`, or else it is
+        guessed that it is like that. Where it `is_doubtful` that
         the files are those that were offered, they are read.
         """
         stamps = stamps_of(version)
@@ -70,7 +74,7 @@ class Looker:
             raise FilesChanged("there is no such file any more as was offered")
         if is_doubtful and not self._same_content(version):
             raise FilesChanged("its files are not those that were offered")
-        facts, bounds = None, Bounds(requests=1, bytes=1)
+        facts, bounds, is_guess = None, Bounds(requests=1, bytes=1), False
         described = Described.from_json(found.verdict.described.get("file"))
         if described is not None:
             assert offer.config is not None
@@ -89,14 +93,17 @@ class Looker:
                 examples=tuple(golden.read(path.read_bytes(), path.stem) for path in version.examples),
             )
         elif before is not None:
-            bounds = bounds_of(self._loader.plan(before.config, before.signature))
-            facts = replace(before, version=version.version, tally=Tally(), devices=())
+            was = before.facts
+            bounds = bounds_of(self._loader.plan(was.config, was.signature))
+            facts = replace(was, version=version.version, tally=Tally(), devices=())
+            is_guess = not before.content.is_like(content)
         return Prospect(
             Origin(offer, version, content, stamps),
-            self._known(offer, version, found.verdict, facts.config if facts is not None else None),
+            self._known(offer, version, found.verdict, facts.config if facts and not is_guess else None),
             facts,
             bounds,
             found.before,
+            is_guess,
         )
 
     def _known(

@@ -8,7 +8,6 @@ Lives on the event loop.
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
@@ -95,6 +94,7 @@ class Residence:
         self._room = Room(
             self.accountant,
             residents=self.stays.residents,
+            in_use=self.stays.in_use,
             evict=self.evict,
             min_residency_s=rules.min_residency_s,
             patience_s=rules.patience_s,
@@ -107,7 +107,14 @@ class Residence:
         """As it is to stand in the table until it is asked for; its `tally` goes on, if it has one."""
         assert prospect.facts is not None
         facts = prospect.facts if tally is None else replace(prospect.facts, tally=tally)
-        return self._idle(facts, prospect.origin, prospect.known, prospect.bounds)
+        return self._idle(facts, prospect.origin, prospect.known, prospect.bounds, prospect.is_guess)
+
+    def set_aside(self, served: Served) -> IdleVersion | None:
+        """As it can stand in the table again after it has left; None for what is not loaded from files."""
+        if isinstance(served, IdleVersion):
+            return self._idle(served.facts, served.origin, served.known, served.bounds, served.is_guess)
+        stay = self.stays.of(served)
+        return self._evicted(stay) if stay is not None else None
 
     async def load(
         self, prospect: Prospect, outgoing: Collection[Served], is_wanted: Callable[[], bool]
@@ -124,8 +131,7 @@ class Residence:
         """Wait until a version that is idle was brought in. Raises a `ServingError` if it could not be."""
         served = self._table.versions(model).get(version)
         if isinstance(served, IdleVersion):
-            with ExitStack() as stay:
-                await served.bring(stay, size=0)
+            await served.brought()
 
     # How it goes.
 
@@ -146,8 +152,7 @@ class Residence:
         assert stay is not None
         assert isinstance(served, ServedVersion)
         self.stays.note_uses(stay)
-        facts = replace(served.facts, devices=(), memory=NOTHING, down="")
-        self._table.serve(self._idle(facts, stay.origin, self.stays.known(stay), bounds_of(served.plan)))
+        self._table.serve(self._evicted(stay))
         self._count_eviction(stay, why)
         self._tell_evicted(stay, why)
         stay.is_evicted = True
@@ -182,9 +187,22 @@ class Residence:
 
     # The work.
 
-    def _idle(self, facts: VersionFacts, origin: Origin, known: Known, bounds: Bounds) -> IdleVersion:
+    def _evicted(self, stay: Stay) -> IdleVersion:
+        facts = replace(stay.served.facts, devices=(), memory=NOTHING, down="")
+        return self._idle(facts, stay.origin, self.stays.known(stay), bounds_of(stay.served.plan))
+
+    def _idle(
+        self, facts: VersionFacts, origin: Origin, known: Known, bounds: Bounds, is_guess: bool = False
+    ) -> IdleVersion:
         return IdleVersion(
-            facts=facts, origin=origin, known=known, bounds=bounds, fetch=self._fetch, tally=self.tally
+            facts=facts,
+            origin=origin,
+            known=known,
+            bounds=bounds,
+            fetch=self._fetch,
+            tally=self.tally,
+            within_s=2 * self.rules.patience_s + self.rules.load_within_s,
+            is_guess=is_guess,
         )
 
     def _fetch(self, idle: IdleVersion) -> None:

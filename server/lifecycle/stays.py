@@ -61,6 +61,7 @@ class Stays:
         self._pinned = pinned
         self._standby = standby
         self._stays: dict[ServedVersion, Stay] = {}
+        self._told: dict[Key, Stay] = {}
 
     def begin(self, came: ServedVersion, origin: Origin, holding: Holding, known: Known) -> Stay:
         """It is in memory."""
@@ -113,7 +114,7 @@ class Stays:
 
         What only stands by has the number of its version below 0, as its successor may have the same one.
         """
-        stays = {self._place(stay): stay for stay in self._staying()}
+        stays = self._told = {self._place(stay): stay for stay in self._staying()}
         for stay in stays.values():
             self.note_uses(stay)
         return [
@@ -128,6 +129,11 @@ class Stays:
             )
             for key in self.policy.order(stays)
         ]
+
+    def in_use(self, key: Key) -> bool:
+        """Whether a resident, as last told of, still is in use, and could not leave."""
+        stay = self._told.get(key)
+        return stay is not None and not stay.is_leaving and stay.served.in_use
 
     def unasked(self, for_s: float) -> Iterator[tuple[ServedVersion, float]]:
         """Those that may leave, and in how many seconds they will not have been asked for so long."""

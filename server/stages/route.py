@@ -91,11 +91,13 @@ class Route:
     async def _once_loaded(self, found: IdleVersion, request: InferRequest) -> InferResponse:
         """Wait until the version is in memory, and go on as who finds it there.
 
-        A request that the version would refuse anyway is refused at once: nothing is loaded for it.
+        A request that the version would refuse anyway is refused at once: nothing is loaded for it. What is
+        loaded is asked again, as it may take something else than was known of it.
         """
-        facts = found.facts
-        facts.signature.check_outputs(request.outputs)
-        facts.signature.rows(request.inputs)
+        if not found.is_guess:
+            found.facts.signature.check_outputs(request.outputs)
+            found.facts.signature.rows(request.inputs)
+        request.rows = 0
         with ExitStack() as stay:
             return await self.infer(await self.in_memory(found, request, stay), request)
 

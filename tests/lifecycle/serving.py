@@ -1,7 +1,7 @@
 """A manager with a budget, the models that it is offered, and the way of requests to them."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -56,7 +56,7 @@ class Serving:
         await self.manager.settle(name)
 
     async def ask(
-        self, name: str, seconds: float | None = None, width: int = 2, tensors: str = "xy"
+        self, name: str, seconds: float | None = None, width: int = 2, tensors: Sequence[str] = "xy"
     ) -> float:
         """What it answers to zeros."""
         served = self.route.find(name, "")

@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
-from server.domain.configuration import SwapPolicy
+from server.domain.configuration import ModelConfig, SwapPolicy
 from server.domain.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -19,7 +20,7 @@ from server.domain.offer import VersionOffer
 from server.domain.state import State
 from server.repository.configuration import read_text
 from tests.lifecycle.life import over
-from tests.lifecycle.serving import Serving, counted, in_use, needs, serving
+from tests.lifecycle.serving import Serving, counted, fingerprint, in_use, needs, serving
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 
@@ -136,6 +137,35 @@ async def test_so_many_may_wait_for_a_cold_model_as_for_one_in_memory(tmp_path, 
         assert refused.value.retry_after_s == now.manager.facts("a").tally.load_seconds > 0
         gate.unlink()
         assert await asyncio.gather(*asked) == [1.0] * 100
+
+
+async def test_a_load_call_needs_no_place_among_the_requests_that_wait(tmp_path, gate):
+    async with serving(tmp_path, models=4.5) as now:
+        await now.offer("a", Shelf(tmp_path / "a").put(pre_py=GATED.format(gate=str(gate))))
+        now.manager.residence.evict(("a", 1))
+        gate.touch()
+        called = [asyncio.create_task(now.manager.settled("a"))]
+        await until(lambda: now.at("a").is_coming)
+        asked = [asyncio.create_task(now.ask("a")) for _ in range(100)]
+        await until(lambda: now.manager.residence.tally.cold["a", "1"] == 100)
+        called.append(asyncio.create_task(now.manager.settled("a")))
+        await asyncio.sleep(0.05)
+        gate.unlink()
+        await asyncio.gather(*called)
+        assert await asyncio.gather(*asked) == [1.0] * 100
+        assert now.manager.residence.tally.cold == {("a", "1"): 100}
+
+
+async def test_who_has_no_deadline_does_not_wait_for_ever_for_a_load_that_hangs(tmp_path, gate):
+    async with serving(tmp_path, models=4.5, patience_s=0.1, load_within_s=0.1) as now:
+        await now.offer("a", Shelf(tmp_path / "a").put(pre_py=GATED.format(gate=str(gate))))
+        now.manager.residence.evict(("a", 1))
+        gate.touch()
+        with pytest.raises(ModelNotReady, match=r"still not loaded after 0.3 s; its load goes on"):
+            await asyncio.wait_for(now.ask("a"), 5.0)
+        gate.unlink()
+        assert await now.ask("a") == 1.0
+        assert now.loader.loads.count("a/1") == 2
 
 
 async def test_an_ensembles_models_may_be_loaded_one_after_the_other(tmp_path):
@@ -306,6 +336,71 @@ async def test_with_memory_for_both_the_old_one_serves_until_the_new_one_does(tm
         assert set(await swapped(now, shelf, SwapPolicy.AUTO, 1)) == {1.0, 2.0}
         assert now.manager.residence.tally.cold == {}
         await until(lambda: counted(now) == needs(tmp_path))
+
+
+def other_input() -> bytes:
+    """As `plus`, of an input by another name."""
+    model = onnx.load_from_string(plus(3))
+    model.graph.input[0].name = "other"
+    model.graph.node[0].input[0] = "other"
+    return model.SerializeToString()
+
+
+async def test_a_new_version_that_nobody_tried_is_never_taken_for_the_one_before_it(tmp_path):
+    async with serving(tmp_path, models=1.5) as now:
+        shelf = Shelf(tmp_path / "a")
+        await now.offer("b")
+        await now.offer("a", shelf.put(1, plus(1)))
+        assert await now.ask("b") == 1.0
+        await now.offer("a", shelf.put(1, plus(1)), shelf.put(2, other_input()))
+        assert [spec.name for spec in now.manager.facts("a", "2").signature.inputs] == ["other"]
+        assert await now.ask("a", tensors=("other", "y")) == 3.0
+        with pytest.raises(InvalidRequest, match="'x'"):
+            await now.ask("a")
+
+
+async def test_who_waits_for_a_successor_is_held_against_what_that_takes(tmp_path, gate):
+    async with serving(tmp_path, models=1.5, on_request=False, lazy_start=False) as now:
+        shelf = Shelf(tmp_path / "a")
+        await now.offer("a", shelf.put(1, plus(1)))
+        with in_use(now, "a"):
+            first = {"swap_policy": "free-first"}
+            await now.offer("a", shelf.put(2, other_input()), parameters=first)
+            assert now.loaded() == set()
+            right = asyncio.create_task(now.ask("a", tensors=("other", "y")))
+            wrong = asyncio.create_task(now.ask("a"))
+            await asyncio.sleep(0.05)
+        assert await right == 3.0
+        with pytest.raises(InvalidRequest, match="'x'"):
+            await wrong
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_what_went_first_serves_again_if_its_successor_cannot_be_loaded(tmp_path, number):
+    async with serving(tmp_path, models=1.5, on_request=False, lazy_start=False) as now:
+        await now.offer("a", Shelf(tmp_path / "a").put(1, plus(1)))
+        assert await now.ask("a") == 1.0
+        bad = Shelf(tmp_path / ("a" if number == 2 else "elsewhere")).put(number, plus(2))
+        (bad.directory / "model.onnx").write_bytes(b"no model at all")
+        bad = replace(bad, fingerprint=fingerprint(bad.directory))
+        offer = replace(Shelf(tmp_path / "a").offer(bad), on_disk=frozenset({1, number}))
+        parameters = {"swap_policy": "free-first"}
+        now.offers["a"] = replace(offer, config=ModelConfig(name="a", parameters=parameters))
+        now.manager.apply(now.offers, now.offers)
+        await now.manager.settle("a")
+        await until(lambda: now.state("a")[0] is State.READY and "Protobuf" in now.state("a")[1])
+        _, reason = now.state("a")
+        assert reason.startswith(
+            "serving what it was before: " if number == 1 else "serving again, as version 2 does not: "
+        )
+        assert await now.ask("a") == 1.0
+        await now.manager.settle("a")
+        assert await now.ask("a") == 1.0
+        if number == 2:
+            assert now.state("a", 2)[0] is State.UNAVAILABLE
+            await now.offer("a", Shelf(tmp_path / "a").put(2, plus(5)), parameters=parameters)
+            await until(lambda: list(now.manager.table.versions("a")) == [2])
+            assert await now.ask("a") == 5.0
 
 
 # While it is idle.

@@ -12,7 +12,7 @@ from server.domain.state import State
 from server.lifecycle.idle import IdleVersion
 from server.lifecycle.standbys import Policy
 from server.lifecycle.version import ServedVersion
-from tests.lifecycle.serving import Serving, counted, needs, serving
+from tests.lifecycle.serving import Serving, counted, in_use, needs, serving
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 
@@ -91,10 +91,10 @@ async def test_a_lazy_successor_is_on_probation_once_it_is_in_memory(tmp_path):
     async with trying(tmp_path, models=1.5, window_s=0.3) as now:
         shelf = Shelf(tmp_path / "a")
         await now.offer("a", shelf.put(1))
-        await now.offer("b")  # a leaves for it
-        await now.offer("a", shelf.put(2))
-        assert isinstance(now.at("a", 2), IdleVersion)
-        now.manager.standbys.look()
+        with in_use(now, "a"):  # its memory is not to be had yet
+            await now.offer("a", shelf.put(2), parameters={"swap_policy": "free-first"})
+            assert isinstance(now.at("a", 2), IdleVersion)
+            now.manager.standbys.look()
         assert await now.ask("a") == 2.0
         fail(now)
         await until(lambda: list(now.manager.table.versions("a")) == [1])

@@ -132,6 +132,9 @@ class Accountant:
 
     def held(self, which: Key | Holding) -> Bytes:
         """What is counted for a version, all its holdings together; empty for one that has none."""
+        if isinstance(which, Holding):  # asked for each resident whenever somebody is to leave
+            entry = self._entries.get(which.key, {}).get(which)
+            return entry.bytes if entry is not None else NOTHING
         return self._sum(which, *Phase)
 
     def residents(self) -> Mapping[Key, Bytes]:
