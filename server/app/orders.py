@@ -159,6 +159,8 @@ class Orders:
             members = {name: each for name, each in members.items() if not self._is_had(name)}
             self._along = (self._along | (members.keys() - self._wanted)) - {model}
             self._order({**self._offers, **members, model: offer}, self._wanted | {model} | members.keys())
+        for member in members:  # a tier that has no part of the ensemble has these
+            await self._manager.settle(member)
         await self._settled(model, offer.directory, version)
 
     async def unload(self, model: str, version: int | None = None, *, dependents: bool = False) -> None:

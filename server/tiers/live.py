@@ -232,8 +232,7 @@ def _status(
 
 def _never(reports: Sequence[tuple[Standing, VersionReport]]) -> str:
     """Why a version is in no tier, nor on its way to one: in the words of the first that has a reason."""
-    goes = [report.reason == UNLOADED for _, report in reports if report.state is not State.UNLOADING]
-    if goes and all(goes):
+    if all(report.state is State.UNLOADING or report.reason == UNLOADED for _, report in reports):
         return UNLOADED
     told = [(each, report) for each, report in reports if report.reason not in ("", UNLOADED)]
     for standing, report in told:
