@@ -1,6 +1,7 @@
 """A real server in a process of its own, as an operator would start it."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -17,13 +19,25 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "model_repository"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, found by binding them all at once."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+FIRST_PORT, PORTS_EACH = 10_000, 2_000
+"""Below those that the system gives to clients' connections, and for each process of a test run its own."""
+
+_next_port = count(random.randrange(PORTS_EACH))
+
+
+def free_ports(many: int) -> list[int]:
+    """Ports that nobody listens on, and that nobody else is about to take."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = FIRST_PORT + worker % 10 * PORTS_EACH
+    found: list[int] = []
+    while len(found) < many:
+        port = first + next(_next_port) % PORTS_EACH
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        found.append(port)
+    return found
 
 
 class Server:

@@ -86,22 +86,27 @@ def is_ignored(name: str) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it is UTF-8; the system gives other bytes as halves of surrogate pairs."""
+    """Whether it is UTF-8; the system gives other bytes as halves of surrogate pairs, from U+DC80 on.
+
+    What no file can be called at all is not decided here: a listing from elsewhere may have it.
+    """
     if name.isascii():
         return True
     try:
-        name.encode()
+        raw = os.fsencode(name)
     except UnicodeEncodeError:
-        _say_no_text(name)
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        _say_no_text(raw)
         return False
     return True
 
 
 @lru_cache(4096)
-def _say_no_text(name: str) -> None:
-    log.warning(
-        "name_not_utf8", name=repr(os.fsencode(name))[2:-1], outcome="left out; rename it to serve it"
-    )
+def _say_no_text(name: bytes) -> None:
+    log.warning("name_not_utf8", name=repr(name)[2:-1], outcome="left out; rename it to serve it")
 
 
 def version_of(name: str) -> int | None:
