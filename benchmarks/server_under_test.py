@@ -166,7 +166,6 @@ def started(
         f"--http-port={http_port}",
         f"--grpc-port={grpc_port}",
         f"--metrics-port={metrics_port}",
-        *options,
     ]
     with _process(command, log) as process:
         if held is not None:
