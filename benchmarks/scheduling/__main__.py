@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.findings import verdicts
 from benchmarks.machine import machine, versions
 from benchmarks.results import default_file
 from benchmarks.sample import LoadFailed
 from benchmarks.scheduling import cost, neighbours, overload, overload_live, overload_simulated
-from benchmarks.scheduling.aims import verdicts
+from benchmarks.scheduling.aims import AIMS
 from benchmarks.server_under_test import NotTold, ServerFailed
 
 BATCH = 32
@@ -39,11 +40,11 @@ def main(words: Sequence[str]) -> int:
         print(fault)
         return 1
     content["findings"] = findings
-    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(findings)]
+    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(AIMS, findings)]
     out = asked.out or default_file(now, "scheduling-quick" if asked.quick else "scheduling")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print("", *verdicts(findings), "", f"all figures are in {out}", sep="\n")
+    print("", *verdicts(AIMS, findings), "", f"all figures are in {out}", sep="\n")
     return 0
 
 

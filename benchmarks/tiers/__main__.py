@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ask import Refused
+from benchmarks.findings import Findings, verdicts
 from benchmarks.machine import machine, versions
 from benchmarks.results import default_file, save
 from benchmarks.sample import LoadFailed
 from benchmarks.server_under_test import NotTold, ServerFailed
 from benchmarks.tiers import copies, hop, pipeline
-from benchmarks.tiers.findings import Findings, verdicts
+from benchmarks.tiers.aims import AIMS
 from benchmarks.tiers.runs import Pace
 
 MEASURE = {"hop": hop.measure, "pipeline": pipeline.measure, "copies": copies.measure}
@@ -44,10 +45,10 @@ def main(words: Sequence[str]) -> int:
                 _say(f"{part} could not be measured: {fault}")
                 content[part], failed = {"refusal": str(fault)}, True
     content["findings"] = findings
-    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(findings)]
+    content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(AIMS, findings)]
     out = asked.out or default_file(now, "tiers-quick" if asked.quick else "tiers")
     save(out, content)
-    print("", *verdicts(findings), "", f"all figures are in {out}", sep="\n")
+    print("", *verdicts(AIMS, findings), "", f"all figures are in {out}", sep="\n")
     return int(failed)
 
 

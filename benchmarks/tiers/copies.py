@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.ask import ask
 from benchmarks.call import HOST, Door
+from benchmarks.findings import Findings
 from benchmarks.models import Tensors
 from benchmarks.server_under_test import ServerUnderTest
-from benchmarks.tiers.findings import Findings
 from benchmarks.tiers.models import WIDE_FLOATS, lay_identity
 from benchmarks.tiers.processes import tiers
 from benchmarks.tiers.runs import Pace, Question, Say

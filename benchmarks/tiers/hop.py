@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.call import Door
+from benchmarks.findings import Findings
 from benchmarks.models import MODELS
-from benchmarks.tiers.findings import Findings
 from benchmarks.tiers.models import lay_tiny
 from benchmarks.tiers.processes import tiers
 from benchmarks.tiers.runs import Pace, Question, Say, Setup, in_turn

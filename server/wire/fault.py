@@ -6,11 +6,9 @@ from protos import stage_pb2 as pb
 from server.domain.errors import ServingError, TierFailed
 from server.domain.stage import StageName
 from server.wire.codes import CODES, sentence_of
+from server.wire.stage_numbers import STAGE_NAMES, STAGE_NUMBERS
 
 KINDS: Mapping[str, type[ServingError]] = {kind.__name__: kind for kind in CODES}
-
-STAGE_NUMBERS: Mapping[StageName, pb.StageName] = {"pre": pb.PRE, "predict": pb.PREDICT, "post": pb.POST}
-STAGE_NAMES: Mapping[int, StageName] = {number: name for name, number in STAGE_NUMBERS.items()}
 
 
 def fault_of(error: Exception, stage: StageName, number: int = 0, *, untouched: bool = False) -> pb.Fault:

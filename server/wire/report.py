@@ -5,22 +5,14 @@ state that is not known here is none that a request could rely on, and a version
 known here is one that nobody here could answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from protos import stage_pb2 as pb
 from server.domain.stage import StageName
 from server.domain.state import State
 from server.domain.tensors import TensorSpec
 from server.domain.tier import Seen, TierReport, VersionReport
-
-NUMBERS: Mapping[StageName, pb.StageName] = {
-    "pre": pb.PRE,
-    "predict": pb.PREDICT,
-    "post": pb.POST,
-}
-"""The stages as on the wire."""
-
-NAMES: Mapping[int, StageName] = {number: stage for stage, number in NUMBERS.items()}
+from server.wire.stage_numbers import STAGE_NAMES, STAGE_NUMBERS
 
 UNKNOWN_STAGE = "it has a stage that this release does not know: bring the gateway up to date"
 
@@ -28,7 +20,7 @@ UNKNOWN_STAGE = "it has a stage that this release does not know: bring the gatew
 def report_message(report: TierReport) -> pb.Report:
     return pb.Report(
         instance=report.instance,
-        stage=NUMBERS[report.stage] if report.stage is not None else pb.STAGE_UNSPECIFIED,
+        stage=STAGE_NUMBERS[report.stage] if report.stage is not None else pb.STAGE_UNSPECIFIED,
         whole=report.whole,
         versions=[_version_message(each) for each in report.versions],
         saturation=report.saturation,
@@ -40,7 +32,7 @@ def report_message(report: TierReport) -> pb.Report:
 def report_of(message: pb.Report) -> TierReport:
     return TierReport(
         instance=message.instance,
-        stage=NAMES.get(message.stage),
+        stage=STAGE_NAMES.get(message.stage),
         whole=message.whole,
         versions=tuple(_version_of(each) for each in message.versions),
         saturation=message.saturation,
@@ -50,7 +42,7 @@ def report_of(message: pb.Report) -> TierReport:
 
 
 def stage_numbers(stages: Iterable[StageName]) -> list[pb.StageName]:
-    return [NUMBERS[stage] for stage in stages]
+    return [STAGE_NUMBERS[stage] for stage in stages]
 
 
 def _version_message(report: VersionReport) -> pb.VersionReport:
@@ -78,7 +70,7 @@ def _version_message(report: VersionReport) -> pb.VersionReport:
 
 def _version_of(message: pb.VersionReport) -> VersionReport:
     state, reason = _state_of(message.state), message.reason
-    known = [NAMES[number] for number in message.stages if number in NAMES]
+    known = [STAGE_NAMES[number] for number in message.stages if number in STAGE_NAMES]
     if len(known) < len(message.stages) and not message.gone:
         state, reason = State.UNAVAILABLE, UNKNOWN_STAGE
     return VersionReport(

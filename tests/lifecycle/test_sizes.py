@@ -1,5 +1,6 @@
 """How much memory a version takes, as measured, against models whose size is known."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -162,11 +163,12 @@ def test_the_peak_can_be_counted_anew():
 
     use(64)
     trim()
-    if not forget_peak():
-        pytest.skip("this system does not count a peak anew")
+    is_offered = os.access("/proc/self/clear_refs", os.W_OK)
+    assert forget_peak() == is_offered
     low = peak_bytes()
     use(32)
-    assert 24 * MIB < peak_bytes() - low < 48 * MIB
+    grown = peak_bytes() - low
+    assert (24 * MIB < grown < 48 * MIB) if is_offered else grown == 0, "64 were in use before"
 
 
 @pytest.mark.cuda

@@ -11,8 +11,9 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.stages.hop.arena import Arena, Theirs
 from server.wire.bundle import column_key, lay, pack
-from server.wire.fault import STAGE_NUMBERS, fault_of
+from server.wire.fault import fault_of
 from server.wire.raw import Buffer
+from server.wire.stage_numbers import STAGE_NUMBERS
 
 LINGER_S = 0.0005
 """While others are still worked on, an answer waits so long for their company: a message costs far more."""

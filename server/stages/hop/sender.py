@@ -34,7 +34,7 @@ from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
-from server.wire.fault import STAGE_NUMBERS
+from server.wire.stage_numbers import STAGE_NUMBERS
 
 log = structlog.get_logger(__name__)
 

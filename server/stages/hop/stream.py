@@ -23,7 +23,8 @@ from server.stages.hop.arena import Arena, Theirs, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
 from server.wire.bundle import Broken, pack, read, unpack
-from server.wire.fault import STAGE_NAMES, error_of
+from server.wire.fault import error_of
+from server.wire.stage_numbers import STAGE_NAMES
 
 PING_S = 1.0
 SILENT_S = 3.0

@@ -40,7 +40,7 @@ from server.stages.hop.replies import Replies
 from server.stages.hop.sender import Way
 from server.stages.route import Route, lane_of
 from server.wire.bundle import Batch, Broken, read
-from server.wire.fault import STAGE_NAMES
+from server.wire.stage_numbers import STAGE_NAMES
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.scheduling.aims import AIMS, verdicts
+from benchmarks.findings import verdicts
+from benchmarks.scheduling.aims import AIMS
 from benchmarks.scheduling.outcome import ModelOutcome, Refusals
 from benchmarks.scheduling.overload import Comparison, Point, findings, lines, point
 from benchmarks.scheduling.overload_simulated import GRID, MODEL, compare
@@ -65,7 +66,7 @@ def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
 
 
 def test_every_promise_has_its_line_measured_or_not():
-    told = list(verdicts({"simulated against fixed": 1.0, "simulated p99": 1.2, "predicted": None}))
+    told = list(verdicts(AIMS, {"simulated against fixed": 1.0, "simulated p99": 1.2, "predicted": None}))
     assert len(told) == len(AIMS)
     assert [line.split()[-1] for line in told if line.startswith("simulated: goodput over")] == ["met"]
     assert [line.split()[-1] for line in told if line.startswith("simulated: p99 of the")] == ["short"]
