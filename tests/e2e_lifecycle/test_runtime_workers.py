@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -60,12 +61,12 @@ def server(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def workers(server_pid: int) -> list[psutil.Process]:
     """The children of the processes that start them."""
-    nurseries = [
-        child
-        for child in psutil.Process(server_pid).children()
-        if "runtimes.worker.nursery" in child.cmdline()
-    ]
-    return [worker for nursery in nurseries for worker in nursery.children()]
+    found = []
+    for child in psutil.Process(server_pid).children():
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "runtimes.worker.nursery" in child.cmdline():
+                found += child.children()
+    return found
 
 
 def worker_of(server: Server, file: str) -> psutil.Process:

@@ -308,27 +308,36 @@ import numpy as np
 import tritonclient.grpc as triton
 
 client = triton.InferenceServerClient(sys.argv[1])
-client.start_stream(lambda result, error: print(error, flush=True))
+client.start_stream(lambda result, error: print(error or result.get_response().id, flush=True))
 tensor = triton.InferInput("x", [1, 2], "FP32")
 tensor.set_data_from_numpy(np.zeros((1, 2), np.float32))
 for number in range(20):
     client.async_stream_infer("held", [tensor], request_id=f"killed-{number}")
+client.async_stream_infer("plus", [tensor], request_id="last")
 threading.Event().wait(60)
 """
 
 
 @FRONTS
 def test_a_client_that_is_killed_takes_its_queued_work_along(repository, gate, tmp_path, front):
-    """Four of its requests are held in pre-processing, which has four threads; sixteen wait."""
+    """Four of its requests are held in pre-processing, which has four threads; sixteen wait.
+
+    They are there once what was sent behind them is answered.
+    """
     (repository.write("held", 1) / "pre.py").write_text(gate.pre(PREPROCESS))
     with running(tmp_path / "log", repository.path, options=[*OPTIONS, f"--grpc-front={front}"]) as server:
-        client = subprocess.Popen([sys.executable, "-c", KILLED, server.grpc], cwd=ROOT)
+        client = subprocess.Popen(
+            [sys.executable, "-c", KILLED, server.grpc], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert client.stdout is not None
         try:
+            assert client.stdout.readline() == "last\n"
             server.until(lambda: gate.begun == 4)
             os.kill(client.pid, signal.SIGKILL)
         finally:
             client.kill()
             client.wait()
+            client.stdout.close()
         server.until(lambda: sum('"killed-' in line for line in server.log.splitlines()) == 20)
         gate.open()
         with stub(server) as asked:

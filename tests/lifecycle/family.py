@@ -13,7 +13,7 @@ class Family:
         children = psutil.Process().children(recursive=True)
         return [child for child in children if child.pid not in self._others]
 
-    def left_after(self, seconds: float) -> list[list[str]]:
-        """The commands of those that are still there."""
+    def left_after(self, seconds: float) -> list[str]:
+        """Those that are still there, in words."""
         _, alive = psutil.wait_procs(self.members(), seconds)
-        return [process.cmdline() for process in alive]
+        return [str(process) for process in alive]

@@ -97,11 +97,14 @@ class SlowDisk(Verdicts):
 
 
 def nurseries() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "server.lifecycle.nursery" in child.cmdline()
-    ]
+    return [child for child in psutil.Process().children() if is_nursery(child)]
+
+
+def is_nursery(process: psutil.Process) -> bool:
+    try:
+        return "server.lifecycle.nursery" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended, or is a zombie by now
+        return False
 
 
 @pytest.fixture(autouse=True)
