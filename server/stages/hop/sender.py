@@ -160,7 +160,10 @@ class Sender:
         if ticket.deadline != FOREVER and ticket.deadline * 1e9 < self._over_at:
             self._over_at = ticket.deadline * 1e9
             self._sweep.set_by(self._over_at)
-        self._look_soon()
+        if self._parcels or self._looking or not self._any_up():
+            self._look_soon()
+        else:  # it has nobody to wait for
+            self._look()
 
     def leave(self, ticket: Ticket, error: ServingError) -> None:
         """The caller gave up: what waits goes, and the other side hears of what is there."""
@@ -188,6 +191,11 @@ class Sender:
         if not self._looking:
             self._looking = True
             self._loop.call_soon(self._look)
+
+    def _any_up(self) -> bool:
+        way = self._way
+        links = self._endpoints.ready(way.route[0], way.model, way.version, way.content)
+        return any(link.up for link in links)
 
     def _look(self) -> None:
         """Send what can go now."""
@@ -260,9 +268,7 @@ class Sender:
             if not isinstance(error, ServingError):
                 log.exception("parcel_not_made", model=self.model, stage=self._way.route[0])
                 error = TierFailed(self._way.route[0], "a request could not be written")
-            for ticket in tickets:
-                self._fail(ticket, error)
-            self._note_quiet()
+            self._loop.call_soon(self._fail_all, tickets, error)
             return
         self._budget.earn(len(tickets))
         self._parcels.add(parcel)
@@ -297,11 +303,12 @@ class Sender:
         run = HopRun.of(spans, parcel.sent, now)
         if self._fit is not None:
             answers = self._fitted(answers, self._fit)
-        count_answers(self._tally, [ticket for ticket, _ in answers if not ticket.settled], run)
+        told = [ticket for ticket, _ in answers if not ticket.settled]
         for ticket, outputs in answers:
             if self._tries:
                 self._tries.pop(ticket, None)
             ticket.answer(outputs, run)
+        count_answers(self._tally, told, run)
         self._after(parcel)
 
     def _fitted(
@@ -376,6 +383,11 @@ class Sender:
             self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
         ticket.fail(error)
 
+    def _fail_all(self, tickets: Sequence[Ticket], error: ServingError) -> None:
+        for ticket in tickets:
+            self._fail(ticket, error)
+        self._note_quiet()
+
     def _expire(self) -> None:
         """Tell everyone whose time is over, waiting or sent, and note who is next."""
         self._sweep.clear()
@@ -414,8 +426,3 @@ class Sender:
 def _is_stuck(parcel: Parcel, now: int) -> bool:
     """Whether its endpoint has answered nothing since it was sent, and has had time to."""
     return now - parcel.sent >= STUCK_NS and parcel.link.outlier.well_at < parcel.sent / 1e9
-
-
-def _left_us(seconds: float) -> int:
-    """As the wire has it: 0 for no deadline."""
-    return 0 if seconds == FOREVER else min(LONGEST_US, max(1, int(seconds * 1e6)))

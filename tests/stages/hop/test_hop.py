@@ -19,6 +19,7 @@ from server.domain.errors import (
     TierUnavailable,
 )
 from server.domain.request import InferRequest
+from server.scheduling.ticket import Ticket
 from server.stages.hop import stream
 from server.stages.pool import Pool
 from tests.e2e.workshop import FLOAT, INT64, slow, value, written
@@ -271,6 +272,26 @@ async def test_what_waits_is_bounded_and_a_closed_way_takes_nothing(shelf, pool)
             await here.served.retire(1)
             with pytest.raises(ServerStopping):
                 await here.ask(x=row(1, 1))
+
+
+async def test_a_request_alone_leaves_in_the_turn_it_came_in_and_is_told_of_in_another(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            sender = Here(at.manager.table, pool, Known(link), ("predict",)).served.batcher
+            told: list[Ticket] = []
+            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append))
+            assert link.rows == 1
+            await until(lambda: told)
+            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append, client="\ud800"))
+            assert link.rows == 0, "it cannot be written"
+            assert len(told) == 1
+            await until(lambda: len(told) == 2)
+            link.up = False
+            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append))
+            assert len(told) == 2, "there is nobody to ask"
+            await until(lambda: len(told) == 3)
+    assert [type(ticket.error) for ticket in told] == [type(None), TierFailed, TierUnavailable]
 
 
 async def test_what_the_wire_cannot_say_harms_neither_the_request_nor_those_beside_it(shelf, pool):
