@@ -180,7 +180,7 @@ async def nothing_more_done(server: Server) -> AsyncIterator[None]:
     """While `slow` is busy, one caller of `line` comes, waits for it, and goes: no more is run."""
     ran_before, tripled = executions(server), metric(server, "nv_inference_count", model="triple")
     left_before = left(server)
-    async with busy(server, SHORTER):
+    async with busy(server):
         yield
         await until(lambda: left(server) == left_before + 1)
         assert waiting(server) == 1

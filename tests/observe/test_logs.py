@@ -55,11 +55,11 @@ def test_all_lines_of_a_request_carry_what_its_door_has_bound(logged):
 
 def test_a_library_is_heard_in_the_same_form_from_warnings_up(logged):
     def say():
-        logging.getLogger("uvicorn.error").info("quiet")
-        logging.getLogger("uvicorn.error").error("loud %d\nand long", 5)
+        logging.getLogger("some.library").info("quiet")
+        logging.getLogger("some.library").error("loud %d\nand long", 5)
 
     (line,) = logged(say)
-    assert line.split(maxsplit=1)[1] == "error   loud 5 and long logger=uvicorn.error"
+    assert line.split(maxsplit=1)[1] == "error   loud 5 and long logger=some.library"
     assert len(logged(say, verbose=1)) == 1 + 2
 
 
