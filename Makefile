@@ -43,7 +43,7 @@ alone := --last-failed --last-failed-no-failures=none -rA --no-header
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers models \
+.PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers bench-steady models \
 	perf-analyzer pytriton clean
 
 help: ## show these commands
@@ -82,6 +82,9 @@ bench-lifecycle: $(ready_to_test) ## measure what a repository of many models co
 
 bench-tiers: $(ready_to_test) ## measure what tiers cost beside one process, and what they gain
 	@$(bin)/python -m benchmarks.tiers $(ARGS)
+
+bench-steady: $(ready_to_test) ## measure whether a request costs more with clients, models and time
+	@$(bin)/python -m benchmarks.steady $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

@@ -16,10 +16,10 @@ from benchmarks.ask import ask
 from benchmarks.call import HOST, Door
 from benchmarks.findings import Findings
 from benchmarks.models import Tensors
+from benchmarks.runs import Pace, Question, Say
 from benchmarks.server_under_test import ServerUnderTest
 from benchmarks.tiers.models import WIDE_FLOATS, lay_identity
 from benchmarks.tiers.processes import tiers
-from benchmarks.tiers.runs import Pace, Question, Say
 
 COUNTER = "tercet_payload_copied_bytes_total"
 REQUESTS = 8

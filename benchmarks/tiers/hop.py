@@ -8,9 +8,9 @@ from typing import Any
 from benchmarks.call import Door
 from benchmarks.findings import Findings
 from benchmarks.models import MODELS
+from benchmarks.runs import Pace, Question, Say, Setup, in_turn
 from benchmarks.tiers.models import lay_tiny
 from benchmarks.tiers.processes import tiers
-from benchmarks.tiers.runs import Pace, Question, Say, Setup, in_turn
 
 MANY = 64
 DOORS = (Door.GRPC, Door.BINARY)

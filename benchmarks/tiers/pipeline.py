@@ -15,9 +15,9 @@ from benchmarks.ask import ask
 from benchmarks.call import Door
 from benchmarks.findings import Findings
 from benchmarks.models import Tensors
+from benchmarks.runs import Pace, Question, Say, Setup, in_turn
 from benchmarks.tiers.models import digit, lay_burning, lay_digits, lay_photos, one_file, photo
 from benchmarks.tiers.processes import tiers
-from benchmarks.tiers.runs import Pace, Question, Say, Setup, in_turn
 
 DOOR = Door.BINARY
 CLIENTS = 16

@@ -21,10 +21,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How long each run is, and how often it is done."""
+    """How long each run is, and how often it is done; `quick` for a look."""
 
     seconds: int
     repeats: int
+    quick: bool = False
 
 
 @dataclass(slots=True)
