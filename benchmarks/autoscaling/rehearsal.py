@@ -1,0 +1,101 @@
+"""Real tiers under a recorded load, and an autoscaler for each of them that reads their real gauges.
+
+Time is the cluster's, squeezed by `speed`: the autoscaler's periods and windows and the recording are; the
+rates, the work of the stages, the memory of the gauges and the start of a process are not.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.autoscaling.behaviour import SYNC_S, Past, Scaler, settle
+from benchmarks.autoscaling.cluster import TIERS, Cluster, running
+from benchmarks.autoscaling.pipelines import Pipeline
+from benchmarks.autoscaling.recording import Recording
+from benchmarks.autoscaling.replicas import Pod, recommended
+from benchmarks.autoscaling.traffic import Told, send
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    signal     the gauge that is read, of each process
+    target     that the mean of a tier's processes is to have
+    within_s   the deadline of each request
+    """
+
+    recording: Recording
+    speed: float
+    signal: str = "tercet_saturation_ratio"
+    target: float = 0.7
+    scaler: Scaler = field(default_factory=lambda: Scaler(most=8))
+    within_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the autoscaler of one tier saw and did, `at_s` seconds of the cluster after the beginning.
+
+    gauges   of each process that is to be there; None where it showed none
+    wanted   what the metric asks for; None where it was unknown
+    """
+
+    at_s: float
+    gauges: Sequence[float | None]
+    wanted: int | None
+    replicas: int
+
+
+@dataclass(slots=True)
+class Journal:
+    """What happened: of each tier its looks, and every request."""
+
+    looks: dict[str, list[Look]] = field(default_factory=lambda: {tier: [] for tier in TIERS})
+    told: list[Told] = field(default_factory=list)
+
+
+async def rehearse(pipeline: Pipeline, plan: Plan, scratch: Path) -> Journal:
+    """Raises `ServerFailed` if the tiers do not come up."""
+    repository = scratch / "models"
+    pipeline.lay(repository)
+    journal = Journal()
+    async with running(repository, scratch, plan.scaler.most) as cluster:
+        sending = asyncio.create_task(
+            send(plan.recording.arrivals(plan.speed), cluster.front.grpc_port, plan.within_s, journal.told),
+            name="traffic",
+        )
+        try:
+            await _control(cluster, plan, sending, journal)
+            await sending
+        finally:
+            sending.cancel()
+    return journal
+
+
+async def _control(cluster: Cluster, plan: Plan, sending: asyncio.Task[None], journal: Journal) -> None:
+    """Look at every tier each sync period, as long as there is traffic."""
+    loop = asyncio.get_running_loop()
+    began, number = loop.time(), 0
+    pasts = dict.fromkeys(TIERS, Past())
+    replicas = dict.fromkeys(TIERS, 1)
+    while not sending.done():
+        number += 1
+        due = began + number * SYNC_S / plan.speed
+        await asyncio.wait([sending], timeout=max(0.0, due - loop.time()))
+        now_s = (loop.time() - began) * plan.speed
+        seen = await _gauges(cluster, plan.signal)
+        for tier in TIERS:
+            pods = [Pod(metric=gauge) for gauge in seen[tier]]
+            wanted = recommended(pods, replicas[tier], plan.target)
+            if wanted is not None:
+                replicas[tier], pasts[tier] = settle(plan.scaler, pasts[tier], replicas[tier], wanted, now_s)
+            journal.looks[tier].append(Look(now_s, seen[tier], wanted, replicas[tier]))
+            await cluster.scale(tier, replicas[tier])
+
+
+async def _gauges(cluster: Cluster, name: str) -> Mapping[str, Sequence[float | None]]:
+    places = {tier: cluster.wanted(tier) for tier in TIERS}
+    asked = [cluster.gauge(place, name) for tier in TIERS for place in places[tier]]
+    values = iter(await asyncio.gather(*asked))
+    return {tier: [next(values) for _ in places[tier]] for tier in TIERS}
