@@ -27,7 +27,7 @@ class Rules:
     """In one direction.
 
     window_s   the most cautious recommendation of so long counts
-    select     whether the policy that allows the most decides, the one that allows the least, or nothing moves
+    select     whether the policy that allows the most decides, or the least, or nothing moves
     """
 
     window_s: float

@@ -95,7 +95,9 @@ class Cluster:
         """Wait for everybody. Raises `ServerFailed` where one does not come up."""
         for places in self.places.values():
             for place in places:
-                while place.is_wanted and not await self.is_ready(place):
+                while place.is_wanted:
+                    if await self.is_ready(place):
+                        break
                     await asyncio.sleep(0.1)
                 if place.process is not None and place.process.returncode is not None:
                     raise ServerFailed(f"{place.role} {place.number} ended:\n{self._last_words(place)}")
@@ -164,7 +166,8 @@ async def running(repository: Path, logs: Path, most: int) -> AsyncIterator[Clus
     places = {}
     for role, count in (*dict.fromkeys(TIERS, most).items(), (GATEWAY, 1)):
         ports = free_ports(3 * count)
-        places[role] = [Place(role, number, *ports[3 * number : 3 * number + 3]) for number in range(count)]
+        triples = zip(ports[::3], ports[1::3], ports[2::3], strict=True)
+        places[role] = [Place(role, number, *each) for number, each in enumerate(triples)]
     async with httpx.AsyncClient(timeout=ASK_S) as client:
         cluster = Cluster(repository, logs, places, client)
         try:

@@ -87,6 +87,6 @@ class Pipeline:
 
 
 PIPELINES: Mapping[str, Pipeline] = {
-    "pre": Pipeline(bottleneck="pre", pre_ms=50, fixed_ms=2, per_row_ms=2, post_ms=2),
-    "predict": Pipeline(bottleneck="predict", pre_ms=2, fixed_ms=10, per_row_ms=20, post_ms=2),
+    "pre": Pipeline(bottleneck="pre", pre_ms=125, fixed_ms=5, per_row_ms=5, post_ms=5),
+    "predict": Pipeline(bottleneck="predict", pre_ms=5, fixed_ms=25, per_row_ms=50, post_ms=5),
 }

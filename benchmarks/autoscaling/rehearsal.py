@@ -11,10 +11,11 @@ from pathlib import Path
 
 from benchmarks.autoscaling.behaviour import SYNC_S, Past, Scaler, settle
 from benchmarks.autoscaling.cluster import TIERS, Cluster, running
+from benchmarks.autoscaling.journal import Journal, Look
 from benchmarks.autoscaling.pipelines import Pipeline
 from benchmarks.autoscaling.recording import Recording
 from benchmarks.autoscaling.replicas import Pod, recommended
-from benchmarks.autoscaling.traffic import Told, send
+from benchmarks.autoscaling.traffic import send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +34,11 @@ class Plan:
     within_s: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the autoscaler of one tier saw and did, `at_s` seconds of the cluster after the beginning.
-
-    gauges   of each process that is to be there; None where it showed none
-    wanted   what the metric asks for; None where it was unknown
-    """
-
-    at_s: float
-    gauges: Sequence[float | None]
-    wanted: int | None
-    replicas: int
-
-
-@dataclass(slots=True)
-class Journal:
-    """What happened: of each tier its looks, and every request."""
-
-    looks: dict[str, list[Look]] = field(default_factory=lambda: {tier: [] for tier in TIERS})
-    told: list[Told] = field(default_factory=list)
-
-
 async def rehearse(pipeline: Pipeline, plan: Plan, scratch: Path) -> Journal:
     """Raises `ServerFailed` if the tiers do not come up."""
     repository = scratch / "models"
     pipeline.lay(repository)
-    journal = Journal()
+    journal = Journal({tier: [] for tier in TIERS})
     async with running(repository, scratch, plan.scaler.most) as cluster:
         sending = asyncio.create_task(
             send(plan.recording.arrivals(plan.speed), cluster.front.grpc_port, plan.within_s, journal.told),

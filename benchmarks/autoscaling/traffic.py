@@ -5,11 +5,11 @@ An open loop: as many are under way as come within a deadline, so their number i
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 
+from benchmarks.autoscaling.journal import Told
 from benchmarks.autoscaling.pipelines import MODEL, ROW
 from benchmarks.call import GRPC_CHANNEL, GRPC_PREFIX_BYTES, HOST, Door
 from benchmarks.codec import encode
@@ -18,15 +18,6 @@ CHANNELS = 4
 OK = grpc.StatusCode.OK.name
 REFUSALS = frozenset({grpc.StatusCode.DEADLINE_EXCEEDED.name, grpc.StatusCode.RESOURCE_EXHAUSTED.name})
 """What overload may do to a request; anything else is a failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One request: when it was due and how long its answer took, in real seconds, and gRPC's status."""
-
-    at_s: float
-    took_s: float
-    status: str
 
 
 async def send(arrivals: Iterable[float], grpc_port: int, within_s: float, told: list[Told]) -> None:

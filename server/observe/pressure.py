@@ -1,4 +1,4 @@
-"""How hard a queue is pressed: one number by which a tier is scaled.
+"""How hard a queue is pressed: how long requests wait, over how long they may.
 
 Pure arithmetic. 1 means that requests wait as long as they may: for the latency target of their model, or
 for ten of its runs where it has none. A request that is refused counts with the wait that it was spared.

@@ -13,7 +13,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic_ns
 
-from server.domain.errors import DeadlineExceeded, ServerStopping, ServingError
+from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
+from server.observe.demand import Asked, Demand
 from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
@@ -92,6 +93,7 @@ class Batcher:
         )
         self.resize(slots)
         self.latency_target_s = plan.latency_target_s
+        self._demand = tally.of_model = Demand(self._asked)
 
     @property
     def latency_target_s(self) -> float | None:
@@ -160,6 +162,8 @@ class Batcher:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
         if self._queue.leave(ticket):
             self._tally.pending -= 1
+            if type(why) is RequestCancelled:
+                self._tally.abandoned += 1
         self._fail(ticket, why)
         self._note_quiet()
 
@@ -176,6 +180,8 @@ class Batcher:
         finally:
             self._hold.clear()
             self._sweep.clear()
+            if self._tally.of_model is self._demand:
+                self._tally.of_model = None
 
     def _limit(self, ticket: Ticket, now: int) -> None:
         """Note when a ticket's time is over: its own, or that of its level in the queue."""
@@ -368,6 +374,27 @@ class Batcher:
             return self._plain_curve
         shape = 0 if ticket.lane is None else shape_key(elements(ticket) // max(1, ticket.rows))
         return self.profile.curve(device or self._device, shape)
+
+    def _asked(self) -> Asked:
+        """Rows that were asked for so far, by the tally alone: those that ran, wait, were refused or left."""
+        tally = self._tally
+        ran = tally.queue.count
+        each = tally.inference_count / ran if ran else 1.0
+        besides = tally.pending + sum(tally.refused.values()) + tally.abandoned
+        rows = tally.inference_count + besides * each
+        return Asked(rows, self._row_ns(each), len(self._slots), *self._slots.ground())
+
+    def _row_ns(self, each: float) -> float:
+        """What a row takes of a slot in the best of the batches that were seen, or alone where none form."""
+        curve = self._plain_curve
+        if self._alone and curve.sizes:
+            return curve.expect(max(1, round(each))) / each
+        if curve.sizes:
+            return min([curve.expect(rows) / rows for rows in curve.sizes])
+        seen = self._tally.batches.items()
+        return min(
+            [spans.compute_infer.ns / (rows * spans.compute_infer.count) for rows, spans in seen], default=0.0
+        )
 
     # Who is told.
 

@@ -68,6 +68,7 @@ class Alone:
     ) -> tuple[Tensors, Span]:
         """Its code, for one request of whoever asks, and what that took. Raises a `ServingError`."""
         tally = served.facts.tally
+        tally.of_code = self._pool.demand
         queued = began = monotonic_ns()
 
         def work() -> Tensors:

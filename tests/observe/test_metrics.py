@@ -37,7 +37,7 @@ OWN_COUNTERS = {
     "tercet_padded_real_elements_total",
     "tercet_runtime_worker_restarts_total",
 }
-OWN_GAUGES = {"tercet_saturation_ratio"}
+OWN_GAUGES = {"tercet_saturation_ratio", "tercet_queue_wait_ratio"}
 OWN_HISTOGRAMS = {
     "tercet_prediction_ratio",
     "tercet_request_duration_seconds",
