@@ -32,28 +32,27 @@ class Asked(NamedTuple):
 
 class Demand:
     """An average over the last seconds, the latest counting most. Whoever reads it moves it on, and no one is
-    wronged by that: what comes between two readings counts the same however many there are.
+    wronged by that: what comes between two readings counts the same however many there are. What was asked
+    before `began` does not count; times are monotonic nanoseconds.
     """
 
     __slots__ = ("_at", "_number", "_runs", "_tell")
 
-    def __init__(self, tell: Callable[[], Asked]) -> None:
+    def __init__(self, tell: Callable[[], Asked], began: int) -> None:
         self._tell = tell
-        self._at = 0
-        self._number = 0.0
+        self._at = began
+        self._number = tell().number
         self._runs = 0.0
 
     def read(self, now: int) -> tuple[float, Asked]:
-        """The runs at once that are asked for, and of whom; `now` is monotonic nanoseconds."""
+        """The runs at once that are asked for, and of whom."""
         asked = self._tell()
-        if not self._at:
-            self._at, self._number = now, asked.number
-        elif now > self._at:
-            runs = max(0.0, asked.number - self._number) * asked.each_ns / (now - self._at)
+        if now > self._at:
+            runs = (asked.number - self._number) * asked.each_ns / (now - self._at)
             kept = exp((self._at - now) / MEMORY_NS)
             self._runs = runs + (self._runs - runs) * kept
             self._at, self._number = now, asked.number
-        return self._runs, asked
+        return max(0.0, self._runs), asked
 
 
 class Measure(NamedTuple):

@@ -140,7 +140,7 @@ class Tally:
     refused           requests that were not run, by why
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
-    abandoned         requests whose callers left while they waited for a run
+    unserved          requests whose callers left while they waited for a run, or whose run failed
     of_model          what is asked of its instances; None while it has none
     of_code           what is asked of the threads that its code runs on; None until it has run
     fills             what padding added, by what was padded: "length" or "rows"
@@ -171,7 +171,7 @@ class Tally:
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
-    abandoned: int = 0
+    unserved: int = 0
     of_model: Demand | None = None
     of_code: Demand | None = None
     fills: dict[str, Fill] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from time import monotonic_ns
 
 from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
 from server.observe.demand import Asked, Demand
+from server.observe.pressure import patience_ns
 from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
@@ -33,9 +34,6 @@ from server.scheduling.turns import Turns
 
 SWEEP_NS = 1_000_000
 """Between two looks for those whose time is over: so late may one hear of it."""
-
-RUNS_OF_PATIENCE = 10
-"""Where no target says how long requests may wait, it is for so many runs."""
 
 
 class Batcher:
@@ -93,7 +91,7 @@ class Batcher:
         )
         self.resize(slots)
         self.latency_target_s = plan.latency_target_s
-        self._demand = tally.of_model = Demand(self._asked)
+        self._demand = tally.of_model = Demand(self._asked, monotonic_ns())
 
     @property
     def latency_target_s(self) -> float | None:
@@ -163,7 +161,7 @@ class Batcher:
         if self._queue.leave(ticket):
             self._tally.pending -= 1
             if type(why) is RequestCancelled:
-                self._tally.abandoned += 1
+                self._tally.unserved += 1
         self._fail(ticket, why)
         self._note_quiet()
 
@@ -341,6 +339,7 @@ class Batcher:
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)
+                self._tally.unserved += 1
                 self._fail(ticket, answer)
             elif self._ordering is None:
                 ticket.answer(answer, run)
@@ -363,7 +362,7 @@ class Batcher:
         if not run.failed:
             curve.note(run.rows, run.ended - run.began)
         self._admission.note_end(run, curve, now)
-        patience = RUNS_OF_PATIENCE * curve.expect(run.rows) if target is None else target.ns
+        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)
@@ -376,12 +375,12 @@ class Batcher:
         return self.profile.curve(device or self._device, shape)
 
     def _asked(self) -> Asked:
-        """Rows that were asked for so far, by the tally alone: those that ran, wait, were refused or left."""
+        """Rows that were asked for so far: those that ran, run, wait, were refused or left."""
         tally = self._tally
         ran = tally.queue.count
         each = tally.inference_count / ran if ran else 1.0
-        besides = tally.pending + sum(tally.refused.values()) + tally.abandoned
-        rows = tally.inference_count + besides * each
+        besides = tally.pending + sum(tally.refused.values()) + tally.unserved
+        rows = tally.inference_count + sum([run.rows for run in self._running]) + besides * each
         return Asked(rows, self._row_ns(each), len(self._slots), *self._slots.ground())
 
     def _row_ns(self, each: float) -> float:

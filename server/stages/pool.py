@@ -30,7 +30,7 @@ class Pool:
         self._asked = 0
         self._done = 0
         self._each_ns = 0.0
-        self.demand = Demand(self._tell)
+        self.demand = Demand(self._tell, monotonic_ns())
         self._counting = threading.Lock()
 
     async def run(self, model: str, work: Callable[[], T]) -> T:

@@ -22,8 +22,7 @@ class Steady:
         self._each_ns = each_ns
         self._places = places
         self._ground = ground
-        self.demand = Demand(self._tell)
-        self.demand.read(self.now)
+        self.demand = Demand(self._tell, BEGAN)
 
     def _tell(self) -> Asked:
         return Asked(self._per_s * self.now / 1e9, self._each_ns, self._places, *self._ground)
@@ -77,8 +76,7 @@ def test_the_sum_over_processes_hangs_on_the_load_alone_also_while_it_rises(per_
 
 def test_it_fades_when_nobody_comes():
     count = [0.0]
-    demand = Demand(lambda: Asked(count[0], 20e6, 1))
-    demand.read(BEGAN)
+    demand = Demand(lambda: Asked(count[0], 20e6, 1), BEGAN)
     count[0] = 500.0
     after = demand.read(BEGAN + int(MEMORY_NS))[0]
     assert after == pytest.approx(0.632, abs=0.01)
@@ -87,8 +85,7 @@ def test_it_fades_when_nobody_comes():
 
 def test_a_count_that_falls_back_is_no_demand():
     count = [100.0]
-    demand = Demand(lambda: Asked(count[0], 20e6, 1))
-    demand.read(BEGAN)
+    demand = Demand(lambda: Asked(count[0], 20e6, 1), BEGAN)
     count[0] = 90.0
     assert demand.read(BEGAN + int(MEMORY_NS))[0] == 0
 
