@@ -12,6 +12,7 @@ from benchmarks.autoscaling.behaviour import SYNC_S
 from benchmarks.autoscaling.journal import Journal, Look, Told
 from benchmarks.autoscaling.pipelines import Pipeline
 from benchmarks.autoscaling.recording import Recording
+from benchmarks.autoscaling.replicas import TOLERANCE
 from benchmarks.autoscaling.traffic import OK, REFUSALS
 
 WELL_WINDOWS = 3
@@ -71,7 +72,7 @@ def figures(
     """By their keys in `aims`, without the pipeline's name."""
     seen = windows(journal.told, recording, speed)
     own = journal.looks[pipeline.bottleneck]
-    needed = ceil(max(recording.rates) / pipeline.rates()[pipeline.bottleneck] / target)
+    needed = processes_needed(recording, pipeline.rates()[pipeline.bottleneck], target)
     others = [look for tier, looks in journal.looks.items() if tier != pipeline.bottleneck for look in looks]
     return {
         "height": max(look.replicas for look in own) / needed,
@@ -82,6 +83,13 @@ def figures(
         "refused": sum(each.refused for each in seen) / max(1, len(journal.told)),
         "recovery": recovery_s(seen, recording),
     }
+
+
+def processes_needed(recording: Recording, rate_of_one: float, target: float) -> int:
+    """The fewest that bear the burst at the target, or so near to it that an autoscaler leaves it at that."""
+    began, ended = recording.burst()
+    high = sorted(recording.rates[int(began / recording.step_s) : int(ended / recording.step_s)])
+    return ceil(high[len(high) // 2] / rate_of_one / (target * (1 + TOLERANCE)))
 
 
 def turns(looks: Sequence[Look]) -> int:

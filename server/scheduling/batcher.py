@@ -19,6 +19,7 @@ from server.observe.pressure import patience_ns
 from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
+from server.scheduling.asked import asked_of
 from server.scheduling.counting import count_run, reason_of
 from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
@@ -375,25 +376,9 @@ class Batcher:
         return self.profile.curve(device or self._device, shape)
 
     def _asked(self) -> Asked:
-        """Rows that were asked for so far: those that ran, run, wait, were refused or left."""
-        tally = self._tally
-        ran = tally.queue.count
-        each = tally.inference_count / ran if ran else 1.0
-        besides = tally.pending + sum(tally.refused.values()) + tally.unserved
-        rows = tally.inference_count + sum([run.rows for run in self._running]) + besides * each
-        return Asked(rows, self._row_ns(each), len(self._slots), *self._slots.ground())
-
-    def _row_ns(self, each: float) -> float:
-        """What a row takes of a slot in the best of the batches that were seen, or alone where none form."""
-        curve = self._plain_curve
-        if self._alone and curve.sizes:
-            return curve.expect(max(1, round(each))) / each
-        if curve.sizes:
-            return min([curve.expect(rows) / rows for rows in curve.sizes])
-        seen = self._tally.batches.items()
-        return min(
-            [spans.compute_infer.ns / (rows * spans.compute_infer.count) for rows, spans in seen], default=0.0
-        )
+        target = self._admission.target
+        target_ns = target.ns if target is not None else None
+        return asked_of(self._tally, self._running, self._slots, self._plain_curve, self._plan, target_ns)
 
     # Who is told.
 

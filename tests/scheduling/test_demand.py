@@ -116,6 +116,19 @@ async def test_a_row_takes_what_it_takes_in_the_best_batch_that_was_seen():
     assert told(tally).each_ns == 3e6
 
 
+async def test_under_a_latency_target_only_batches_that_fit_into_it_count():
+    slot, tally = HeldSlot(), Tally()
+    batcher = batcher_of(slot, tally, rule=BatchRule(max_batch_size=8))
+    for rows, ns in ((1, 10_000_000), (2, 12_000_000), (8, 24_000_000)):
+        batcher.profile.note(rows, ns, "cuda:0")
+    batcher.latency_target_s = 0.03
+    assert told(tally).each_ns == 6e6
+    batcher.latency_target_s = 0.001
+    assert told(tally).each_ns == 10e6
+    batcher.latency_target_s = None
+    assert told(tally).each_ns == 3e6
+
+
 async def test_where_no_batches_form_a_row_takes_what_it_takes_in_a_request_of_usual_size():
     slot, tally = HeldSlot(), Tally()
     batcher = batcher_of(slot, tally, rule=None)

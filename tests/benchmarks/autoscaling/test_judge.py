@@ -56,7 +56,7 @@ def test_who_is_refused_has_not_failed():
     )
     found = figures(PIPELINES["pre"], BURST, SPEED, 0.7, journal)
     assert (found["failed"], found["flaps"], found["others"], found["last"]) == (0, 0, 1, 1)
-    assert found["height"] == 1.0, "40/s, of which one process does 16, at 0.7 of that"
+    assert found["height"] == 1.0, "40/s, of which one process does 16, at 0.77 of that"
     assert found["refused"] == pytest.approx(8 / 192)
 
 
