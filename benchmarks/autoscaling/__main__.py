@@ -21,7 +21,7 @@ from benchmarks.autoscaling.journal import Journal
 from benchmarks.autoscaling.judge import figures, windows
 from benchmarks.autoscaling.picture import Column, draw
 from benchmarks.autoscaling.pipelines import PIPELINES
-from benchmarks.autoscaling.recording import recorded
+from benchmarks.autoscaling.recording import RECORDED, recorded
 from benchmarks.autoscaling.rehearsal import Plan, rehearse
 from benchmarks.findings import Findings, verdicts
 from benchmarks.machine import machine, versions
@@ -36,7 +36,8 @@ SPEED, QUICK_SPEED = 6.0, 20.0
 def main(words: Sequence[str]) -> int:
     asked = _parser().parse_args(words)
     now = datetime.now(UTC)
-    plan = Plan(recording=recorded(), speed=asked.speed or (QUICK_SPEED if asked.quick else SPEED))
+    recording = recorded(asked.recording)
+    plan = Plan(recording=recording, speed=asked.speed or (QUICK_SPEED if asked.quick else SPEED))
     by_wait = Plan(recording=plan.recording, speed=plan.speed, signal=BY_WAIT)
     content: dict[str, Any] = {
         "at": now.isoformat(timespec="seconds"),
@@ -110,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
         "--parts", nargs="+", choices=PIPELINES, default=[*PIPELINES], metavar="PART", help="the bottlenecks"
     )
     option("--speed", type=float, metavar="N", help=f"times as fast as a cluster, default {SPEED:.0f}")
+    option(
+        "--recording",
+        type=Path,
+        default=RECORDED,
+        metavar="FILE",
+        help="columns second and requests_per_second, with one burst; default recorded.csv beside this file",
+    )
     option("--compare", action="store_true", help="each once more, scaled by how long requests wait")
     option("--picture", type=Path, metavar="FILE", help="default docs/pictures/autoscaling.svg")
     option("--out", type=Path, metavar="FILE", help="default benchmarks/results/DATE-autoscaling.json")

@@ -53,15 +53,14 @@ async def rehearse(pipeline: Pipeline, plan: Plan, scratch: Path) -> Journal:
 
 
 async def _control(cluster: Cluster, plan: Plan, sending: asyncio.Task[None], journal: Journal) -> None:
-    """Look at every tier each sync period, as long as there is traffic."""
+    """Look at every tier each sync period, as long as there is traffic. What is missed is not made up for."""
     loop = asyncio.get_running_loop()
-    began, number = loop.time(), 0
+    began, number, period_s = loop.time(), 0, SYNC_S / plan.speed
     pasts = dict.fromkeys(TIERS, Past())
     replicas = dict.fromkeys(TIERS, 1)
     while not sending.done():
-        number += 1
-        due = began + number * SYNC_S / plan.speed
-        await asyncio.wait([sending], timeout=max(0.0, due - loop.time()))
+        number = max(number, int((loop.time() - began) / period_s)) + 1
+        await asyncio.wait([sending], timeout=began + number * period_s - loop.time())
         now_s = (loop.time() - began) * plan.speed
         seen = await _gauges(cluster, plan.signal)
         for tier in TIERS:
