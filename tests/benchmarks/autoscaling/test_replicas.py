@@ -46,7 +46,8 @@ def test_a_pod_that_shows_nothing_counts_as_idle_on_the_way_up_and_as_on_target_
 def test_a_pod_that_has_not_begun_counts_as_idle_on_the_way_up_and_not_at_all_on_the_way_down():
     waiting = Pod(metric=None, is_pending=True)
     assert recommended([*all_running(2.1), waiting], 2, 0.7) == 3
-    assert recommended([*all_running(1.0), waiting], 2, 0.7) == 2, "it will be enough"
+    assert recommended([*all_running(1.5), waiting], 2, 0.7) == 2, "with it, the mean is near enough"
+    assert recommended([*all_running(1.0), waiting], 2, 0.7) == 2, "with it, there are too many already"
     assert recommended([*all_running(0.1, 0.1), waiting], 3, 0.7) == 1
 
 
