@@ -43,11 +43,11 @@ alone := --last-failed --last-failed-no-failures=none -rA --no-header
 step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers bench-steady models \
-	perf-analyzer pytriton clean
+.PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
+	bench-steady bench-autoscaling models perf-analyzer pytriton clean
 
 help: ## show these commands
-	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-18s %s\n", $$1, $$2}' Makefile
 
 serve: $(ready_to_serve) ## serve model_repository/ on 8000 (HTTP), 8001 (gRPC) and 8002 (metrics)
 	@exec $(bin)/tercet serve model_repository $(ARGS)
@@ -85,6 +85,9 @@ bench-tiers: $(ready_to_test) ## measure what tiers cost beside one process, and
 
 bench-steady: $(ready_to_test) ## measure whether a request costs more with clients, models and time
 	@$(bin)/python -m benchmarks.steady $(ARGS)
+
+bench-autoscaling: $(ready_to_test) ## have tiers scaled by their own gauge under a burst, and draw it
+	@$(bin)/python -m benchmarks.autoscaling $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

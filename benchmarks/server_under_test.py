@@ -159,7 +159,7 @@ def started(
     name: str, options: Sequence[str], log: Path, held: Sequence[int] | None = None
 ) -> Iterator[ServerUnderTest]:
     """A process of this checkout with these options, ready, on the cores that it is `held` to."""
-    http_port, grpc_port, metrics_port = _free_ports(3)
+    http_port, grpc_port, metrics_port = free_ports(3)
     command = [sys.executable, "-m", "server.cli", "serve", *options]
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
     command += [
@@ -198,7 +198,7 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now. All are held together while they are chosen, so they differ."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.observe.demand import saturations
 from server.observe.passages import Passage
 from server.observe.residency import ResidencyTally
 from server.observe.tally import Fill, Histogram, Tally
@@ -72,8 +73,8 @@ _REASONS: tuple[tuple[str, str, Callable[[Tally], Mapping[str, int]]], ...] = (
 _GAUGES: tuple[tuple[str, str, Callable[[Tally], float]], ...] = (
     ("nv_inference_pending_request_count", "Requests accepted and not yet running", lambda t: t.pending),
     (
-        "tercet_saturation_ratio",
-        "Time that requests wait in the queue, over the time that they may: to scale by, 1 is full",
+        "tercet_queue_wait_ratio",
+        "Time that requests wait in the queue, over the time that they may",
         lambda t: t.pressure.read(monotonic_ns()),
     ),
     ("nv_model_load_duration_secs", "Time the version took to load, in seconds", lambda t: t.load_seconds),
@@ -134,6 +135,14 @@ class TallyCollector(Collector):
             for own, version in zip(labels, versions, strict=True):
                 gauge.add_sample(name, own, read(version.tally))
             yield gauge
+        gauge = GaugeMetricFamily(
+            "tercet_saturation_ratio",
+            "Demand over capacity of what a version runs on: to scale by; 1 is full, 2 is twice that",
+        )
+        full = saturations([version.tally.measure for version in versions], monotonic_ns())
+        for own, ratio in zip(labels, full, strict=True):
+            gauge.add_sample(gauge.name, own, ratio)
+        yield gauge
         for name, text, count_of in _FILLS:
             filled = Metric(name.removesuffix("_total"), text, "counter")
             for own, version in zip(labels, versions, strict=True):

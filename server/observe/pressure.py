@@ -1,14 +1,26 @@
-"""How hard a queue is pressed: one number by which a tier is scaled.
+"""How hard a queue is pressed: how long requests wait, over how long they may.
 
 Pure arithmetic. 1 means that requests wait as long as they may: for the latency target of their model, or
-for ten of its runs where it has none. A request that is refused counts with the wait that it was spared.
-It is an average over the requests of the last seconds, the latest counting most, and it fades when none come.
+for ten of its runs where it has none, and 50 ms at least then. A request that is refused counts with the
+wait that it was spared. It is an average over the requests of the last seconds, the latest counting most, and
+it fades when none come.
 """
 
 from math import exp
 
 MEMORY_NS = 10e9
 """What happened so long ago counts a third (1/e)."""
+
+RUNS_OF_PATIENCE = 10
+"""Where no target says how long requests may wait, it is for so many runs."""
+
+LEAST_PATIENCE_NS = 50e6
+"""And at least for so long: what is shorter is the way to a thread on a busy machine, and no queue."""
+
+
+def patience_ns(run_ns: float) -> float:
+    """How long requests may wait where no target says so, by what a run takes."""
+    return max(RUNS_OF_PATIENCE * run_ns, LEAST_PATIENCE_NS)
 
 
 class Pressure:

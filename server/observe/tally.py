@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from server.observe.demand import Demand, Measure
 from server.observe.pressure import Pressure
 
 SECONDS = (
@@ -139,6 +140,9 @@ class Tally:
     refused           requests that were not run, by why
     prediction        what runs took over what they were expected to take
     pressure          how long requests wait in the queue, over how long they may
+    unserved          requests whose callers left while they waited for a run, or whose run failed
+    of_model          what is asked of its instances; None while it has none
+    of_code           what is asked of the threads that its code runs on; None until it has run
     fills             what padding added, by what was padded: "length" or "rows"
     restarts          how often the process that the model runs in was started again
     stage_times       of stages that other processes did
@@ -167,9 +171,17 @@ class Tally:
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
+    unserved: int = 0
+    of_model: Demand | None = None
+    of_code: Demand | None = None
     fills: dict[str, Fill] = field(default_factory=dict)
     restarts: int = 0
     stage_times: dict[str, StageTimes] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> Measure:
+        """What its saturation is made of."""
+        return Measure([each for each in (self.of_model, self.of_code) if each is not None], self.pressure)
 
     def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""

@@ -13,10 +13,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic_ns
 
-from server.domain.errors import DeadlineExceeded, ServerStopping, ServingError
+from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
+from server.observe.demand import Asked, Demand
+from server.observe.pressure import patience_ns
 from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
+from server.scheduling.asked import asked_of
 from server.scheduling.counting import count_run, reason_of
 from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
@@ -32,9 +35,6 @@ from server.scheduling.turns import Turns
 
 SWEEP_NS = 1_000_000
 """Between two looks for those whose time is over: so late may one hear of it."""
-
-RUNS_OF_PATIENCE = 10
-"""Where no target says how long requests may wait, it is for so many runs."""
 
 
 class Batcher:
@@ -92,6 +92,7 @@ class Batcher:
         )
         self.resize(slots)
         self.latency_target_s = plan.latency_target_s
+        self._demand = tally.of_model = Demand(self._asked, monotonic_ns())
 
     @property
     def latency_target_s(self) -> float | None:
@@ -160,6 +161,8 @@ class Batcher:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
         if self._queue.leave(ticket):
             self._tally.pending -= 1
+            if type(why) is RequestCancelled:
+                self._tally.unserved += 1
         self._fail(ticket, why)
         self._note_quiet()
 
@@ -176,6 +179,8 @@ class Batcher:
         finally:
             self._hold.clear()
             self._sweep.clear()
+            if self._tally.of_model is self._demand:
+                self._tally.of_model = None
 
     def _limit(self, ticket: Ticket, now: int) -> None:
         """Note when a ticket's time is over: its own, or that of its level in the queue."""
@@ -335,6 +340,7 @@ class Batcher:
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)
+                self._tally.unserved += 1
                 self._fail(ticket, answer)
             elif self._ordering is None:
                 ticket.answer(answer, run)
@@ -357,7 +363,7 @@ class Batcher:
         if not run.failed:
             curve.note(run.rows, run.ended - run.began)
         self._admission.note_end(run, curve, now)
-        patience = RUNS_OF_PATIENCE * curve.expect(run.rows) if target is None else target.ns
+        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
         self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)
@@ -368,6 +374,11 @@ class Batcher:
             return self._plain_curve
         shape = 0 if ticket.lane is None else shape_key(elements(ticket) // max(1, ticket.rows))
         return self.profile.curve(device or self._device, shape)
+
+    def _asked(self) -> Asked:
+        target = self._admission.target
+        target_ns = target.ns if target is not None else None
+        return asked_of(self._tally, self._running, self._slots, self._plain_curve, self._plan, target_ns)
 
     # Who is told.
 

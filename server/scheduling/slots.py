@@ -96,6 +96,11 @@ class Slots:
         """Until a run could begin on one of the idle slots, of which there is one at least."""
         return min([seat.wait_ns() for seat in {self._seat_of[slot] for slot in self.idle}])
 
+    def ground(self) -> tuple[str, int]:
+        """The one device that all stand on, and the runs that it does at once; empty if there is none."""
+        devices = list(self.devices)
+        return (devices[0], self._turns.device(devices[0]).places) if len(devices) == 1 else ("", 0)
+
     @property
     def need_no_turns(self) -> bool:
         """Whether the version has its devices for itself, and limits on nothing."""

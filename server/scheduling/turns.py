@@ -109,7 +109,7 @@ class Device:
         resources: Resources | None = None,
         freed: Callable[[], None] | None = None,
     ) -> None:
-        self._places = places
+        self.places = places
         self._clock = clock
         self._resources = resources or Resources()
         self._freed = freed or self.hand_on_soon
@@ -167,7 +167,7 @@ class Device:
         if self._has_place_for(seat):
             return 0.0
         left = sorted(self._left())
-        return left[max(0, self._busy - self._places)] if left else 0.0
+        return left[max(0, self._busy - self.places)] if left else 0.0
 
     def is_busy_beside(self, seat: Seat) -> bool:
         return self._busy > len(seat.under_way) or any(other is not seat for other in self._waiting)
@@ -211,13 +211,13 @@ class Device:
         return sorted(seats, key=lambda seat: (seat.used > share, seat.begins_by(), seat.used))
 
     def _has_place_for(self, seat: Seat) -> bool:
-        if len(self._seats) == 1 or self._busy < self._places:
+        if len(self._seats) == 1 or self._busy < self.places:
             return True
-        return self._busy < self._places + EXPRESS and self._goes_beside(seat)
+        return self._busy < self.places + EXPRESS and self._goes_beside(seat)
 
     def _goes_beside(self, seat: Seat) -> bool:
         """Whether runs that go on for much longer than its own hold all places."""
-        return sum(left * MUCH_SHORTER > seat.wanted_ns for left in self._left()) >= self._places
+        return sum(left * MUCH_SHORTER > seat.wanted_ns for left in self._left()) >= self.places
 
     def _left(self) -> Iterator[float]:
         """How long each run goes on, in ns: one that is overdue as long again as it has taken so far."""

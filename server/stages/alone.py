@@ -16,13 +16,10 @@ from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.domain.stage import Span
 from server.domain.tensors import Tensors
 from server.lifecycle.part_version import PartVersion
+from server.observe.pressure import patience_ns
 from server.stages.pool import Pool
 
 log = structlog.get_logger(__name__)
-
-
-PATIENCE_RUNS = 10
-"""So many runs of its own a request may wait until the tier counts as saturated, as with a model's queue."""
 
 
 class Onward(Protocol):
@@ -68,6 +65,7 @@ class Alone:
     ) -> tuple[Tensors, Span]:
         """Its code, for one request of whoever asks, and what that took. Raises a `ServingError`."""
         tally = served.facts.tally
+        tally.of_code = self._pool.demand
         queued = began = monotonic_ns()
 
         def work() -> Tensors:
@@ -83,7 +81,7 @@ class Alone:
             raise
         ended = monotonic_ns()
         waited, took = began - queued, ended - began
-        tally.pressure.note(waited / (PATIENCE_RUNS * max(1, took)), 1, ended)
+        tally.pressure.note(waited / patience_ns(took), 1, ended)
         tally.queue.add(1, waited)
         tally.queue_s.add(waited / 1e9)
         tally.stage(served.stage).add(took / 1e9)

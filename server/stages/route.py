@@ -274,7 +274,9 @@ class Route:
         done = await self._pool.run(
             served.facts.model, lambda: part.run(tensors, request_id, request.parameters, request.priority)
         )
-        served.facts.tally.stage(name).add(monotonic() - began)
+        tally = served.facts.tally
+        tally.of_code = self._pool.demand
+        tally.stage(name).add(monotonic() - began)
         return done
 
 

@@ -23,6 +23,7 @@ from server.lifecycle.idle import IdleVersion
 from server.lifecycle.parts import is_ensemble
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
+from server.observe.demand import saturations
 from server.tiers import describing
 
 SIGN_OF_LIFE_S = 2.0
@@ -159,14 +160,13 @@ class Reports:
             self._forget_the_gone()
 
     def _report(self, *, whole: bool, versions: Sequence[VersionReport]) -> TierReport:
-        now = monotonic_ns()
-        pressures = (served.facts.tally.pressure.read(now) for served in self._serving())
+        measures = [served.facts.tally.measure for served in self._serving()]
         return TierReport(
             instance=self._instance,
             stage=self._stage,
             whole=whole,
             versions=tuple(versions),
-            saturation=max(pressures, default=0.0),
+            saturation=max(saturations(measures, monotonic_ns()), default=0.0),
             ready=self._station.phase is Phase.SERVING,
             leaving=self._ended,
         )

@@ -1,10 +1,12 @@
 """The Prometheus text: Triton's families by their names, labels and units, and our histograms."""
 
 import time
+from math import exp
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.observe.demand import Asked, Demand
 from server.observe.metrics import (
     MachineCollector,
     Measured,
@@ -37,7 +39,7 @@ OWN_COUNTERS = {
     "tercet_padded_real_elements_total",
     "tercet_runtime_worker_restarts_total",
 }
-OWN_GAUGES = {"tercet_saturation_ratio"}
+OWN_GAUGES = {"tercet_saturation_ratio", "tercet_queue_wait_ratio"}
 OWN_HISTOGRAMS = {
     "tercet_prediction_ratio",
     "tercet_request_duration_seconds",
@@ -127,11 +129,23 @@ def test_why_batches_left_and_requests_were_refused_has_every_reason_from_the_st
             assert found[f'{name}_total{{model="digits",reason="{why}",version="1"}}'] == 0
 
 
-def test_saturation_is_how_long_requests_wait_of_the_time_that_they_may():
+def test_how_long_requests_wait_is_shown_by_itself_and_saturates_up_to_full():
     tally = worked()
-    tally.pressure.note(0.5, 10, time.monotonic_ns())
+    tally.pressure.note(3.0, 10, time.monotonic_ns())
     found = samples(shown(Measured("digits", "1", {}, tally)))
-    assert found['tercet_saturation_ratio{model="digits",version="1"}'] == pytest.approx(0.5, abs=0.05)
+    assert found['tercet_queue_wait_ratio{model="digits",version="1"}'] == pytest.approx(3.0, abs=0.3)
+    assert found['tercet_saturation_ratio{model="digits",version="1"}'] == 1
+
+
+def test_saturation_is_demand_over_capacity_and_above_full_says_by_how_much():
+    asked = [0.0]
+    tally, other = worked(), worked()
+    tally.of_model = Demand(lambda: Asked(asked[0], 1e9, 2), time.monotonic_ns() - 1_000_000_000)
+    asked[0] = 8.0
+    found = samples(shown(Measured("digits", "1", {}, tally), Measured("iris", "1", {}, other)))
+    share = 1 - exp(-0.1)
+    assert found['tercet_saturation_ratio{model="digits",version="1"}'] == pytest.approx(4 * share, rel=0.2)
+    assert found['tercet_saturation_ratio{model="iris",version="1"}'] == 0
 
 
 def test_what_padding_adds_is_counted_beside_what_it_is_added_to():

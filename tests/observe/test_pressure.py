@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.observe.pressure import MEMORY_NS, Pressure
+from server.observe.pressure import MEMORY_NS, Pressure, patience_ns
 
 
 def test_nothing_has_happened_yet():
@@ -28,3 +28,8 @@ def test_it_fades_when_nobody_comes():
     pressure.note(1.0, 10, 1)
     assert pressure.read(int(MEMORY_NS)) == pytest.approx(0.368, abs=0.01)
     assert pressure.read(int(10 * MEMORY_NS)) < 0.001
+
+
+def test_without_a_target_requests_may_wait_for_ten_runs_and_for_what_a_busy_machine_takes():
+    assert patience_ns(20e6) == 200e6
+    assert patience_ns(1e3) == 50e6

@@ -118,6 +118,8 @@ async def test_its_requests_are_counted_and_so_are_those_that_fail(tmp_path):
             await post.ask(inputs={"y": numbers(4)})
         assert (post.tally.success.count, post.tally.fail.count) == (1, 1)
         assert sum(post.tally.stage_s["post"].counts) == 2
+        assert post.tally.of_code is not None
+        assert post.tally.of_code.read(1)[1].number == 2
 
 
 async def test_a_deadline_and_a_full_line_hold_here_too(tmp_path):

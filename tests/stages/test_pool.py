@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -74,3 +75,28 @@ async def test_closing_does_not_wait_and_what_has_not_begun_never_begins():
     assert waiting.cancelled()
     gate.set()
     assert await working
+
+
+async def test_its_demand_is_all_who_asked_and_what_each_takes_of_a_thread():
+    pool, gate = Pool(2, 1), threading.Event()
+    working = [asyncio.create_task(pool.run("m", lambda: gate.wait(10))) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    with pytest.raises(QueueFull):
+        await pool.run("m", lambda: None)
+    _, asked = pool.demand.read(1)
+    assert (asked.number, asked.places) == (4, 2)
+    gate.set()
+    await asyncio.gather(*working)
+    _, asked = pool.demand.read(2)
+    assert asked.number == 4
+    assert 0 < asked.each_ns < 10e9
+    pool.close()
+
+
+async def test_what_a_call_takes_does_not_count_its_waiting():
+    pool, began = Pool(1, 10), time.monotonic_ns()
+    await asyncio.gather(*(pool.run("m", lambda: time.sleep(0.01)) for _ in range(5)))
+    took = time.monotonic_ns() - began
+    _, asked = pool.demand.read(1)
+    assert 10e6 <= asked.each_ns <= took / 5, "one after the other, on one thread"
+    pool.close()
