@@ -1,4 +1,4 @@
-"""Renders the chart by Helm's own library, as `helm template` does, into the objects that a cluster would get.
+"""Renders the chart by Helm's own library, as `helm template` does, into the objects a cluster would get.
 
 What is rendered once is kept for the session; a caller reads the objects and changes none of them.
 """
@@ -126,6 +126,6 @@ def _parsed(text: str) -> tuple[Object, ...]:
 
 
 def _documents(text: str) -> Iterator[Object]:
-    for document in yaml.load_all(text, Loader=yaml.CSafeLoader):  # noqa: S506: a safe loader, in C
+    for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
         if document is not None:
             yield document

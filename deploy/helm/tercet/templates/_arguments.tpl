@@ -12,7 +12,6 @@ The words behind `tercet serve`, one option with its value in each.
 {{- if has .role (list "pre" "predict" "post") }}
 - --allow-http=false
 {{- end }}
-- --log-format=json
 - --drain-grace-secs={{ .tier.drain.graceSeconds | toJson }}
 - --exit-timeout-secs={{ .tier.drain.exitTimeoutSeconds | toJson }}
 {{- if ne $values.state.kind "none" }}
@@ -37,13 +36,19 @@ The words behind `tercet serve`, one option with its value in each.
 {{- end }}
 {{- end }}
 {{- if and (has .role (list "gateway" "all")) (not $values.clients.balance) }}
-- --grpc-front=grpcio
 - --grpc-max-connection-age={{ mul $values.clients.maxAgeSeconds 1000 }}
 {{- end }}
 {{- with include "tercet.securityArguments" . }}
 {{ . }}
 {{- end }}
-{{- range $name, $value := .tier.options }}
+{{- with include "tercet.optionArguments" .tier }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* What `options` of a tier say: a list is an option that is repeated. */}}
+{{- define "tercet.optionArguments" -}}
+{{- range $name, $value := .options }}
 {{- range (kindIs "slice" $value | ternary $value (list $value)) }}
 - {{ printf "--%s=%s" $name (kindIs "string" . | ternary . (toJson .)) | quote }}
 {{- end }}
