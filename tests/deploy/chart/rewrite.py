@@ -21,8 +21,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 OF_THE_CHART = frozenset(
     """
-    role id http_port grpc_port metrics_port allow_http allow_grpc allow_metrics reuse_http_port reuse_grpc_port
-    drain_grace_secs exit_timeout_secs state_dir model_repository model_control_mode repository_poll_secs
+    role id model_name http_port grpc_port metrics_port allow_http allow_grpc allow_metrics
+    reuse_http_port reuse_grpc_port drain_grace_secs exit_timeout_secs state_dir model_repository
+    model_control_mode repository_poll_secs
     model_cache_dir model_cache_bytes pre_endpoints predict_endpoints post_endpoints grpc_max_connection_age
     tls_certificate tls_key tls_client_ca tier_tls_certificate tier_tls_key tier_tls_ca
     grpc_use_ssl grpc_use_ssl_mutual grpc_server_cert grpc_server_key grpc_root_cert

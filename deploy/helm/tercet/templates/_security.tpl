@@ -9,13 +9,12 @@
 {{- end }}
 {{- with $security.jwt }}
 {{- if or .jwks .jwksSecret }}
+{{- if not (and .issuer .audience) }}
+{{- fail "security.jwt needs issuer and audience: a token made for somebody else would be good here, too" }}
+{{- end }}
 - --jwt-jwks={{ .jwks | default (printf "/etc/tercet/jwks/%s" .jwksKey) }}
-{{- with .issuer }}
-- --jwt-issuer={{ . }}
-{{- end }}
-{{- with .audience }}
-- --jwt-audience={{ . }}
-{{- end }}
+- --jwt-issuer={{ .issuer }}
+- --jwt-audience={{ .audience }}
 {{- with .rightsClaim }}
 - --jwt-rights-claim={{ . }}
 {{- end }}
