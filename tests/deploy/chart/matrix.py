@@ -118,6 +118,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
                 "parentRefs": [{"name": "public"}],
                 "http": {"enabled": True, "hostnames": ["a.example.com"]},
                 "grpc": {"enabled": True},
+                "backendTls": {"enabled": True},
             },
             "clients": {"balance": True},
         },

@@ -236,7 +236,7 @@ def test_the_environment_has_no_variable_of_kubernetes_making(objects):
     assert all(pod.spec["enableServiceLinks"] is False for pod in pods(objects))
 
 
-def test_three_probes_ask_three_things_at_the_port_that_stays_in_the_clear(objects):
+def test_three_probes_ask_three_things_at_the_metrics_port(objects):
     for role, deployment in deployments(objects).items():
         container = server(deployment)
         probes = {which: container[f"{which}Probe"] for which in ("startup", "liveness", "readiness")}
@@ -244,8 +244,31 @@ def test_three_probes_ask_three_things_at_the_port_that_stays_in_the_clear(objec
         started = "live" if role == "gateway" else "started"
         assert asked == {"startup": started, "liveness": "live", "readiness": "ready"}
         assert {probe["httpGet"]["port"] for probe in probes.values()} == {"metrics"}
+        speaks = "HTTPS" if has_tls(deployment) else "HTTP"
+        assert {probe["httpGet"].get("scheme", "HTTP") for probe in probes.values()} == {speaks}
         startup = probes["startup"]["periodSeconds"] * probes["startup"]["failureThreshold"]
         assert deployment["spec"]["progressDeadlineSeconds"] > startup
+
+
+def has_tls(deployment: Object) -> bool:
+    """Of its doors, which the metrics are one of."""
+    return any(word.startswith("--tls-certificate=") for word in arguments(deployment))
+
+
+def test_who_speaks_tls_is_scraped_by_tls(objects):
+    speaking = {role for role, deployment in deployments(objects).items() if has_tls(deployment)}
+    monitors = [
+        *(each["spec"]["podMetricsEndpoints"] for each in of_kind(objects, "PodMonitor").values()),
+        *(each["spec"]["endpoints"] for each in of_kind(objects, "ServiceMonitor").values()),
+    ]
+    for (endpoint,) in monitors:
+        by_scheme = [each for each in endpoint["relabelings"] if each["targetLabel"] == "__scheme__"]
+        assert {each["regex"] for each in by_scheme} == speaking
+        assert ("tlsConfig" in endpoint) == bool(speaking)
+    for role, deployment in deployments(objects).items():
+        annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
+        if "prometheus.io/scheme" in annotations:
+            assert annotations["prometheus.io/scheme"] == ("https" if role in speaking else "http")
 
 
 def wait_of(deployment: Object) -> int:

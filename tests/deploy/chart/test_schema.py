@@ -1,6 +1,7 @@
 """values.schema.json refuses what the chart does not know, and knows all that it has."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -85,3 +86,9 @@ def test_a_value_that_cannot_be_is_refused(values):
 def test_the_options_in_the_schema_are_those_of_serve():
     """If this fails: python -m tests.deploy.chart.rewrite"""
     assert json.loads(SCHEMA.read_text(encoding="utf-8"))["definitions"]["options"] == options_schema()
+
+
+def test_the_readme_tells_of_every_group_of_values():
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    untold = {"nameOverride", "fullnameOverride", "podSecurityContext", "securityContext", "test", "kserve"}
+    assert [key for key in DEFAULTS if key not in untold and not re.search(rf"\b{key}\b", readme)] == []

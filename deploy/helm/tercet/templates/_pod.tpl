@@ -11,7 +11,11 @@ metadata:
 {{- end }}
 {{- $annotations := .tier.podAnnotations }}
 {{- if eq $values.monitoring.by "annotations" }}
-{{- $annotations = merge (dict "prometheus.io/scrape" "true" "prometheus.io/port" "8002" "prometheus.io/path" "/metrics") $annotations }}
+{{- $scheme := include "tercet.speaksTls" . | empty | ternary "http" "https" }}
+{{- $scraped := dict "scrape" "true" "port" "8002" "path" "/metrics" "scheme" $scheme }}
+{{- range $key, $value := $scraped }}
+{{- $annotations = set $annotations (printf "prometheus.io/%s" $key) $value }}
+{{- end }}
 {{- end }}
 {{- with $annotations }}
   annotations: {{- toYaml . | nindent 4 }}
@@ -142,7 +146,7 @@ spec:
 {{- end }}
 
 {{- /*
-Three questions, all asked at the metrics port, which is in the clear and each process's own:
+Three questions, all asked at the metrics port, which is each process's own and asks nobody for a certificate:
 startup    has it tried all that was there at the start? A gateway waits for other tiers and no restart would help
            that, so of it only whether it is up
 liveness   is the process up? A model that fails is no reason for a restart
@@ -151,18 +155,26 @@ readiness  does it serve what it has to? Not any more from SIGTERM on
 {{- define "tercet.probes" -}}
 {{- $probes := .tier.probes -}}
 startupProbe:
-  httpGet: {path: /v2/health/{{ eq .role "gateway" | ternary "live" "started" }}, port: metrics}
+  httpGet: {{- include "tercet.probePath" (dict "about" . "path" (eq .role "gateway" | ternary "live" "started")) | nindent 4 }}
   periodSeconds: 5
   timeoutSeconds: {{ $probes.timeoutSeconds | int }}
   failureThreshold: {{ ceil (divf $probes.startupSeconds 5) | int }}
 livenessProbe:
-  httpGet: {path: /v2/health/live, port: metrics}
+  httpGet: {{- include "tercet.probePath" (dict "about" . "path" "live") | nindent 4 }}
   periodSeconds: 10
   timeoutSeconds: {{ $probes.timeoutSeconds | int }}
   failureThreshold: {{ ceil (divf $probes.livenessSeconds 10) | int }}
 readinessProbe:
-  httpGet: {path: /v2/health/ready, port: metrics}
+  httpGet: {{- include "tercet.probePath" (dict "about" . "path" "ready") | nindent 4 }}
   periodSeconds: 5
   timeoutSeconds: {{ $probes.timeoutSeconds | int }}
   failureThreshold: {{ ceil (divf $probes.readinessSeconds 5) | int }}
+{{- end }}
+
+{{- define "tercet.probePath" -}}
+path: /v2/health/{{ .path }}
+port: metrics
+{{- if include "tercet.speaksTls" .about }}
+scheme: HTTPS
+{{- end }}
 {{- end }}

@@ -35,6 +35,11 @@
 {{- end }}
 {{- end }}
 
+{{- /* Whether the doors of a role, that for metrics too, speak TLS: true, or empty. */}}
+{{- define "tercet.speaksTls" -}}
+{{- if and .root.Values.security.tls.enabled (has .role (list "gateway" "all")) }}true{{ end -}}
+{{- end }}
+
 {{- define "tercet.tlsSecret" -}}
 {{ .Values.security.tls.secret | default (printf "%s-tls" (include "tercet.fullname" .)) }}
 {{- end }}
