@@ -62,10 +62,7 @@ Settings file:
   --settings, TERCET_SETTINGS
       a TOML file; its keys are the names below as in http_port = 8000
 """
-TRITON_USAGE = """\
-Triton's other options are accepted without effect, with one warning. These are refused, because a door
-would stay open that they are meant to close:
-"""
+TRITON_USAGE = "Triton's other options are accepted without effect, with one warning."
 
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
@@ -88,7 +85,7 @@ IDLE_VALUES = frozenset(
 )
 # Triton's options that close a door: to start without them would leave open what was meant to be shut
 LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
-LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
+LOCK_VALUES: frozenset[str] = frozenset()
 
 WIDEST = 110
 INDENTED = TextWrapper(width=100, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
