@@ -225,6 +225,7 @@ _running = _group("Queues and threads")
 _tiers = _group("Tiers")
 _logging = _group("Logging")
 _callers = _group("Who may ask")
+_tls = _group("TLS")
 
 
 Role = Literal["all", "gateway", "pre", "predict", "post"]
@@ -501,6 +502,27 @@ class Settings(BaseModel):
         (), "the same over gRPC, where the header is triton-grpc-protocol-HEADER"
     )
 
+    tls_certificate: FilePath = _tls(
+        None,
+        "TLS on HTTP, gRPC and metrics: the certificate and who signed it (PEM); read again when it changes",
+    )
+    tls_key: FilePath = _tls(None, "its key")
+    tls_client_ca: FilePath = _tls(
+        None, "clients over HTTP and gRPC have to show a certificate that one of these has signed"
+    )
+    grpc_use_ssl: bool = _tls(
+        False, "TLS on gRPC by certificates of its own; this and what follows as Triton's"
+    )
+    grpc_use_ssl_mutual: bool = _tls(False, "the same, and clients have to show a certificate")
+    grpc_server_cert: FilePath = _tls(None, "the certificate for that")
+    grpc_server_key: FilePath = _tls(None, "its key")
+    grpc_root_cert: FilePath = _tls(None, "who signs the certificates of clients")
+    tier_tls_certificate: FilePath = _tls(
+        None, "between tiers each side shows a certificate: that of this process"
+    )
+    tier_tls_key: FilePath = _tls(None, "its key")
+    tier_tls_ca: FilePath = _tls(None, "who signs the certificates of all tiers, and of nobody else")
+
     log_verbose: int = _logging(0, "1 and above add debug lines", ge=0)
     log_info: bool = _logging(True, "write lines of level info")
     log_warning: bool = _logging(True, "write lines of level warning")
@@ -512,7 +534,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         faults = [*self._shared_ports(), *self._startup_models(), *self._tiers(), *self._budgets()]
-        faults += self._callers()
+        faults += [*self._callers(), *self._tls()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -569,6 +591,40 @@ class Settings(BaseModel):
                 yield f"--jwt-jwks needs {flag}: a token made for somebody else would be good here, too"
             if value and not self.jwt_jwks:
                 yield f"{flag} would have no effect without --jwt-jwks"
+
+    def _tls(self) -> Iterable[str]:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            yield "--tls-certificate and --tls-key go together"
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            yield "--tls-client-ca needs --tls-certificate: without it nobody is asked for a certificate"
+        if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
+            if self.grpc_server_cert is None or self.grpc_server_key is None:
+                yield "--grpc-use-ssl needs --grpc-server-cert and --grpc-server-key"
+            if self.grpc_use_ssl_mutual and self.grpc_root_cert is None:
+                yield "--grpc-use-ssl-mutual needs --grpc-root-cert: who signs the certificates of clients"
+        tier = (self.tier_tls_certificate, self.tier_tls_key, self.tier_tls_ca)
+        if any(tier) and not all(tier):
+            yield "--tier-tls-certificate, --tier-tls-key and --tier-tls-ca go together"
+        if any(tier) and self.role == "all":
+            yield "--tier-tls-certificate would have no effect: a process of --role=all is no tier"
+        if self.role in ("pre", "predict", "post"):
+            yield from self._tls_of_a_tier(is_guarded=all(tier))
+
+    def _tls_of_a_tier(self, *, is_guarded: bool) -> Iterable[str]:
+        """Its gRPC port is the other tiers' too, and its options must not promise more than it keeps."""
+        if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
+            yield f"--role={self.role} takes --tier-tls-certificate in place of --grpc-use-ssl"
+        asked = {
+            "--tls-certificate": self.tls_certificate,
+            "--api-keys": self.api_keys,
+            "--jwt-jwks": self.jwt_jwks,
+        }
+        for flag, value in asked.items():
+            if value and not is_guarded:
+                yield (
+                    f"{flag} of --role={self.role} needs --tier-tls-certificate, --tier-tls-key and "
+                    "--tier-tls-ca: else whoever reaches its gRPC port could pass for a tier"
+                )
 
     def _budgets(self) -> Iterable[str]:
         devices = [budget.device for budget in self.memory_budget]

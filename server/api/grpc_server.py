@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
+from server.api.grpc_tls import GrpcTls
 from server.api.grpc_transport import Transport
 
 
@@ -32,6 +33,7 @@ async def grpcio_server(
     finish_within_s: float,
     services: Sequence[Service] = (),
     gate: grpc.aio.ServerInterceptor | None = None,
+    tls: GrpcTls | None = None,
     shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
@@ -55,7 +57,10 @@ async def grpcio_server(
     )
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     try:
-        server.add_insecure_port(address)
+        if tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, tls.credentials())
     except RuntimeError:
         raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
     await server.start()

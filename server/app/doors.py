@@ -26,6 +26,7 @@ from server.api.grpc_transport import Transport
 from server.api.heads import Heads, Targets
 from server.api.http_gate import HttpGate
 from server.api.http_server import bind, serve_http
+from server.api.http_tls import HttpTls
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
@@ -217,7 +218,9 @@ class Doors:
             if settings.reuse_http_port:
                 port = listeners["http"].getsockname()[1]
                 self._departures[port] = departure = HttpDeparture(port)
-            tasks.create_task(self._http(app, short_way, listeners["http"], departure), name="HTTP door")
+            tasks.create_task(
+                self._http(app, short_way, listeners["http"], security.http_tls, departure), name="HTTP door"
+            )
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -231,7 +234,10 @@ class Doors:
                 )
             )
             metrics = MetricsDoor(shown, health, security.metrics, codes)
-            tasks.create_task(self._http(metrics, "httptools", listeners["metrics"]), name="metrics door")
+            tasks.create_task(
+                self._http(metrics, "httptools", listeners["metrics"], security.metrics_tls),
+                name="metrics door",
+            )
         if "grpc" in listeners:
             forwarding = _forwarding(settings.grpc_header_forward_pattern)
             streams = InferStreams(
@@ -263,7 +269,7 @@ class Doors:
             )
             if settings.reuse_grpc_port:
                 port = listeners["grpc"].getsockname()[1]
-                self._departures[port] = GrpcDeparture(port)
+                self._departures[port] = GrpcDeparture(port, is_plain=security.grpc_tls is None)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
             front = self._grpc_front(route, access, codes, transport, limits, forwarding)
@@ -366,6 +372,7 @@ class Doors:
         app: Any,
         protocol: Any,
         listener: socket.socket,
+        tls: HttpTls | None,
         departure: HttpDeparture | None = None,
     ) -> None:
         if departure is not None:
@@ -377,6 +384,7 @@ class Doors:
             self._closing,
             keep_alive_s=self._settings.http_keep_alive_secs,
             finish_within_s=self._settings.exit_timeout_secs,
+            tls=tls,
             departure=departure,
         )
 
@@ -411,7 +419,7 @@ class Doors:
         if front is not None:
             await front.serve(address, behind, self._closing, **limits)
         else:
-            inside["shares_port"] = self._settings.reuse_grpc_port
+            inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpc_tls}
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
                 await door.answered(self._settings.exit_timeout_secs)
