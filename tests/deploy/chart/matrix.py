@@ -159,7 +159,16 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
 }
 """Option -> choice -> the values that make it."""
 
-EXCLUDED = frozenset({("state", "claim", "scaling", choice) for choice in ("more", "hpa", "keda")})
+EXCLUDED = frozenset(
+    {("state", "claim", "scaling", choice) for choice in ("more", "hpa", "keda")}
+    | {("mode", "kserve", "callers", choice) for choice in ("keys", "tokens", "token-file")}
+    | {("mode", "kserve", "tls", choice) for choice in ("given", "made")}
+    | {
+        ("mode", mode, "tier-tls", choice)
+        for mode in ("kserve", "fused")
+        for choice in ("given", "own", "issuer")
+    }
+)
 """Pairs that the chart refuses in a sentence."""
 
 Row = tuple[str, ...]

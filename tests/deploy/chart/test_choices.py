@@ -1,9 +1,7 @@
 """What an operator sets, and where it turns up."""
 
 import base64
-from collections.abc import Iterator
 
-import httpx
 import kubernetes_validate
 import pytest
 
@@ -19,7 +17,7 @@ from tests.deploy.chart.render import (
     server,
 )
 from tests.deploy.chart.schemas import OLDEST, faults
-from tests.server_process import SAMPLES, running
+from tests.server_process import SAMPLES
 
 
 def deployment(role: str, *sets: str, files: tuple[str, ...] = ()) -> Object:
@@ -178,6 +176,8 @@ def test_rights_follow_from_keys_and_tokens():
         (["state.kind=pvc"], "gateway has more than one replica"),
         (["security.tls.enabled=true"], "security.tls.issuer.name"),
         (["security.jwt.jwks=https://id.example.com"], "needs issuer and audience"),
+        (["mode=kserve", "security.apiKeys.secret=keys"], "are KServe's there"),
+        (["mode=fused", "security.tierTls.enabled=true"], "there are no tiers"),
         (["gatewayApi.http.enabled=true"], "gatewayApi.parentRefs names no Gateway"),
         (
             ["autoscaling.by=hpa", "pre.autoscaling.enabled=true", "pre.autoscaling.saturation=0"],
@@ -209,23 +209,6 @@ def test_a_release_of_another_name_keeps_out_of_the_way():
 def test_a_long_name_is_cut_so_that_everything_fits():
     objects = render((), ["service.headless=true", "monitoring.by=serviceMonitor"], name="a" * 53)
     assert max(len(each["metadata"]["name"]) for each in objects) <= 63
-
-
-@pytest.fixture(scope="module")
-def metrics(tmp_path_factory) -> Iterator[str]:
-    """Where a server that runs shows its metrics, and how it is."""
-    folder = tmp_path_factory.mktemp("probes")
-    (folder / "models").mkdir()
-    (folder / "models" / "iris").symlink_to(SAMPLES / "iris")
-    with running(folder / "log", folder / "models") as started:
-        yield started.metrics
-
-
-@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
-@pytest.mark.parametrize("role", ["gateway", "predict"])
-def test_the_paths_of_the_probes_are_served_on_the_metrics_port(metrics, role, probe):
-    path = server(deployment(role))[probe]["httpGet"]["path"]
-    assert httpx.get(f"http://{metrics}{path}").status_code == 200
 
 
 def test_the_quick_check_of_schemas_finds_what_kubernetes_validate_finds():

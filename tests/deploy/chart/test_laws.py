@@ -28,7 +28,7 @@ SECRETS_GIVEN = {"aws", "gcp", "git", "keys", "key", "jwks", "front", "tiers", "
 }
 """By the matrix and the values files: the chart makes no secret itself."""
 
-TO_COME = ("--anonymous-rights", "--api-keys", "--jwt-", "--tls-", "--tier-tls-", "--model-name")
+TO_COME = ("--model-name",)
 """Options that `serve` learns beside this chart: left out of the check for as long as it has none of them."""
 
 

@@ -1,6 +1,7 @@
 {{- /* What guards the doors of a process. (dict "root" $ "role" "gateway") */}}
 {{- define "tercet.securityArguments" -}}
 {{- $security := .root.Values.security -}}
+{{- include "tercet.securityFits" .root -}}
 {{- $known := or $security.apiKeys.secret $security.jwt.jwks $security.jwt.jwksSecret -}}
 - --anonymous-rights={{ $security.anonymousRights | default (ternary "metrics" "inference,metrics" (not (empty $known))) }}
 {{- if has .role (list "gateway" "all") }}
@@ -28,11 +29,26 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- if and $security.tierTls.enabled (ne .role "all") }}
+{{- if $security.tierTls.enabled }}
 - --tier-tls-certificate=/etc/tercet/tier-tls/tls.crt
 - --tier-tls-key=/etc/tercet/tier-tls/tls.key
 - --tier-tls-ca=/etc/tercet/tier-tls/ca.crt
 {{- end }}
+{{- end }}
+
+{{- /* Nothing that is meant to close a door may be passed over in silence. */}}
+{{- define "tercet.securityFits" -}}
+{{- $security := .Values.security -}}
+{{- $closed := or $security.apiKeys.secret $security.jwt.jwks $security.jwt.jwksSecret $security.tls.enabled -}}
+{{- if and (eq .Values.mode "kserve") $closed -}}
+{{- fail "mode is kserve: keys, tokens and TLS are KServe's there, so take them out of security" -}}
+{{- end -}}
+{{- if and (ne .Values.mode "tiers") $security.tierTls.enabled -}}
+{{- fail (printf "security.tierTls is enabled, and mode is %s: there are no tiers" .Values.mode) -}}
+{{- end -}}
+{{- if and $security.jwt.jwks $security.jwt.jwksSecret -}}
+{{- fail "security.jwt has both jwks and jwksSecret: one of them is enough" -}}
+{{- end -}}
 {{- end }}
 
 {{- /* Whether the doors of a role, that for metrics too, speak TLS: true, or empty. */}}
@@ -54,12 +70,10 @@
 {{- $folders := dict -}}
 {{- if has .role (list "gateway" "all") -}}
 {{- with $security.apiKeys.secret -}}{{- $_ := set $folders "keys" . -}}{{- end -}}
-{{- if and $security.jwt.jwksSecret (not $security.jwt.jwks) -}}
-{{- $_ := set $folders "jwks" $security.jwt.jwksSecret -}}
-{{- end -}}
+{{- with $security.jwt.jwksSecret -}}{{- $_ := set $folders "jwks" . -}}{{- end -}}
 {{- if $security.tls.enabled -}}{{- $_ := set $folders "tls" (include "tercet.tlsSecret" .root) -}}{{- end -}}
 {{- end -}}
-{{- if and $security.tierTls.enabled (ne .role "all") -}}
+{{- if $security.tierTls.enabled -}}
 {{- $_ := set $folders "tier-tls" (include "tercet.tierTlsSecret" .root) -}}
 {{- end -}}
 {{- if and (ne .role "gateway") (eq .root.Values.repository.kind "bucket") -}}
