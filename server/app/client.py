@@ -1,6 +1,7 @@
 """Asking a server that runs, over HTTP, for the commands that do: their common options, and its answers."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,14 @@ import httpx
 from server.app.command import CommandFailed
 
 
+API_KEY = "TERCET_API_KEY"
+"""The variable with the key to show. Not an option: whoever lists processes would read it."""
+
+
 def parser_of(command: str, purpose: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"tercet {command}", description=purpose)
+    parser = argparse.ArgumentParser(
+        prog=f"tercet {command}", description=f"{purpose} A key to show it comes from {API_KEY}."
+    )
     parser.add_argument("--url", default="http://localhost:8000", help="the server; default: %(default)s")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECS", help="default: %(default)s")
     return parser
@@ -25,8 +32,10 @@ def model_path(model: str, number: str = "") -> str:
 @contextmanager
 def server_of(asked: argparse.Namespace) -> Iterator[httpx.Client]:
     url = asked.url if "://" in asked.url else f"http://{asked.url}"
+    key = os.environ.get(API_KEY, "")
+    headers = {"x-api-key": key} if key else {}
     try:
-        with httpx.Client(base_url=url, timeout=asked.timeout) as server:
+        with httpx.Client(base_url=url, timeout=asked.timeout, headers=headers) as server:
             yield server
     except httpx.ConnectError as error:
         raise CommandFailed(f"no server answers at {url} ({error}); `tercet serve REPO` starts one") from None
