@@ -62,10 +62,7 @@ Settings file:
   --settings, TERCET_SETTINGS
       a TOML file; its keys are the names below as in http_port = 8000
 """
-TRITON_USAGE = """\
-Triton's other options are accepted without effect, with one warning. These are refused, because a door
-would stay open that they are meant to close:
-"""
+TRITON_USAGE = "Triton's other options are accepted without effect, with one warning."
 
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
@@ -77,19 +74,14 @@ IDLE_FLAGS = frozenset(
 IDLE_VALUES = frozenset(
     """
     backend-config backend-directory buffer-manager-thread-count cache-config cache-directory
-    cuda-memory-pool-byte-size cuda-virtual-address-size
-    grpc-infer-allocation-pool-size grpc-infer-thread-count grpc-max-response-pool-size grpc-root-cert
-    grpc-server-cert grpc-server-key host-policy http-thread-count metrics-config
-    metrics-interval-ms min-supported-compute-capability model-load-gpu-limit
-    pinned-memory-pool-byte-size repoagent-directory response-cache-byte-size
-    sagemaker-port sagemaker-safe-port-range sagemaker-thread-count trace-config trace-count trace-file
-    trace-level trace-log-frequency trace-rate vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
+    cuda-memory-pool-byte-size cuda-virtual-address-size grpc-infer-allocation-pool-size
+    grpc-infer-thread-count grpc-max-response-pool-size host-policy http-thread-count metrics-config
+    metrics-interval-ms min-supported-compute-capability model-load-gpu-limit pinned-memory-pool-byte-size
+    repoagent-directory response-cache-byte-size sagemaker-port sagemaker-safe-port-range
+    sagemaker-thread-count trace-config trace-count trace-file trace-level trace-log-frequency trace-rate
+    vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
     """.split()  # noqa: SIM905
 )
-# Triton's options that close a door: to start without them would leave open what was meant to be shut
-LOCK_FLAGS = frozenset({"grpc-use-ssl", "grpc-use-ssl-mutual"})
-LOCK_VALUES = frozenset({"grpc-restricted-protocol", "http-restricted-api"})
-
 WIDEST = 110
 INDENTED = TextWrapper(width=100, break_on_hyphens=False, initial_indent=" " * 6, subsequent_indent=" " * 6)
 ALIASES = {"model-store": "model-repository", "strict-model-config": "disable-auto-complete-config"}
@@ -196,9 +188,8 @@ class ServeWords:
 def read_serve(words: Sequence[str]) -> ServeWords:
     """Raises `UsageError` for an unknown option or a missing value; values themselves are not judged."""
     known = {option.flag.removeprefix("--"): option for option in options().values()}
-    flags = {name for name, option in known.items() if option.is_flag} | IDLE_FLAGS | LOCK_FLAGS
+    flags = {name for name, option in known.items() if option.is_flag} | IDLE_FLAGS
     idle = IDLE_FLAGS | IDLE_VALUES
-    locks = LOCK_FLAGS | LOCK_VALUES
     asked = ServeWords()
     waiting = deque(words)
     while waiting:
@@ -210,14 +201,12 @@ def read_serve(words: Sequence[str]) -> ServeWords:
             asked.fallback["model_control_mode"] = "poll"
         else:
             written, equals, value = word.partition("=")
-            called = _option_named(written, {*known, *idle, *locks, *ALIASES, "settings"})
+            called = _option_named(written, {*known, *idle, *ALIASES, "settings"})
             name = ALIASES.get(called, called)
             if not equals:
-                value = _value_after(written, waiting, is_flag=name in flags, may_lack=name in idle | locks)
+                value = _value_after(written, waiting, is_flag=name in flags, may_lack=name in idle)
             if name in idle:
                 asked.idle.append(written)
-            elif name in locks:
-                _check_lock(written, value)
             elif name in known and known[name].is_list:
                 asked.given.setdefault(known[name].field, []).append(value)
             elif called in ALIASES:  # where the option itself stands beside it, that counts, as in Triton
@@ -252,13 +241,6 @@ def _value_after(written: str, waiting: deque[str], *, is_flag: bool, may_lack: 
     raise UsageError(f"{written} needs a value")
 
 
-def _check_lock(written: str, value: str) -> None:
-    if value.lower() not in NO:
-        raise UsageError(
-            f"{written} is not offered here, and to serve without it would be less closed than asked"
-        )
-
-
 def _serve_help() -> str:
     lines = [SERVE_USAGE]
     for group, members in groupby(options().values(), key=lambda option: option.group):
@@ -272,7 +254,6 @@ def _serve_help() -> str:
             lines.append(INDENTED.fill(option.help + allowed + ("" if fits else default)))
         lines.append("")
     lines.append(TRITON_USAGE)
-    lines.append(INDENTED.fill(" ".join(f"--{name}" for name in sorted(LOCK_FLAGS | LOCK_VALUES))))
     return "\n".join(lines)
 
 

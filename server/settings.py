@@ -155,6 +155,30 @@ Budgets = Annotated[
     WithJsonSchema({"type": "array", "format": "budgets"}),
 ]
 
+_RIGHTS = re.compile(r"(none|(inference|control|metrics)(,(inference|control|metrics))*)?", re.ASCII)
+
+
+def _rights(value: object) -> object:
+    if isinstance(value, str) and _RIGHTS.fullmatch(value.replace(" ", "")) is None:
+        raise ValueError(value)
+    return value.replace(" ", "") if isinstance(value, str) else value
+
+
+def _groups(value: object) -> object:
+    """Several in one text are parted by semicolons: commas are theirs already."""
+    parts = value.split(";") if isinstance(value, str) else value
+    return [part for part in parts if part != ""] if isinstance(parts, list) else parts
+
+
+AnonymousRights = Annotated[
+    str, BeforeValidator(_rights), WithJsonSchema({"type": "string", "format": "rights"})
+]
+Groups = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[^:]+:[^=]+=.*$")], ...],
+    BeforeValidator(_groups),
+    WithJsonSchema({"type": "array", "format": "restrictions"}),
+]
+
 _ENDPOINT = re.compile(
     r"(dns:///)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:/,\[\]]+):(?P<port>[0-9]{1,5})", re.ASCII
 )
@@ -200,6 +224,8 @@ _requests = _group("Limits of a request")
 _running = _group("Queues and threads")
 _tiers = _group("Tiers")
 _logging = _group("Logging")
+_callers = _group("Who may ask")
+_tls = _group("TLS")
 
 
 Role = Literal["all", "gateway", "pre", "predict", "post"]
@@ -456,6 +482,50 @@ class Settings(BaseModel):
         (), "of a gateway and a predict tier, and of a pre tier before oip://: where the post tier is"
     )
 
+    api_keys: FilePath = _callers(
+        None, "a JSON list of keys, by their sha256, with their rights; read again when it changes"
+    )
+    jwt_jwks: str = _callers(
+        "", "file or https:// address of the keys (JWKS) that sign tokens; without it, no token is good"
+    )
+    jwt_issuer: str = _callers("", "what a token has to have as iss")
+    jwt_audience: str = _callers("", "what a token has to have as aud, or among it")
+    jwt_rights_claim: str = _callers(
+        "tercet_rights", "the claim of a token that lists its rights", min_length=1
+    )
+    anonymous_rights: AnonymousRights = _callers(
+        "",
+        "rights of who shows neither: inference, control and metrics, with commas, or none; without it, all "
+        "of them where there are neither keys nor tokens, and none where there are. Health is always open",
+    )
+    http_restricted_api: Groups = _callers(
+        (), "as Triton's: API[,API...]:HEADER=VALUE closes these to requests without that header; repeat it"
+    )
+    grpc_restricted_protocol: Groups = _callers(
+        (), "the same over gRPC, where the header is triton-grpc-protocol-HEADER"
+    )
+
+    tls_certificate: FilePath = _tls(
+        None,
+        "TLS on HTTP, gRPC and metrics: the certificate and who signed it (PEM); read again when it changes",
+    )
+    tls_key: FilePath = _tls(None, "its key")
+    tls_client_ca: FilePath = _tls(
+        None, "clients over HTTP and gRPC have to show a certificate that one of these has signed"
+    )
+    grpc_use_ssl: bool = _tls(
+        False, "TLS on gRPC by certificates of its own; this and what follows as Triton's"
+    )
+    grpc_use_ssl_mutual: bool = _tls(False, "the same, and clients have to show a certificate")
+    grpc_server_cert: FilePath = _tls(None, "the certificate for that")
+    grpc_server_key: FilePath = _tls(None, "its key")
+    grpc_root_cert: FilePath = _tls(None, "who signs the certificates of clients")
+    tier_tls_certificate: FilePath = _tls(
+        None, "between tiers each side shows a certificate: that of this process"
+    )
+    tier_tls_key: FilePath = _tls(None, "its key")
+    tier_tls_ca: FilePath = _tls(None, "who signs the certificates of all tiers, and of nobody else")
+
     log_verbose: int = _logging(0, "1 and above add debug lines", ge=0)
     log_info: bool = _logging(True, "write lines of level info")
     log_warning: bool = _logging(True, "write lines of level warning")
@@ -467,6 +537,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         faults = [*self._shared_ports(), *self._startup_models(), *self._tiers(), *self._budgets()]
+        faults += [*self._callers(), *self._tls()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -515,6 +586,48 @@ class Settings(BaseModel):
         """Whether this process is to ask a stage in the place of a server that passes nothing on."""
         foreign = any(each.startswith("oip://") for each in self.predict_endpoints)
         return self.role == "pre" and stage == "post" and foreign
+
+    def _callers(self) -> Iterable[str]:
+        needed = {"--jwt-issuer": self.jwt_issuer, "--jwt-audience": self.jwt_audience}
+        for flag, value in needed.items():
+            if self.jwt_jwks and not value:
+                yield f"--jwt-jwks needs {flag}: a token made for somebody else would be good here, too"
+            if value and not self.jwt_jwks:
+                yield f"{flag} would have no effect without --jwt-jwks"
+
+    def _tls(self) -> Iterable[str]:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            yield "--tls-certificate and --tls-key go together"
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            yield "--tls-client-ca needs --tls-certificate: without it nobody is asked for a certificate"
+        if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
+            if self.grpc_server_cert is None or self.grpc_server_key is None:
+                yield "--grpc-use-ssl needs --grpc-server-cert and --grpc-server-key"
+            if self.grpc_use_ssl_mutual and self.grpc_root_cert is None:
+                yield "--grpc-use-ssl-mutual needs --grpc-root-cert: who signs the certificates of clients"
+        tier = (self.tier_tls_certificate, self.tier_tls_key, self.tier_tls_ca)
+        if any(tier) and not all(tier):
+            yield "--tier-tls-certificate, --tier-tls-key and --tier-tls-ca go together"
+        if any(tier) and self.role == "all":
+            yield "--tier-tls-certificate would have no effect: a process of --role=all is no tier"
+        if self.role in ("pre", "predict", "post"):
+            yield from self._tls_of_a_tier(is_guarded=all(tier))
+
+    def _tls_of_a_tier(self, *, is_guarded: bool) -> Iterable[str]:
+        """Its gRPC port is the other tiers' too, and its options must not promise more than it keeps."""
+        if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
+            yield f"--role={self.role} takes --tier-tls-certificate in place of --grpc-use-ssl"
+        asked = {
+            "--tls-certificate": self.tls_certificate,
+            "--api-keys": self.api_keys,
+            "--jwt-jwks": self.jwt_jwks,
+        }
+        for flag, value in asked.items():
+            if value and not is_guarded:
+                yield (
+                    f"{flag} of --role={self.role} needs --tier-tls-certificate, --tier-tls-key and "
+                    "--tier-tls-ca: else whoever reaches its gRPC port could pass for a tier"
+                )
 
     def _budgets(self) -> Iterable[str]:
         devices = [budget.device for budget in self.memory_budget]
@@ -584,6 +697,10 @@ def _allowed(schema: Mapping[str, Any]) -> str:
         return "a regular expression"
     if "pattern" in schema:
         return "the name of a header: letters, digits, '-', '_' and '.'"
+    if schema.get("format") == "rights":
+        return "none, or inference, control and metrics with commas"
+    if schema.get("format") == "restrictions":
+        return "API[,API...]:HEADER=VALUE"
     if schema.get("format") == "resources":
         return "NAME:COUNT or NAME:COUNT:DEVICE, with a count of at least 1 and the number of a device"
     if schema.get("format") == "endpoints":

@@ -235,9 +235,7 @@ def test_a_wrong_word_is_answered_with_a_sentence(words, sentence, served, repos
     assert served == []
 
 
-@pytest.mark.parametrize(
-    "lock", ["--grpc-use-ssl=true", "--grpc-use-ssl-mutual", "--http-restricted-api=health:k=v"]
-)
+@pytest.mark.parametrize("lock", ["--grpc-use-ssl=true", "--grpc-use-ssl-mutual"])
 def test_an_option_that_closes_a_door_is_not_passed_over(lock, served, repository, capsys):
     assert main(["serve", repository, lock]) == 2
     assert "is not offered here" in capsys.readouterr().err

@@ -45,11 +45,16 @@ class HttpDeparture:
 
 
 class GrpcDeparture:
-    """Each connection is sent GOAWAY: its client finishes the calls that it has on it and makes no more."""
+    """Each connection is sent GOAWAY: its client finishes the calls that it has on it and makes no more.
 
-    def __init__(self, port: int) -> None:
+    Under TLS nobody but gRPC can write there, and it says so itself once it is told to stop.
+    """
+
+    def __init__(self, port: int, *, is_plain: bool) -> None:
         self._port = port
+        self._is_plain = is_plain
 
     async def leave(self, within_s: float) -> None:
         await stop_listening(self._port)
-        await send_away(self._port, within_s)
+        if self._is_plain:
+            await send_away(self._port, within_s)

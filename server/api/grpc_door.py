@@ -18,6 +18,7 @@ from protos import inference_pb2 as pb
 from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
+from server.api.grpc_audit import audited
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
 from server.domain.catalogue import Catalogue
@@ -29,6 +30,7 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog, Record
+from server.observe.audit import AuditLog
 from server.observe.logs import ProcessLog
 from server.stages.route import Route
 from server.wire import configuration, control, infer_proto, metadata
@@ -92,9 +94,11 @@ class GrpcDoor:
         statistics: Statistics,
         stream_infer: Answer,
         limits: Limits,
+        audit: AuditLog,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
     ) -> None:
+        self._audit = audit
         self._route = route
         self._catalogue = catalogue
         self._control = control_
@@ -146,7 +150,7 @@ class GrpcDoor:
         }
         table = {
             method: grpc.unary_unary_rpc_method_handler(
-                self._guarded(answer, request),
+                audited(method, self._guarded(answer, request), self._audit),
                 response_serializer=lambda message: message.SerializeToString(),
             )
             for method, (answer, request) in methods.items()

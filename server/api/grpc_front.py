@@ -29,6 +29,9 @@ from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
 from server.scheduling.ticket import Ticket
+from server.security.caller import shown_by
+from server.security.calls import INFER
+from server.security.gate import Gate
 from server.stages.route import Route, respond
 from server.wire import infer_proto
 from server.wire.bounds import check_message
@@ -71,6 +74,34 @@ class Call:
         self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def start_at(self, gate: Gate, payload: bytes, metadata: Metadata, time_remaining: float | None) -> None:
+        """Start if the gate lets it pass. Never raises, either."""
+        try:
+            if not gate.is_prepared(shown_by(metadata)):
+                waiting = self._start_prepared(gate, payload, metadata, time_remaining)
+                self._task = self._front.own_task(waiting)
+                return
+            gate.admit_now(INFER, metadata)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.start(payload, metadata, time_remaining)
+
+    async def _start_prepared(
+        self, gate: Gate, payload: bytes, metadata: Metadata, time_remaining: float | None
+    ) -> None:
+        """Start once the gate has fetched what it lacks, which it does once in a long while."""
+        try:
+            await gate.admit(INFER, metadata)
+        except asyncio.CancelledError:
+            self._front.end(self, self._id, None, CANCELLED)
+            raise
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._task = None
+            self.start(payload, metadata, time_remaining)
 
     def start(self, payload: bytes, metadata: Metadata, time_remaining: float | None) -> None:
         """Never raises: a refusal is an answer."""
@@ -193,9 +224,12 @@ class InferFront:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        gate: Gate | None = None,
         shares_port: bool = False,
     ) -> None:
+        """`gate` is None where everybody may ask."""
         self.route = route
+        self._gate = gate
         self.forwarding = forwarding
         self.client_header = client_header
         self.station = station
@@ -332,7 +366,10 @@ class InferFront:
                 call.fail(ServerBusy(len(self._calls)))
                 continue
             self._calls[call_id] = call
-            call.start(payload, metadata, time_remaining)
+            if self._gate is None:
+                call.start(payload, metadata, time_remaining)
+            else:
+                call.start_at(self._gate, payload, metadata, time_remaining)
         self._loop.call_soon(self._look_again)
 
     def _look_again(self) -> None:

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
+from server.api.grpc_tls import GrpcTls
 from server.api.grpc_transport import Transport
 
 
@@ -31,20 +32,23 @@ async def grpcio_server(
     max_message_bytes: int,
     finish_within_s: float,
     services: Sequence[Service] = (),
+    gate: grpc.aio.ServerInterceptor | None = None,
+    tls: GrpcTls | None = None,
     shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
 
     Behind another server there is no `transport`: connections are that server's, and share one to us. The
-    `services` are others, that clients are not told of.
+    `services` are others, that clients are not told of. A `gate` sees every call before they do.
     """
     server = grpc.aio.server(
+        interceptors=() if gate is None else (gate,),
         options=[
             *(() if transport is None else transport.for_grpcio()),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", int(shares_port)),
-        ]
+        ],
     )
     own = (door.handlers(), health.handlers())
     server.add_generic_rpc_handlers((*own, *(service.handlers() for service in services)))
@@ -53,7 +57,10 @@ async def grpcio_server(
     )
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     try:
-        server.add_insecure_port(address)
+        if tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, tls.credentials())
     except RuntimeError:
         raise PortRefused(f"cannot listen on {address} for gRPC: the port is taken") from None
     await server.start()

@@ -9,11 +9,17 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from server.api.departure import HttpDeparture
+from server.api.http_tls import HttpTls
+
+HANDSHAKE_S = 10.0
+FAREWELL_S = 0.5
+"""For a client to confirm that a connection ends, which one that is idle in a pool never does."""
 
 
 class PortTaken(Exception):
@@ -45,6 +51,35 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _TlsServer(_Server):
+    """Uvicorn leaves the times of TLS to the loop, which waits half a minute for a client's farewell."""
+
+    def __init__(self, config: uvicorn.Config, tls: HttpTls) -> None:
+        super().__init__(config)
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        made = partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+        )
+        self.servers = [
+            await loop.create_server(
+                made,  # type: ignore[arg-type]
+                sock=each,
+                backlog=self.config.backlog,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=FAREWELL_S,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+
 async def serve_http(
     app: Any,
     protocol: Any,
@@ -53,6 +88,7 @@ async def serve_http(
     *,
     keep_alive_s: float,
     finish_within_s: float,
+    tls: HttpTls | None = None,
     departure: HttpDeparture | None = None,
 ) -> None:
     """Serve an ASGI app until `stopping` is set; then close the listener and finish what is in flight.
@@ -77,7 +113,7 @@ async def serve_http(
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
         backlog=4096,
     )
-    server = _Server(config)
+    server = _Server(config) if tls is None else _TlsServer(config, tls)
     if departure is not None:
         departure.see(server.server_state.connections)
 

@@ -25,6 +25,9 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog
+from server.security.caller import API_KEY, AUTHORIZATION, Shown
+from server.security.calls import INFER
+from server.security.gate import Gate
 from server.stages.explaining import EXPLAIN, TIMING
 from server.stages.route import Route
 from server.wire import infer_http
@@ -104,15 +107,19 @@ class Wishes(NamedTuple):
     timeout_s         None for no limit
     accept_encoding   as it was written; None if it was not
     client            who asks; empty where nobody is told apart
+    shown             what says so to a gate, once that has let it pass; None where there is no gate
     """
 
     json_length: int | None
     timeout_s: float | None
     accept_encoding: bytes | None
     client: str = ""
+    shown: Shown | None = None
 
 
-def wishes_of(headers: Mapping[bytes, bytes], client: ClientHeader | None) -> Wishes:
+def wishes_of(
+    headers: Mapping[bytes, bytes], client: ClientHeader | None, *, is_gated: bool = False
+) -> Wishes:
     """Raises `InvalidRequest`, naming the header."""
     timeout = headers.get(b"tercet-timeout-ms")
     length = headers.get(LENGTH)
@@ -121,7 +128,12 @@ def wishes_of(headers: Mapping[bytes, bytes], client: ClientHeader | None) -> Wi
         None if timeout is None else _seconds(timeout),
         headers.get(b"accept-encoding"),
         "" if client is None else client.key(headers.get(client.name)),
+        shown_in(headers) if is_gated else None,
     )
+
+
+def shown_in(headers: Mapping[bytes, bytes]) -> Shown:
+    return Shown(headers.get(API_KEY), headers.get(AUTHORIZATION))
 
 
 def _seconds(milliseconds: bytes) -> float:
@@ -154,8 +166,11 @@ class InferDoor:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate` is None where everybody may ask."""
         self.route = route
+        self.gate = gate
         self.forwarding = forwarding
         self.client_header = client_header
         self.max_body_bytes = max_body_bytes
@@ -173,6 +188,8 @@ class InferDoor:
         status = 200
         try:
             headers = dict(scope["headers"])
+            if self.gate is not None:
+                await self.gate.admit(INFER, scope["headers"])
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             check_name(target.model, "the model", self._limits)
@@ -216,6 +233,9 @@ class InferDoor:
 
     def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
         """Decode the body of an infer request. Raises a `ServingError`."""
+        if wishes.shown is not None:
+            assert self.gate is not None
+            self.gate.admit_quickly(INFER, wishes.shown)
         self._station.admit()
         served = self._find(target)
         request, form = infer_http.decode(

@@ -7,8 +7,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from server.api.reply import Table, refuse
+from server.domain.errors import ServingError
 from server.domain.health import Health
 from server.observe.metrics import CONTENT_TYPE, exposition
+from server.security.calls import METRICS
+from server.security.gate import Gate
 
 JSON = "application/json"
 
@@ -16,11 +20,21 @@ JSON = "application/json"
 class MetricsDoor:
     """An ASGI app. /metrics is made anew at each scrape; /v2/health/NAME is 200 or 503, without a body."""
 
-    def __init__(self, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, registry: CollectorRegistry, health: Health, gate: Gate, codes: Table) -> None:
         self._registry = registry
         self._health = health
+        self._gate = gate
+        self._codes = codes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/metrics" and not self._gate.is_open:
+            try:
+                await self._gate.admit(METRICS, scope["headers"])
+            except ServingError as error:
+                refused, headers, body = refuse(error, self._codes)
+                await send({"type": "http.response.start", "status": refused, "headers": headers})
+                await send({"type": "http.response.body", "body": body})
+                return
         status, kind, body = self._answer(scope["method"], scope["path"])
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

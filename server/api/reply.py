@@ -8,12 +8,14 @@ import structlog
 from server.domain.errors import (
     MethodNotAllowed,
     NoRoom,
+    NotKnown,
     QueueFull,
     RuntimeFull,
     ServerStopping,
     ServingError,
     TierUnavailable,
     TooLate,
+    TooOften,
 )
 from server.wire.codes import Codes, codes_of, error_body, sentence_of
 
@@ -31,8 +33,10 @@ def refuse(error: Exception, table: Table, *, request_id: str = "") -> tuple[int
         log.error("request_crashed", request_id=request_id, exc_info=error)
     body = error_body(sentence_of(error))
     headers: Headers = [JSON, (b"content-length", str(len(body)).encode())]
-    if isinstance(error, (QueueFull, TooLate, TierUnavailable, NoRoom, RuntimeFull)):
+    if isinstance(error, (QueueFull, TooLate, TierUnavailable, NoRoom, RuntimeFull, TooOften)):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    elif isinstance(error, NotKnown):
+        headers.append((b"www-authenticate", b"Bearer"))
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
     elif isinstance(error, ServerStopping):

@@ -42,20 +42,30 @@ VERSION = MODEL + "/versions/{version}"
 
 
 class HttpDoor:
-    """The ASGI app: inference by the short way, all else through FastAPI."""
+    """The ASGI app: inference by the short way, all else by `rest`."""
 
-    def __init__(self, infer: InferDoor, rest: FastAPI, *, codes: Table, limits: Limits) -> None:
+    def __init__(self, infer: InferDoor, rest: Any) -> None:
         self._infer = infer
         self._rest = rest
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        target = target_of(scope["path"])
+        if target is not None:
+            await self._infer.answer(target, scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+class WithinLimits:
+    """An ASGI app in front of another, that refuses names longer than the operator allows."""
+
+    def __init__(self, app: Any, *, codes: Table, limits: Limits) -> None:
+        self._app = app
         self._codes = codes
         self._limits = limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
-        target = target_of(path)
-        if target is not None:
-            await self._infer.answer(target, scope, receive, send)
-            return
         try:
             check_name(path.partition("/models/")[2].partition("/")[0], "the model", self._limits)
         except InvalidRequest as error:
@@ -64,7 +74,7 @@ class HttpDoor:
                 scope, receive, send
             )
         else:
-            await self._rest(scope, receive, send)
+            await self._app(scope, receive, send)
 
 
 def rest_app(

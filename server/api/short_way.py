@@ -2,8 +2,9 @@
 
 Plain is a POST of HTTP/1.1 to exactly an infer URL, with a Content-Length within the limit, no
 Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded, and nothing
-still unanswered before it on the connection. Everything else goes the long way, through the ASGI app, and
-a request gets the same bytes by either. A scope, a task and a timer for each request are what this saves.
+still unanswered before it on the connection; where there is a gate, one that has let the caller pass before.
+Everything else goes the long way, through the ASGI app, and a request gets the same bytes by either. A
+scope, a task and a timer for each request are what this saves.
 
 Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and uvicorn is pinned to a range.
 """
@@ -21,9 +22,11 @@ from uvicorn.server import ServerState
 
 from server.api.exchange import Exchange, head_of
 from server.api.heads import Heads, Targets
-from server.api.infer_door import InferDoor, wishes_of
+from server.api.infer_door import InferDoor, shown_in, wishes_of
 from server.api.reply import JSON
 from server.domain.errors import InvalidRequest
+from server.security.caller import API_KEY, AUTHORIZATION
+from server.security.calls import INFER
 from server.wire.codes import error_body
 from server.wire.infer_http import Chunk
 
@@ -64,14 +67,14 @@ SHORTEST_HEADER = 4
 def _read_here(door: InferDoor) -> frozenset[bytes]:
     """The headers whose values are kept.
 
-    The one that names the client is among them, unless it sends a request the long way for another reason.
+    Those that say who asks are among them, unless they send a request the long way for another reason.
     """
-    named = door.client_header
-    if named is None or named.name in LONG_WAY:
-        return READ_HERE
-    if door.forwarding is not None and door.forwarding.takes(named.name):
-        return READ_HERE
-    return READ_HERE | {named.name}
+    who = {API_KEY, AUTHORIZATION} if door.gate is not None else set()
+    if door.client_header is not None:
+        who.add(door.client_header.name)
+    if door.forwarding is not None:
+        who = {name for name in who if not door.forwarding.takes(name)}
+    return READ_HERE | (who - LONG_WAY)
 
 
 class LastWords:
@@ -101,6 +104,7 @@ class ShortWay(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._forwarding = door.forwarding
+        self._gate = door.gate
         self._read_here = _read_here(door)
         self._targets = targets
         self._heads = heads
@@ -317,7 +321,7 @@ class ShortWay(HttpToolsProtocol):
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange = self._exchange
         try:
-            wishes = wishes_of(self._own, self._door.client_header)
+            wishes = wishes_of(self._own, self._door.client_header, is_gated=self._gate is not None)
         except InvalidRequest as fault:
             exchange.refuse(fault)
             return
@@ -334,6 +338,7 @@ class ShortWay(HttpToolsProtocol):
             and size.isdigit()
             and int(size) <= self._door.max_body_bytes
             and not self.transport.is_closing()
+            and (self._gate is None or self._gate.admits_quickly(INFER, shown_in(self._own)))
         )
 
     def _head_is_too_large(self) -> bool:

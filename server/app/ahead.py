@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from server.lifecycle.remote import Queue
+from server.security.certificates import CertificateFiles
 from server.settings import Settings
+from server.stages.hop.channels import Channels
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.link import Link
 from server.stages.hop.sender import Way
@@ -45,9 +47,17 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
         name=f"{settings.id} ({settings.role})",
         link=partial(Link, max_requests=requests, max_bytes=most_bytes),
         foreign=foreign,
+        channels=Channels(tier_files(settings)),
     )
     forwarding = Forwarding(directory, max_waiting=settings.max_queue_size)
     return directory, forwarding
+
+
+def tier_files(settings: Settings) -> CertificateFiles | None:
+    """By which this process is known to other tiers, and they to it; the three come together."""
+    if settings.tier_tls_certificate is None or settings.tier_tls_key is None:
+        return None
+    return CertificateFiles(settings.tier_tls_certificate, settings.tier_tls_key, settings.tier_tls_ca)
 
 
 def _places(endpoints: Sequence[str]) -> list[Place]:

@@ -18,20 +18,24 @@ from server.api.departure import Departure, GrpcDeparture, HttpDeparture
 from server.api.event_stream import Listening
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
+from server.api.grpc_gate import GrpcGate
 from server.api.grpc_health import HealthDoor
 from server.api.grpc_server import Service, grpcio_server
 from server.api.grpc_stream import InferStreams
 from server.api.grpc_transport import Transport
 from server.api.heads import Heads, Targets
+from server.api.http_gate import HttpGate
 from server.api.http_server import bind, serve_http
+from server.api.http_tls import HttpTls
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
 from server.api.reply import Table
-from server.api.rest import HttpDoor, rest_app
+from server.api.rest import HttpDoor, WithinLimits, rest_app
 from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
 from server.app.grpc_choice import choose, has_temporary_folder, needs_grpcio
+from server.app.security import Security
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.health import Health
@@ -41,6 +45,7 @@ from server.domain.scheduling import Schedules
 from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
 from server.observe.access import AccessLog
+from server.observe.audit import AuditLog
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
@@ -123,8 +128,12 @@ class Doors:
         closing: asyncio.Event,
         behind: Behind,
         process_log: ProcessLog,
+        security: Security,
+        audit: AuditLog,
     ) -> None:
         self._settings = settings
+        self._security = security
+        self._audit = audit
         self._station = station
         self._closing = closing
         self._behind = behind
@@ -162,7 +171,8 @@ class Doors:
         access: AccessLog | None,
     ) -> None:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
-        settings = self._settings
+        settings, security = self._settings, self._security
+        tasks.create_task(security.keep_up(self._closing), name="keys and certificates")
         codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
         behind = self._behind
         route, health = behind.route, behind.health
@@ -186,6 +196,7 @@ class Doors:
                 limits=limits,
                 forwarding=_forwarding(settings.http_header_forward_pattern),
                 client_header=self._client_header(),
+                gate=None if security.http.is_open else security.http,
             )
             rest = rest_app(
                 behind.catalogue,
@@ -201,12 +212,15 @@ class Doors:
             )
             targets = Targets(longest_name=limits.name_length)
             short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
-            app = HttpDoor(infer, rest, codes=codes, limits=limits)
+            within = WithinLimits(rest, codes=codes, limits=limits)
+            app = HttpDoor(infer, HttpGate(within, security.http, self._audit, codes))
             departure = None
             if settings.reuse_http_port:
                 port = listeners["http"].getsockname()[1]
                 self._departures[port] = departure = HttpDeparture(port)
-            tasks.create_task(self._http(app, short_way, listeners["http"], departure), name="HTTP door")
+            tasks.create_task(
+                self._http(app, short_way, listeners["http"], security.http_tls, departure), name="HTTP door"
+            )
         if "metrics" in listeners:
             shown = registry(
                 (
@@ -219,8 +233,10 @@ class Doors:
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
                 )
             )
+            metrics = MetricsDoor(shown, health, security.metrics, codes)
             tasks.create_task(
-                self._http(MetricsDoor(shown, health), "httptools", listeners["metrics"]), name="metrics door"
+                self._http(metrics, "httptools", listeners["metrics"], security.metrics_tls),
+                name="metrics door",
             )
         if "grpc" in listeners:
             forwarding = _forwarding(settings.grpc_header_forward_pattern)
@@ -246,13 +262,14 @@ class Doors:
                 access,
                 stream_infer=streams.answer,
                 limits=limits,
+                audit=self._audit,
                 forwarding=forwarding,
                 client_header=self._client_header(),
                 **about,
             )
             if settings.reuse_grpc_port:
                 port = listeners["grpc"].getsockname()[1]
-                self._departures[port] = GrpcDeparture(port)
+                self._departures[port] = GrpcDeparture(port, is_plain=security.grpc_tls is None)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
             front = self._grpc_front(route, access, codes, transport, limits, forwarding)
@@ -324,6 +341,7 @@ class Doors:
             limits=limits,
             forwarding=forwarding,
             client_header=self._client_header(),
+            gate=None if self._security.grpc.is_open else self._security.grpc,
             shares_port=self._settings.reuse_grpc_port,
         )
 
@@ -342,11 +360,20 @@ class Doors:
             compression=settings.grpc_infer_response_compression_level,
         )
 
+    def _grpc_gate(self) -> GrpcGate | None:
+        """The tiers' own service stays open where this process is a tier: only tiers are to reach it."""
+        if self._security.grpc.is_open:
+            return None
+        codes = CODES if self._settings.overload_status == "tercet" else TRITON_CODES
+        is_tier = self._settings.role in ("pre", "predict", "post")
+        return GrpcGate(self._security.grpc, self._audit, codes, stages_open=is_tier)
+
     async def _http(
         self,
         app: Any,
         protocol: Any,
         listener: socket.socket,
+        tls: HttpTls | None,
         departure: HttpDeparture | None = None,
     ) -> None:
         if departure is not None:
@@ -358,6 +385,7 @@ class Doors:
             self._closing,
             keep_alive_s=self._settings.http_keep_alive_secs,
             finish_within_s=self._settings.exit_timeout_secs,
+            tls=tls,
             departure=departure,
         )
 
@@ -378,6 +406,7 @@ class Doors:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         limits: dict[str, Any] = {"finish_within_s": self._settings.exit_timeout_secs}
         inside: dict[str, Any] = {
+            "gate": self._grpc_gate(),
             "max_message_bytes": self._settings.grpc_max_message_bytes,
             "services": self._behind.services,
         }
@@ -391,7 +420,7 @@ class Doors:
         if front is not None:
             await front.serve(address, behind, self._closing, **limits)
         else:
-            inside["shares_port"] = self._settings.reuse_grpc_port
+            inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpc_tls}
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
                 await door.answered(self._settings.exit_timeout_secs)

@@ -16,6 +16,10 @@ GRPCIO_ALONE = (
 )
 """Options that pygrpc-native does not have."""
 
+TLS = ("grpc_use_ssl", "grpc_use_ssl_mutual", "tls_certificate")
+TIER_TLS = ("tier_tls_certificate",)
+"""Nor has it these. The latter is a matter of the port where it is a tier's."""
+
 
 class GrpcFrontRefused(Exception):
     """The front that was asked for cannot do what else was asked for."""
@@ -31,9 +35,8 @@ class GrpcFront(NamedTuple):
 def needs_grpcio(settings: Settings) -> list[str]:
     """The options, as they are written, that differ from their default and that grpcio alone has."""
     default = Settings()
-    return [
-        options()[field].flag for field in GRPCIO_ALONE if getattr(settings, field) != getattr(default, field)
-    ]
+    alone = (*GRPCIO_ALONE, *TLS, *(TIER_TLS if settings.role in ("pre", "predict", "post") else ()))
+    return [options()[field].flag for field in alone if getattr(settings, field) != getattr(default, field)]
 
 
 def has_temporary_folder() -> bool:

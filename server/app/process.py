@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Asyn
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import TextIO
 
 import numpy as np
 import structlog
@@ -31,9 +32,11 @@ from server.app.models import Models
 from server.app.notifying import READY, STOPPING, tell
 from server.app.orders import UnknownStartupModel
 from server.app.refused import StartRefused
+from server.app.security import Security
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.observe.access import AccessLog
+from server.observe.audit import AuditLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.settings import Settings
 
@@ -135,12 +138,16 @@ class Process:
             if self._log is None:
                 self._log = parts.enter_context(_logging(self._settings))
             access = self._access_log(parts)
+            audit = parts.enter_context(AuditLog(self._log_stream(parts)))
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
+            security = Security(self._settings)
             models = await parts.enter_async_context(self._models())
             async with asyncio.TaskGroup() as tasks:
                 models.begin(tasks)
-                doors = Doors(self._settings, self._station, self._closing, models.behind, self._log)
+                doors = Doors(
+                    self._settings, self._station, self._closing, models.behind, self._log, security, audit
+                )
                 doors.open(tasks, listeners, access)
                 starting = tasks.create_task(self._greet(models, doors, addresses), name="start")
                 await stopping.wait()
@@ -183,10 +190,11 @@ class Process:
         settings = self._settings
         if not settings.access_log:
             return None
-        stream = sys.stderr
-        if settings.log_file is not None:
-            stream = parts.enter_context(settings.log_file.open("a", encoding="utf-8"))
-        return parts.enter_context(AccessLog(stream))
+        return parts.enter_context(AccessLog(self._log_stream(parts)))
+
+    def _log_stream(self, parts: AsyncExitStack) -> TextIO:
+        file = self._settings.log_file
+        return parts.enter_context(file.open("a", encoding="utf-8")) if file is not None else sys.stderr
 
 
 def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:

@@ -31,6 +31,40 @@ class RequestTooLarge(ServingError):
     """The body, or what it would decompress to, is over a limit; the sentence names the option."""
 
 
+class NotKnown(ServingError):
+    """The caller shows nothing, or nothing that the server knows. It is not said what there is."""
+
+    def __init__(self, why: str = "nothing was shown") -> None:
+        super().__init__(
+            f"who asks is not known here ({why}): send 'authorization: Bearer KEY' or 'x-api-key: KEY'"
+        )
+
+
+class NotAllowed(ServingError):
+    """The caller is known, and lacks the right. It is not said what there is."""
+
+    def __init__(self, caller: str, needed: str) -> None:
+        super().__init__(f"'{caller}' may not do this: it needs the right {needed}")
+        self.caller = caller
+
+
+class ApiRestricted(ServingError):
+    """A call of an API that Triton's options restrict, without the header that opens it."""
+
+    def __init__(self, what: str, header: str, caller: str = "anonymous") -> None:
+        super().__init__(f"This {what} is restricted, expecting header '{header}'")
+        self.caller = caller
+
+
+class TooOften(ServingError):
+    """The caller asks more often than its key allows. `retry_after_s` is when the next request may come."""
+
+    def __init__(self, caller: str, per_second: float, retry_after_s: float) -> None:
+        super().__init__(f"'{caller}' asks too often: its key allows {per_second:g} requests per second")
+        self.caller = caller
+        self.retry_after_s = retry_after_s
+
+
 class ModelNotFound(ServingError):
     """No such model, no such version, or no version that could answer."""
 

@@ -13,6 +13,7 @@ from random import uniform
 import structlog
 
 from server.domain.stage import STAGES, StageName
+from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.link import Link
 from server.stages.hop.parcel import Carrier
 from server.tiers.endpoint import Endpoint
@@ -46,16 +47,19 @@ class Directory:
         name: str,
         link: Callable[..., Link],
         foreign: Sequence[Callable[..., ForeignServer]] = (),
+        channels: Channels = PLAIN,
         look_up: LookUp = look_up,
         look_up_every_s: float = LOOK_UP_EVERY_S,
     ) -> None:
         """`name` is that of this process; `link` makes the link to an address and a stage.
 
-        `foreign` make the servers that are none of ours, which are all of the predict tier.
+        `foreign` make the servers that are none of ours, which are all of the predict tier. `channels` is how
+        those that are ours are reached.
         """
         self._places = {stage: tuple(places[stage]) for stage in STAGES if places.get(stage)}
         self._name = name
         self._link = link
+        self._channels = channels
         self._changed: Changed = _nobody
         self._look_up = look_up
         self._look_up_every_s = look_up_every_s
@@ -135,13 +139,26 @@ class Directory:
     def _fit(self, stage: StageName) -> None:
         """Have an endpoint for each address that there is, and for no other."""
         assert self._tasks is not None
-        wanted = {address for (each, _), found in self._found.items() if each == stage for address in found}
+        wanted = {
+            address: place.host
+            for (each, place), found in self._found.items()
+            if each == stage
+            for address in found
+        }
         for key in [key for key in self._endpoints if key[0] == stage and key[1] not in wanted]:
             endpoint = self._endpoints.pop(key)
             self._tasks.create_task(self._let_go(endpoint, self._running.pop(key)))
             self._told(endpoint, endpoint.keys())
-        for address in wanted - {address for each, address in self._endpoints if each == stage}:
-            endpoint = Endpoint(stage, address, link=self._link, name=self._name, told=self._told)
+        for address in wanted.keys() - {address for each, address in self._endpoints if each == stage}:
+            endpoint = Endpoint(
+                stage,
+                address,
+                link=self._link,
+                name=self._name,
+                told=self._told,
+                host=wanted[address],
+                channels=self._channels,
+            )
             self._endpoints[stage, address] = endpoint
             self._running[stage, address] = self._tasks.create_task(endpoint.run())
 

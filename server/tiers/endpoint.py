@@ -23,6 +23,8 @@ from protos import stage_pb2 as pb
 from server.domain.backoff import BackOff
 from server.domain.stage import StageName
 from server.domain.tier import TierReport, VersionReport
+from server.security.certificates import CertificatesUnusable
+from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.link import Link
 from server.tiers.live import Standing
 from server.wire.report import report_of
@@ -70,8 +72,8 @@ class Left(Lost):
     """It has said that it leaves, and nothing more is heard of it."""
 
 
-LOST = (Lost, TimeoutError, grpc.aio.AioRpcError, DecodeError)
-"""How a stream ends; also one whose other side is no tier at all."""
+LOST = (Lost, TimeoutError, grpc.aio.AioRpcError, DecodeError, CertificatesUnusable)
+"""How a stream ends; also one whose other side is no tier at all, or that we have no certificate for."""
 
 
 class Endpoint:
@@ -85,17 +87,30 @@ class Endpoint:
     """
 
     def __init__(
-        self, stage: StageName, address: str, *, link: Callable[..., Link], name: str, told: Told
+        self,
+        stage: StageName,
+        address: str,
+        *,
+        link: Callable[..., Link],
+        name: str,
+        told: Told,
+        host: str = "",
+        channels: Channels = PLAIN,
     ) -> None:
-        """`link` makes the link; `name` is what this process calls itself where it watches."""
+        """`link` makes the link; `name` is what this process calls itself where it watches.
+
+        `host` is how the operator has written the address, and `channels` how one is opened to it.
+        """
         self.stage = stage
         self.address = address
-        self.link = link(address, stage, changed=self._link_changed)
+        self.link = link(address, stage, host=host, channels=channels, changed=self._link_changed)
         self.instance = ""
         self.saturation = 0.0
         self.why = "it has not answered yet"
         self.parted = asyncio.Event()
         self.parted.set()
+        self._host = host
+        self._channels = channels
         self._name = name
         self._told = told
         self._versions: dict[tuple[str, int | None], VersionReport] = {}
@@ -136,7 +151,7 @@ class Endpoint:
 
     async def order(self, order: pb.ControlRequest, within_s: float) -> pb.ControlReply:
         """Have it carry out an order. Raises one of `LOST`."""
-        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+        async with self._channels.open(self.address, self._host, OPTIONS) as channel:
             call = channel.unary_unary(CONTROL)
             return pb.ControlReply.FromString(await call(order.SerializeToString(), timeout=within_s))
 
@@ -151,7 +166,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[Any]:
-        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+        async with self._channels.open(self.address, self._host, OPTIONS) as channel:
             asked = pb.WatchRequest(**{"from": self._name})
             call = channel.unary_stream(WATCH)(asked.SerializeToString())
             try:

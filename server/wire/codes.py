@@ -12,6 +12,7 @@ import orjson
 
 from server.domain.errors import (
     AnswersUnread,
+    ApiRestricted,
     ControlRefused,
     DeadlineExceeded,
     InferenceFailed,
@@ -22,6 +23,8 @@ from server.domain.errors import (
     ModelNotFound,
     ModelNotReady,
     NoRoom,
+    NotAllowed,
+    NotKnown,
     NotSupported,
     QueueFull,
     RegionUnknown,
@@ -39,6 +42,7 @@ from server.domain.errors import (
     TierFailed,
     TierUnavailable,
     TooLate,
+    TooOften,
     VersionMalformed,
 )
 
@@ -61,6 +65,10 @@ CODES: Mapping[type[ServingError], Codes] = MappingProxyType(
         RequestTooLarge: Codes(
             http=413, grpc=8
         ),  # RESOURCE_EXHAUSTED, as gRPC itself says of a large message
+        NotKnown: Codes(http=401, grpc=16),  # UNAUTHENTICATED
+        NotAllowed: Codes(http=403, grpc=7),  # PERMISSION_DENIED
+        ApiRestricted: Codes(http=403, grpc=14),  # as Triton has it
+        TooOften: Codes(http=429, grpc=8),
         ModelNotFound: Codes(http=404, grpc=5),  # NOT_FOUND
         StatisticsUnknown: _INVALID_ARGUMENT,
         ModelNotReady: _UNAVAILABLE,

@@ -17,6 +17,7 @@ from protos import stage_pb2 as pb
 from server.domain.errors import TierUnavailable
 from server.domain.stage import StageName
 from server.scheduling.ticket import Ticket
+from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
 from server.stages.hop.stream import Stream
@@ -56,11 +57,14 @@ class Link:
         max_requests: int,
         max_bytes: int,
         shared_bytes: int = 2**26,
+        host: str = "",
+        channels: Channels = PLAIN,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """It holds at most so many requests and bytes, whoever sends them. `changed` hears when `up` is.
 
-        At `shared_bytes` 0 all tensors go on the wire.
+        At `shared_bytes` 0 all tensors go on the wire. `host` is how the operator has written the address,
+        and `channels` how one is opened to it.
         """
         self.address = address
         self.stage: StageName = stage
@@ -70,6 +74,8 @@ class Link:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._shared_bytes = shared_bytes
+        self._host = host
+        self._channels = channels
         self._changed = changed
         self._open: Stream | None = None
         self._streams: set[Stream] = set()
@@ -144,7 +150,7 @@ class Link:
             left.set()
 
         try:
-            async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+            async with self._channels.open(self.address, self._host, OPTIONS) as channel:
                 call = channel.stream_stream(METHOD)()
                 try:
                     async with asyncio.timeout(OPENED_WITHIN_S):

@@ -1,0 +1,42 @@
+"""Hears when files change that are read once and kept: keys, certificates.
+
+What is looked at is the file that a path leads to in the end, as a mounted secret is changed by a link.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from watchfiles import awatch
+
+LOOK_AGAIN_S = 5.0
+"""Where nothing tells of a change, as with some network folders, it is seen by then."""
+
+Stamp = tuple[int, int, int] | None
+
+
+async def follow(files: Sequence[Path], changed: Callable[[], None], closing: asyncio.Event) -> None:
+    """Call `changed` whenever one of the files is another than before, until `closing` is set."""
+    stamps = [_stamp(file) for file in files]
+    folders = {file.parent for file in files}
+    looks = awatch(
+        *folders,
+        stop_event=closing,
+        recursive=False,
+        rust_timeout=int(LOOK_AGAIN_S * 1000),
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    )
+    async for _ in looks:
+        now = [_stamp(file) for file in files]
+        if now != stamps:
+            stamps = now
+            changed()
+
+
+def _stamp(file: Path) -> Stamp:
+    with suppress(OSError):
+        status = file.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
+    return None
