@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from runtimes import requirements
 from runtimes.errors import InputRefused, ModelBroken, RunFailed
 from runtimes.tensors import DATATYPES, VARIABLE, Array, Tensors, TensorSpec, datatype_of
 
@@ -176,6 +177,7 @@ def _texts(array: Array) -> Array:
 
 
 def _open(path: Path, context: Context, function: str, contract: str) -> Code:
+    requirements.check(context.directory)
     module = ModuleType(f"{context.model}.{context.version}.{path.stem}.{next(_serial)}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses, pickle and typing look modules up by name

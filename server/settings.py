@@ -278,6 +278,9 @@ class Settings(BaseModel):
         (), "serve only models whose names match this pattern, as in fraud-*; repeat it"
     )
     exclude_models: Names = _models((), "leave out models whose names match this pattern; repeat it")
+    model_name: str = _models(
+        "", "where a repository is one model's folder, or has nothing but its file: serve it under this name"
+    )
     model_config_name: str = _models("", "read configs/NAME.pbtxt of a model in place of its config.pbtxt")
     disable_auto_complete_config: bool = _models(False, "fill in nothing that a config.pbtxt leaves out")
     model_load_thread_count: int = _models(4, "how many models load at the same time", ge=1, le=256)

@@ -34,7 +34,7 @@ from server.api.reply import Table
 from server.api.rest import HttpDoor, WithinLimits, rest_app
 from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
-from server.app.grpc_choice import choose, needs_grpcio
+from server.app.grpc_choice import choose, has_temporary_folder, needs_grpcio
 from server.app.security import Security
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
@@ -326,6 +326,7 @@ class Doors:
             installed=installed,
             need_grpcio=needs_grpcio(self._settings),
             is_tier=self._settings.role in ("pre", "predict", "post"),
+            has_folder=has_temporary_folder(),
         )
         log.info("grpc_front", front=chosen.front, why=chosen.why)
         if chosen.front == "grpcio":

@@ -1,5 +1,6 @@
 """Which server answers `ModelInfer`: pygrpc-native, which is fast, or grpcio, which knows every option."""
 
+import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,8 +39,26 @@ def needs_grpcio(settings: Settings) -> list[str]:
     return [options()[field].flag for field in alone if getattr(settings, field) != getattr(default, field)]
 
 
-def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str], is_tier: bool = False) -> GrpcFront:
+def has_temporary_folder() -> bool:
+    """Whether a file can be made anywhere: not where the root is read-only and no /tmp is mounted."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def choose(
+    wanted: str,
+    *,
+    installed: bool,
+    need_grpcio: Sequence[str],
+    is_tier: bool = False,
+    has_folder: bool = True,
+) -> GrpcFront:
     """`wanted` is auto, native or grpcio. A tier is asked by streams, which are grpcio's.
+
+    Without a folder for temporary files, the native front has no place for the socket behind it.
 
     Raises `GrpcFrontRefused` for a native front that cannot be had.
     """
@@ -57,6 +76,12 @@ def choose(wanted: str, *, installed: bool, need_grpcio: Sequence[str], is_tier:
                 "leave one of them out, or take --grpc-front=grpcio"
             )
         return GrpcFront("grpcio", f"pygrpc-native does not have {named}")
+    if not has_folder:
+        if wanted == "native":
+            raise GrpcFrontRefused(
+                "--grpc-front=native needs a folder for temporary files: mount a writable /tmp, or set TMPDIR"
+            )
+        return GrpcFront("grpcio", "there is no folder for temporary files; a writable /tmp brings the native front")
     if is_tier and wanted == "auto":
         return GrpcFront("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
     return GrpcFront("native", "it is installed, and nothing asked for needs grpcio")

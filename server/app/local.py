@@ -7,6 +7,7 @@ it has.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from time import monotonic
 
 from runtimes.processors import read_cpu, thread_budget
@@ -19,6 +20,7 @@ from server.api.stage_door import StageDoor
 from server.api.tier_door import TierDoor
 from server.app.ahead import tiers_ahead
 from server.app.doors import Behind
+from server.app.lone_model import named
 from server.app.memory_budgets import residency_rules
 from server.app.mirrors import Mirrors, open_mirrors
 from server.app.orders import Orders
@@ -123,7 +125,15 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         lingering = Lingering(manager.ready_versions, monotonic)
         reports = Reports(stage, manager.table, station, lingering.lingers, manager.taken_back)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
-        orders = parts.enter_context(_orders(settings, manager, mirrors, Parts(stage), reports, lingering))
+        folders = [
+            parts.enter_context(named(place, settings.model_name))
+            if isinstance(place, Path)
+            else mirrors.folder_of(place)
+            for place in settings.model_repository
+        ]
+        orders = parts.enter_context(
+            _orders(settings, folders, manager, mirrors, Parts(stage), reports, lingering)
+        )
         pool = Pool(settings.stage_threads, settings.stage_queue_size)
         parts.callback(pool.close)
         directory, forwarding = tiers_ahead(settings)
@@ -216,6 +226,7 @@ def _workers(settings: Settings) -> Workers:
 
 def _orders(
     settings: Settings,
+    folders: Sequence[Path],
     manager: Manager,
     mirrors: Mirrors,
     parts: Parts,
@@ -223,7 +234,7 @@ def _orders(
     lingering: Lingering,
 ) -> Orders:
     scanner = Scanner(
-        [mirrors.folder_of(place) for place in settings.model_repository],
+        folders,
         config_name=settings.model_config_name,
         settle_s=settings.repository_settle_secs,
         demand=_demand(settings),

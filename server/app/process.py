@@ -29,6 +29,7 @@ from server.app.grpc_choice import GrpcFrontRefused
 from server.app.local import local_models
 from server.app.mirrors import MirrorsRefused
 from server.app.models import Models
+from server.app.notifying import READY, STOPPING, tell
 from server.app.orders import UnknownStartupModel
 from server.app.refused import StartRefused
 from server.app.security import Security
@@ -151,6 +152,7 @@ class Process:
                 starting = tasks.create_task(self._greet(models, doors, addresses), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
+                tell(STOPPING)
                 self._move_to(Phase.LEAVING, models)
                 await doors.leave(self._settings.drain_grace_secs)
                 self._move_to(Phase.STOPPING, models)
@@ -179,6 +181,7 @@ class Process:
         await doors.begin()
         self._move_to(Phase.SERVING, models)
         log.info("server_ready")
+        tell(READY)
         folders = [place for place in self._settings.model_repository if isinstance(place, Path)]
         shown = welcome(models.behind.catalogue, addresses, folders, docs=self._settings.docs)
         print(shown, flush=True)

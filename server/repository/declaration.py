@@ -12,6 +12,9 @@ from server.repository.snapshot import Folder, Stamp
 
 log = structlog.get_logger()
 
+REQUIREMENTS = "requirements.txt"
+"""Of the code of every version, which is tried again when this changes."""
+
 
 class Declaration:
     """What the operator wrote of one model, beside its versions.
@@ -95,7 +98,7 @@ def _named(reading: Reading) -> frozenset[str]:
     """Of class names and of a warmup's data: what is read beside the configuration."""
     config = reading.config
     data = {tensor.file for sample in config.warmups for tensor in sample.inputs} - {""}
-    return config.label_files | {f"{FOLDER}/{file}" for file in data}
+    return config.label_files | {f"{FOLDER}/{file}" for file in data} | {REQUIREMENTS}
 
 
 def _files(reading: Reading, beside: Folder) -> dict[str, Stamp]:

@@ -57,3 +57,11 @@ def test_a_tier_answers_streams_by_grpcio_unless_it_is_told_otherwise():
     front, why = choose("auto", installed=True, need_grpcio=[], is_tier=True)
     assert (front, why) == ("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
     assert choose("native", installed=True, need_grpcio=[], is_tier=True).front == "native"
+
+
+def test_without_a_folder_for_its_socket_the_fast_front_is_left_out_and_the_log_says_what_brings_it_back():
+    chosen = choose("auto", installed=True, need_grpcio=[], has_folder=False)
+    assert chosen.front == "grpcio"
+    assert "a writable /tmp" in chosen.why
+    with pytest.raises(GrpcFrontRefused, match="mount a writable /tmp, or set TMPDIR"):
+        choose("native", installed=True, need_grpcio=[], has_folder=False)

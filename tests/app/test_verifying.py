@@ -162,3 +162,17 @@ def test_what_cannot_be_made_is_said(words, code, sentence, tmp_path, monkeypatc
     assert main(["init", *words]) == code
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "models" / "m").exists()
+
+
+def test_what_its_code_needs_and_the_environment_lacks_is_told_before_it_is_deployed(tmp_path, capsys):
+    code = "import nobody_at_all\ndef preprocess(inputs): return inputs\n"
+    put(tmp_path, "needy", plus(1), pre_py=code)
+    (tmp_path / "needy" / "requirements.txt").write_text("numpy>=2\nnobody-at-all>=3\n")
+    assert main(["verify", str(tmp_path / "needy")]) == 1
+    assert (
+        "needy version 1: NOT GOOD: requirements.txt asks for what the server's environment has not: "
+        "nobody-at-all>=3 is not installed. "
+    ) in capsys.readouterr().out
+    (tmp_path / "needy" / "requirements.txt").write_text("numpy>=2\n")
+    (tmp_path / "needy" / "1" / "pre.py").write_text(code.partition("\n")[2])
+    assert main(["verify", str(tmp_path / "needy")]) == 0
