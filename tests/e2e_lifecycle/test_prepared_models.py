@@ -1,4 +1,4 @@
-"""A large model that left memory is prepared by the server, and so opened from then on, also once restarted."""
+"""A large model that left memory is prepared by the server, and so opened from then on, restarted or not."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
