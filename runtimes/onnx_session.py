@@ -55,8 +55,11 @@ def open_onnx(model: ModelFile) -> "OnnxSession":
     """Load an ONNX file on its device."""
     ort = import_onnxruntime()
     providers = _providers(ort, model)
+    options = session_options(ort, model)
+    if model.prepared is not None:  # all of that was done when it was made
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = ort.InferenceSession(str(model.path), _options(ort, model), providers=providers)
+        session = ort.InferenceSession(str(model.prepared or model.path), options, providers=providers)
     except Exception as error:  # whatever the runtime stumbles over, the file is at fault
         raise ModelBroken(f"{model.path.name} cannot be loaded: {_sentence(error, model)}") from error
     if model.device.kind == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
@@ -214,7 +217,8 @@ def _providers(ort: Any, model: ModelFile) -> list[Any]:
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
 
 
-def _options(ort: Any, model: ModelFile) -> Any:
+def session_options(ort: Any, model: ModelFile) -> Any:
+    """How a model of this configuration is opened. Raises `ModelBroken`."""
     options = ort.SessionOptions()
     options.log_severity_level = SILENT
     options.intra_op_num_threads = run_threads(model, "intra_op_thread_count")

@@ -1,8 +1,11 @@
-"""How many processors this process may use: by its affinity mask and by the quotas of control groups."""
+"""The processors of this process: how many, by its affinity mask and control groups, and of what kind."""
 
 import os
+import platform
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -70,3 +73,17 @@ def _quota_v1(folder: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return (quota, period) if quota > 0 else None
+
+
+@cache
+def processor_kind(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What this processor is and can do: what was laid out for one kind is not for another."""
+    told = [platform.machine()]
+    with suppress(OSError):
+        for line in cpuinfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "flags", "Features", "CPU implementer", "CPU part"):
+                told.append(value.strip())
+            if not name.strip():  # of the first one
+                break
+    return "; ".join(told)

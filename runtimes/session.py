@@ -21,6 +21,7 @@ class ModelFile:
     samples           one good request, where the file and the declarations leave something open
     threads           that one run may keep busy on the CPU, its caller's included
     parameters        free strings of the configuration, by Triton's names
+    prepared          what a runtime made of the file before (`runtimes.onnx_preparing`), opened in its place
     """
 
     path: Path
@@ -31,6 +32,7 @@ class ModelFile:
     samples: Tensors | None = None
     threads: int = 1
     parameters: Mapping[str, str] = field(default_factory=lambda: NO_PARAMETERS)
+    prepared: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

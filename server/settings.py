@@ -329,6 +329,12 @@ class Settings(BaseModel):
     host_cache_bytes: int = _memory(
         0, "of files of models that had to leave, kept in the host's memory for a quick return", ge=0
     )
+    prepared_models_bytes: int = _memory(
+        20 * 2**30,
+        "of large ONNX models that had to leave, prepared in the state folder opened in half the time; "
+        "0: none",
+        ge=0,
+    )
     min_residency_secs: float = _memory(
         0,
         "how long a model that was loaded stays, if longer than its load took and no request gets too late",

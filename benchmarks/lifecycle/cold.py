@@ -1,8 +1,10 @@
 """What a request costs whose model is not in memory, and what its load costs the other models' requests.
 
 A model of more than 100 MB, whose verdict is known, is let go again and again (`--idle-unload-secs`) and
-asked again. Against it stands the runtime alone, in a process of its own that takes turns with the server:
-the file opened, and one run. A small model is asked in turn all the while.
+asked again: once the server has prepared it, and, by another server, as its file is. Against both stands the
+runtime alone, in a process of its own that takes turns with the server: the file opened, and one run. Its
+allocator keeps what the session before has freed, so that it need not be had from the system again; a server
+gives that back. A small model is asked in turn all the while.
 """
 
 import http.client
@@ -31,6 +33,7 @@ WIDTH, LAYERS = 1024, 26
 
 IDLE_S = 0.25
 GONE_WITHIN_S = 10.0
+PREPARED_WITHIN_S = 120.0
 
 BARE = """
 import sys, time
@@ -53,6 +56,7 @@ class ColdFigures:
     """
     cold_s      seconds of each cold request, from sending it to the end of its answer
     bare_s      of opening the file and one run without a server
+    from_file_s, from_file_bare_s   the same, where the server has prepared nothing
     quiet_p99_ms    of the small model's requests while nothing was loaded
     loading_p99_ms  of those that were under way while the large one was
     """
@@ -60,6 +64,8 @@ class ColdFigures:
     model_bytes: int
     cold_s: list[float]
     bare_s: list[float]
+    from_file_s: list[float]
+    from_file_bare_s: list[float]
     quiet_p99_ms: float
     loading_p99_ms: float
     quiet_requests: int
@@ -89,20 +95,25 @@ def measure_cold(rounds: int) -> ColdFigures:
         large = _lay(repository, "large", WIDTH, LAYERS)
         _lay(repository, "small", 64, 2)
         options = [
-            f"--state-dir={Path(scratch) / 'state'}",
             "--load-on-request=true",
             f"--idle-unload-secs={IDLE_S}",
             "--pinned-model=small",
             "--cpu-threads=1",
         ]
-        with tercet(repository, Path(scratch) / "log", options) as server, _bare(large) as bare:
-            return _measure(server, bare, large.stat().st_size, rounds)
+        with _bare(large) as bare:
+            unprepared = [*options, f"--state-dir={Path(scratch) / 'bare'}", "--prepared-models-bytes=0"]
+            with tercet(repository, Path(scratch) / "bare.log", unprepared) as server:
+                from_file = _turns(server, bare, rounds // 2 + 1)
+            log = Path(scratch) / "log"
+            with tercet(repository, log, [*options, f"--state-dir={Path(scratch) / 'state'}"]) as server:
+                return _measure(server, bare, log, large.stat().st_size, rounds, from_file)
 
 
 def lines(figures: ColdFigures) -> Iterator[str]:
     yield (
         f"{figures.model_bytes / 1e6:.0f} MB: cold {1e3 * median(figures.cold_s):.0f} ms, "
-        f"bare session and a run {1e3 * median(figures.bare_s):.0f} ms"
+        f"bare session and a run {1e3 * median(figures.bare_s):.0f} ms; from its file "
+        f"{1e3 * median(figures.from_file_s):.0f} and {1e3 * median(figures.from_file_bare_s):.0f} ms"
     )
     yield (
         f"another model: p99 {figures.quiet_p99_ms:.2f} ms, while that loads {figures.loading_p99_ms:.2f} ms "
@@ -110,32 +121,57 @@ def lines(figures: ColdFigures) -> Iterator[str]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Seconds of each cold request and of each bare session, and when a load was under way."""
+
+    cold_s: list[float]
+    bare_s: list[float]
+    loads: list[tuple[float, float]]
+
+
 def _measure(
-    server: ServerUnderTest, bare: "subprocess.Popen[str]", model_bytes: int, rounds: int
+    server: ServerUnderTest,
+    bare: "subprocess.Popen[str]",
+    log: Path,
+    model_bytes: int,
+    rounds: int,
+    from_file: _Turns,
 ) -> ColdFigures:
-    cold_s, bare_s, loads = [], [], []
-    with _visitor(server.http_port) as visits, closing(_connect(server.http_port)) as connection:
+    _turns(server, bare, 1)  # it leaves once, and is prepared
+    _await_prepared(log)
+    with _visitor(server.http_port) as visits:
+        turns = _turns(server, bare, rounds)
+    busy = [ended - began for began, ended in visits if _overlaps(began, ended, turns.loads)]
+    quiet = [ended - began for began, ended in visits if not _overlaps(began, ended, turns.loads)]
+    return ColdFigures(
+        model_bytes=model_bytes,
+        cold_s=turns.cold_s,
+        bare_s=turns.bare_s,
+        from_file_s=from_file.cold_s,
+        from_file_bare_s=from_file.bare_s,
+        quiet_p99_ms=1e3 * percentile(sorted(quiet), 0.99),
+        loading_p99_ms=1e3 * percentile(sorted(busy), 0.99),
+        quiet_requests=len(quiet),
+        loading_requests=len(busy),
+    )
+
+
+def _turns(server: ServerUnderTest, bare: "subprocess.Popen[str]", rounds: int) -> _Turns:
+    """So many, and one before, which reads the disk."""
+    turns = _Turns([], [], [])
+    with closing(_connect(server.http_port)) as connection:
         for at in range(rounds + 1):
             _await_gone(connection)
             alone = _turn(bare)
             began = time.monotonic()
             _ask(connection, "large", WIDTH)
             ended = time.monotonic()
-            loads.append((began, ended))
-            if at:  # the first of each reads the disk
-                cold_s.append(ended - began)
-                bare_s.append(alone)
-    busy = [ended - began for began, ended in visits if _overlaps(began, ended, loads)]
-    quiet = [ended - began for began, ended in visits if not _overlaps(began, ended, loads)]
-    return ColdFigures(
-        model_bytes=model_bytes,
-        cold_s=cold_s,
-        bare_s=bare_s,
-        quiet_p99_ms=1e3 * percentile(sorted(quiet), 0.99),
-        loading_p99_ms=1e3 * percentile(sorted(busy), 0.99),
-        quiet_requests=len(quiet),
-        loading_requests=len(busy),
-    )
+            turns.loads.append((began, ended))
+            if at:
+                turns.cold_s.append(ended - began)
+                turns.bare_s.append(alone)
+    return turns
 
 
 def _overlaps(began: float, ended: float, loads: Sequence[tuple[float, float]]) -> bool:
@@ -202,6 +238,14 @@ def _await_gone(connection: http.client.HTTPConnection) -> None:
             return
         time.sleep(0.02)
     raise NotTold(f"the large model did not leave memory within {GONE_WITHIN_S:g} s")
+
+
+def _await_prepared(log: Path) -> None:
+    deadline = time.monotonic() + PREPARED_WITHIN_S
+    while "model_prepared" not in log.read_text(errors="replace"):
+        if time.monotonic() > deadline:
+            raise NotTold(f"the large model was not prepared within {PREPARED_WITHIN_S:g} s")
+        time.sleep(0.1)
 
 
 def _bare(model: Path) -> "subprocess.Popen[str]":

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -38,6 +39,7 @@ WARM = 10
 """Cycles that do not count: caches fill, and allocators find their size."""
 
 WIDE = 512
+POOL_THREADS = 4
 ASKED = 20
 """Times that the model that stays is asked in each cycle."""
 
@@ -117,6 +119,7 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
     resident, walls, asked = [], [], []
     counted: list[tuple[int, int, int]] = []
     giving_back = GivingBack()
+    await _start_all_threads()
     loader = Loader(cpu_budget=1, max_queue_size=16, giving_back=giving_back)
     async with Manager(loader, load_threads=2, retire_within_s=5) as manager:
         offers = Scanner([repository]).scan().offers
@@ -152,6 +155,14 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
         last_us=median(asked[-tenth:]) / 1e3,
         cycle_ms=median(walls),
     )
+
+
+async def _start_all_threads() -> None:
+    """Of the loop's own pool, which is bounded: it starts one whenever more than ever before are busy."""
+    pool, all_there = ThreadPoolExecutor(POOL_THREADS), threading.Barrier(POOL_THREADS)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(pool)
+    await asyncio.gather(*(loop.run_in_executor(pool, all_there.wait) for _ in range(POOL_THREADS)))
 
 
 async def _ask(manager: Manager, model: str) -> int:

@@ -19,6 +19,7 @@ def file_told(model: ModelFile) -> dict[str, Any]:
         "outputs": _told(model.outputs),
         "threads": model.threads,
         "parameters": dict(model.parameters),
+        "prepared": None if model.prepared is None else str(model.prepared.absolute()),
     }
 
 
@@ -32,6 +33,7 @@ def file_of(told: dict[str, Any], samples: Tensors | None) -> ModelFile:
         samples=samples,
         threads=told["threads"],
         parameters=told["parameters"],
+        prepared=None if told["prepared"] is None else Path(told["prepared"]),
     )
 
 

@@ -25,7 +25,7 @@ from server.app.memory_budgets import residency_rules
 from server.app.mirrors import Mirrors, open_mirrors
 from server.app.orders import Orders
 from server.app.refused import StartRefused
-from server.app.remembering import histories_of, labels_kept
+from server.app.remembering import histories_of, labels_kept, prepared_models
 from server.app.trials import trials
 from server.domain.health import Health
 from server.domain.phase import Phase, Station
@@ -207,6 +207,7 @@ def _manager(settings: Settings, workers: Workers, events: Chronicle) -> Manager
         quarantine_s=settings.runtime_worker_quarantine_secs,
         rules=residency_rules(settings),
         same_content=holds,
+        prepared=prepared_models(settings),
         events=events,
         rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
         labels_kept=labels_kept(settings),

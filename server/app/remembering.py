@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from server.lifecycle.histories import Histories
+from server.lifecycle.prepared import PreparedModels
 from server.settings import Settings
 
 
@@ -14,3 +15,14 @@ def histories_of(settings: Settings) -> Histories:
 def labels_kept(settings: Settings) -> Path | None:
     """Where what calls say of labels outlives the process."""
     return settings.state_dir / "labels.json" if settings.state_dir is not None else None
+
+
+def prepared_models(settings: Settings) -> PreparedModels | None:
+    """Where models are kept as their runtime opens them fastest; None where there is no place for it."""
+    if settings.state_dir is None or not settings.prepared_models_bytes:
+        return None
+    return PreparedModels(
+        settings.state_dir / "prepared",
+        settings.prepared_models_bytes,
+        auto_complete=not settings.disable_auto_complete_config,
+    )

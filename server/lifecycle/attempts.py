@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from server.lifecycle.idle import Known, Origin
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.part_version import PartVersion, open_part
+from server.lifecycle.prepared import PreparedModels
 from server.lifecycle.served import Find
 from server.lifecycle.stamps import stamps_of
 from server.lifecycle.trials import TrialAbandoned, Trials
@@ -69,6 +71,7 @@ class Attempts:
     max_in_flight  requests of each ensemble that may be under way
     trials         try a version in a process of its own first; None for no trials
     same_content   whether files that were touched hold what they held; blocks
+    prepared       what was made of models before, to be opened in place of their files
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Attempts:
         max_in_flight: int,
         trials: Trials | None,
         same_content: Callable[[VersionOffer], bool],
+        prepared: PreparedModels | None = None,
     ) -> None:
         self._loader = loader
         self._find = find
@@ -88,6 +92,7 @@ class Attempts:
         self._max_in_flight = max_in_flight
         self._trials = trials
         self._same_content = same_content
+        self._prepared = prepared
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="load")
         self._loading: set[asyncio.Future[Any]] = set()
         self._closed = False
@@ -199,13 +204,34 @@ class Attempts:
     def _load(self, origin: Origin, sharers: int, measures: bool) -> Loaded:
         """Blocks. What is loaded is what was verified: files that have changed since are another content."""
         self._check_files(origin)
-        loaded = self._loader.load(origin.offer, origin.version, sharers, measures=measures)
+        loaded = self._opened(origin, sharers, measures)
         try:
             self._check_files(origin)
         except BaseException:
             loaded.close()
             raise
         return loaded
+
+    def _opened(self, origin: Origin, sharers: int, measures: bool) -> Loaded:
+        """From what was prepared of it, where that is there and can be opened."""
+        load = partial(self._loader.load, origin.offer, origin.version, sharers, measures=measures)
+        if self._prepared is None:
+            return load()
+        name = self._prepared.name_of(origin.offer, origin.version)
+        prepared = self._prepared.find(name)
+        if prepared is None:
+            return load()
+        try:
+            return load(prepared=prepared)
+        except RuntimeFault as error:
+            log.warning("prepared_model_not_opened", model=origin.offer.name, reason=str(error))
+            self._prepared.drop(name)
+            return load()
+
+    async def prepare(self, origin: Origin, into: Path) -> str:
+        """Have the model prepared in an empty folder; why that was not done, or empty."""
+        assert self._trials is not None
+        return await self._trials.prepare(origin.offer, origin.version, into)
 
     async def are_there(self, origin: Origin) -> bool:
         """Whether its files are those that were verified."""

@@ -1,4 +1,4 @@
-"""Listens to one trial, and makes a verdict of what it says and how it ends."""
+"""Listens to one trial or preparation: makes of what it says, and how it ends, a verdict or a reason."""
 
 import asyncio
 import json
@@ -33,9 +33,20 @@ class Hearing:
         self._stage = "its start"
         self._verdict: Verdict | None = None
         self._fault = ""
+        self._prepared: str | None = None
 
     async def of(self, answers: socket.socket) -> Verdict:
         """Raises `NurseryLost`."""
+        return self._judged(await self._heard(answers))
+
+    async def of_preparation(self, answers: socket.socket) -> str:
+        """Why what was prepared is not to be used; empty if it is. Raises `NurseryLost`."""
+        ending = await self._heard(answers)
+        if self._prepared is not None and not ending.limit:
+            return self._prepared
+        return self._fault or reason(ending, self._stage, self._limits)
+
+    async def _heard(self, answers: socket.socket) -> Ending:
         try:
             reader, writer = await asyncio.open_connection(sock=answers, limit=LONGEST_LINE)
         except BaseException:
@@ -45,7 +56,7 @@ class Hearing:
             for _ in range(MOST_LINES):
                 ending = self._hear(await _line(reader))
                 if ending is not None:
-                    return self._judged(ending)
+                    return ending
         finally:
             writer.close()
         raise NurseryLost("it says more than a trial has to say")
@@ -57,6 +68,8 @@ class Hearing:
                 self._stage = stage
             case {"fault": str(fault)}:
                 self._fault = fault
+            case {"prepared": str(why_not)}:
+                self._prepared = why_not
             case {"verdict": values}:
                 try:
                     self._verdict = Verdict.from_json(values)

@@ -52,6 +52,7 @@ class Loaded:
     """One version with everything open, not serving yet.
 
     described   what its files say, to know it by when it is closed
+    file        what was opened, on whichever device
     learned     how long runs took before anybody asked, for who schedules them
     seconds     of all of it, `warmup_seconds` included
     reading     what memory it was seen to take
@@ -61,6 +62,7 @@ class Loaded:
     version: int
     config: ModelConfig
     described: Described
+    file: ModelFile
     placements: tuple[Placement, ...]
     sessions: Mapping[Device, Session]
     pre: Part | None
@@ -122,11 +124,18 @@ class Loader:
         self._meter = LoadMeter()
 
     def load(
-        self, offer: ModelOffer, version: VersionOffer, models: int, *, measures: bool = False
+        self,
+        offer: ModelOffer,
+        version: VersionOffer,
+        models: int,
+        *,
+        measures: bool = False,
+        prepared: Path | None = None,
     ) -> Loaded:
         """Open a version that shares the processors with so many `models`.
 
-        With `measures`, look what memory it takes, which holds up the process for some milliseconds.
+        With `measures`, look what memory it takes, which holds up the process for some milliseconds. What was
+        `prepared` of its model file is opened in place of that, on the processor.
 
         Blocks. Raises a `RuntimeFault`, a `ServingError`, `ConfigContradicts` or `ResourceShort`: its
         sentence says why not.
@@ -156,7 +165,8 @@ class Loader:
             home = home_of(config.parameters, self._workers.default if self._workers else "off")
             sessions: dict[Device, Session] = {}
             for device in devices:
-                session = self._open(replace(file, device=device), home, config.name, version.version)
+                on_device = replace(file, device=device, prepared=prepared if device.kind == "cpu" else None)
+                session = self._open(on_device, home, config.name, version.version)
                 undo.callback(session.close)
                 sessions[device] = session
             description = next(iter(sessions.values())).description
@@ -184,6 +194,7 @@ class Loader:
             version=version.version,
             config=config,
             described=described,
+            file=file,
             placements=placements,
             sessions=sessions,
             pre=pre,

@@ -35,6 +35,7 @@ from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import made_of
 from server.lifecycle.labels import Labels
 from server.lifecycle.loader import Loader
+from server.lifecycle.prepared import PreparedModels
 from server.lifecycle.residence import Acts, Residence
 from server.lifecycle.retries import Retries
 from server.lifecycle.rules import Rules
@@ -73,13 +74,14 @@ class Manager:
         rollback: Policy | None = None,
         rules: Rules | None = None,
         same_content: Callable[[VersionOffer], bool] = lambda _: False,
+        prepared: PreparedModels | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
         a version is tried elsewhere before it is loaded here. What happens is told to `events`;
         `labels_kept` is a file for what calls say of labels. Without `rollback`, no version is taken back.
         One whose process crashed too often is left alone for `quarantine_s`. Who is in memory follows
         `rules`; `same_content` tells whether files that were touched hold what was
-        offered.
+        offered. What leaves is `prepared` for a quick return, where there is a place for it.
         """
         self.table = Table()
         self.events = events or Chronicle()
@@ -99,6 +101,7 @@ class Manager:
             max_in_flight=max_in_flight,
             trials=trials,
             same_content=same_content,
+            prepared=prepared,
         )
         self._failures = Failures(Retries(_later, back_off or BackOff()), self._due, self.events)
         self.standbys = Standbys(
@@ -121,6 +124,7 @@ class Manager:
                 refused=self._lost,
             ),
             same_content,
+            prepared if trials is not None else None,
         )
         self._departures = Departures(
             self.table,

@@ -5,8 +5,9 @@ milliseconds, where a new interpreter costs a third of a second, and one with to
 server starts it when a candidate comes (`server.lifecycle.trials`), one for each platform, and it goes
 when it has been idle for a while or the server is gone: its end of the control socket tells.
 
-    server -> nursery    a socket for the answers, and a pickled `Job`
-    child  -> server     lines of JSON on that socket: {"at": stage} as it goes, and {"verdict": {...}}
+    server -> nursery    a socket for the answers, and a pickled `Job` or `PreparationJob`
+    child  -> server     lines of JSON on that socket: {"at": stage} as it goes, and {"verdict": {...}},
+                         or {"prepared": why not}
     nursery -> server    the last line: {"ending": {...}}
 
 A child that goes over a limit is first asked, by SIGUSR1, to print where it is. A child is a session of
@@ -38,6 +39,7 @@ from server.domain.configuration import Platform
 from server.lifecycle.ending import Ending, Limits
 from server.lifecycle.memory import resident_bytes
 from server.lifecycle.part_trial import judge_part
+from server.lifecycle.preparation import PreparationJob, prepare
 from server.lifecycle.trial import judge
 
 TICK_S = 0.02
@@ -227,8 +229,12 @@ def _be_a_child(
         def tell(stage: str) -> None:
             _write(answers, {"at": stage})
 
-        verdict = (judge_part if platform == NO_RUNTIME else judge)(pickle.loads(job), tell)
-        _write(answers, {"verdict": verdict.to_json()})
+        wanted = pickle.loads(job)
+        if isinstance(wanted, PreparationJob):
+            _write(answers, {"prepared": prepare(wanted, tell)})
+        else:
+            verdict = (judge_part if platform == NO_RUNTIME else judge)(wanted, tell)
+            _write(answers, {"verdict": verdict.to_json()})
         os._exit(0)
     except BaseException as error:  # a fault of ours: the server says so, and nobody else is left to
         with suppress(OSError):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from server.lifecycle.ending import Limits
 from server.lifecycle.nursery import HEAD
+from server.lifecycle.preparation import PreparationJob
 from server.lifecycle.trial import Job
 
 PATIENCE_S = 30.0
@@ -36,7 +37,7 @@ class NurseryHandle:
         self._lock = asyncio.Lock()
         self._closed = False
 
-    async def begin(self, job: Job) -> tuple[socket.socket, Nursery]:
+    async def begin(self, job: Job | PreparationJob) -> tuple[socket.socket, Nursery]:
         """Hand it a job: the socket on which its answers come, the caller's to close, and who has the job.
 
         Raises `OSError` if it does not take it; then that nursery has been ended.
@@ -142,7 +143,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _pickled(job: Job) -> bytes:
+def _pickled(job: Job | PreparationJob) -> bytes:
     kept = io.BytesIO()
     _Pickler(kept).dump(job)
     return kept.getvalue()

@@ -23,6 +23,8 @@ from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.idle import Bounds, IdleVersion, Known, Origin, bounds_of
 from server.lifecycle.loader import Loader
 from server.lifecycle.outlook import Outlook
+from server.lifecycle.prepared import PreparedModels
+from server.lifecycle.preparing import Preparing
 from server.lifecycle.prospect import Prospect
 from server.lifecycle.residency.accountant import NOTHING, Accountant, Key, OverBudget
 from server.lifecycle.residency.amount import amount
@@ -78,13 +80,19 @@ class Residence:
         rules: Rules,
         acts: Acts,
         same_content: Callable[[VersionOffer], bool],
+        prepared: PreparedModels | None,
     ) -> None:
-        """`same_content` tells whether a version's folder holds what was offered; it blocks."""
+        """`same_content` tells whether a version's folder holds what was offered; it blocks. Without
+        `prepared`, nothing is prepared for a quick return.
+        """
         self.rules = rules
         self.tally = ResidencyTally()
         self.accountant = Accountant(rules.budgets)
         self.stays = Stays(self.accountant, rules.pinned, standbys.stands_by)
         self.warming = Warming(rules.host_cache_bytes, self.stays.policy, acts.start)
+        self._preparing = None
+        if prepared is not None:
+            self._preparing = Preparing(prepared, attempts.prepare, acts.start, lambda: wishes.is_over)
         self._attempts = attempts
         self._table = table
         self._wishes = wishes
@@ -167,6 +175,8 @@ class Residence:
         self._room.gone(stay.holding)
         if stay.is_evicted and not self._wishes.is_over:
             self.warming.keep(stay.key, stay.origin.version.directory)
+            if self._preparing is not None and all(device.kind == "cpu" for device in stay.served.devices):
+                self._preparing.left(stay.origin)
 
     def forget(self, model: str, version: int) -> None:
         """It is offered no more."""

@@ -26,6 +26,7 @@ from server.lifecycle.ending import OWN_CODE
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.memory import forget_peak, own_bytes, peak_bytes, resident_bytes
 from server.lifecycle.rehearsal import Run, runner
+from server.lifecycle.sample import NoSample, good_request
 from server.lifecycle.verdict import Verdict, depends_on_its_own_code
 from server.wire.golden import GoldenExample, example_of
 
@@ -210,30 +211,14 @@ class _Trial:
 
     def _sample(self, loaded: Loaded, run: Run) -> Tensors | None:
         """One good request as the model itself sees it, of an example or made up; None for want of one."""
-        for example in loaded.examples:
-            if not example.inputs.keys() >= _required(loaded):
-                continue
-            if loaded.pre is None:
-                return example.inputs
-            return loaded.pre.run(example.inputs, "golden example", example.parameters)
-        said = "an input is text"
-        for length in probe.LENGTHS:
-            rows = 1 if loaded.predicts.max_batch_size else 0
-            inputs = probe.made_up(loaded.predicts.inputs, loaded.predicts.optional, rows, length)
-            if inputs is None:
-                break
-            try:
-                run(inputs)
-            except (RuntimeFault, ServingError) as error:
-                said = str(error)
-                continue
-            if self._job.wants_example:
-                self._described["example"] = example_of(inputs, run(inputs))
-            return inputs
-        self._doubts.append(
-            f"it was not run, as it has no golden example and made-up input does not fit: {said}"
-        )
-        return None
+        try:
+            sample = good_request(loaded, run)
+        except NoSample as error:
+            self._doubts.append(f"it was not run, as {error}")
+            return None
+        if self._job.wants_example and not sample.is_of_example:
+            self._described["example"] = example_of(sample.inputs, run(sample.inputs))
+        return sample.inputs
 
 
 def _asked(loaded: Loaded, run: Run, example: GoldenExample) -> Tensors:
@@ -265,10 +250,6 @@ def own_line(error: BaseException | None) -> str:
     frames = traceback.extract_tb(error.__traceback__ if error is not None else None)
     own = [frame for frame in frames if Path(frame.filename).name in OWN_CODE]
     return f"{Path(own[-1].filename).name} line {own[-1].lineno}: " if own else ""
-
-
-def _required(loaded: Loaded) -> set[str]:
-    return {spec.name for spec in loaded.sees.inputs if spec.name not in loaded.sees.optional}
 
 
 def _differs(expected: Array, found: Array | None, tolerance: float) -> str:

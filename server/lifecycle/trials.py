@@ -7,6 +7,7 @@ nursery and, should that hang, here. Closing ends all of them.
 import asyncio
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from server.lifecycle.ending import Limits
 from server.lifecycle.hearing import Hearing, NurseryLost
 from server.lifecycle.nursery import NO_RUNTIME
 from server.lifecycle.nursery_handle import NurseryHandle
+from server.lifecycle.preparation import PreparationJob
 from server.lifecycle.stamps import Stamps, stamps_of
 from server.lifecycle.trial import Job
 from server.lifecycle.verdict import Verdict, key, surroundings
@@ -100,6 +102,21 @@ class Trials:
             raise TrialAbandoned("it changed, or was not wanted any more, while it was verified") from None
         finally:
             self._waiting.pop(task, None)
+
+    async def prepare(self, offer: ModelOffer, version: VersionOffer, into: Path) -> str:
+        """Have its model prepared in a process of its own; why that was not done, or empty.
+
+        It has a turn as a trial has, and the same limits.
+        """
+        job = Job(offer, version, self._auto_complete)
+        async with self._turns:
+            handle = self._nurseries.setdefault(Platform.ONNX, NurseryHandle(self._limits, Platform.ONNX))
+            try:
+                async with asyncio.timeout(self._limits.timeout_s + GRACE_S):
+                    answers, _ = await handle.begin(PreparationJob(job, into))
+                    return await Hearing(offer, version, self._limits).of_preparation(answers)
+            except (NurseryLost, TimeoutError, OSError) as error:
+                return f"the process that was to do it went away: {error!r}"
 
     def abandon(self, model: str, wanted: Container[str]) -> None:
         """End the trials of a model's contents that are not `wanted` any more."""

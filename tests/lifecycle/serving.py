@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from server.domain.request import InferRequest
 from server.domain.state import State
 from server.lifecycle.loader import Loaded, Loader
 from server.lifecycle.manager import Manager
+from server.lifecycle.prepared import PreparedModels
 from server.lifecycle.rules import Rules
 from server.lifecycle.standbys import Policy
 from server.lifecycle.version import ServedVersion
@@ -31,9 +33,9 @@ class CountingLoader(Loader):
         super().__init__(cpu_budget=1, max_queue_size=100, workers=workers)
         self.loads: list[str] = []
 
-    def load(self, offer: ModelOffer, version: VersionOffer, models: int, **how: bool) -> Loaded:
+    def load(self, offer: ModelOffer, version: VersionOffer, models: int, **how: Any) -> Loaded:
         self.loads.append(f"{offer.name}/{version.version}")
-        return super().load(offer, version, models)
+        return super().load(offer, version, models, prepared=how.get("prepared"))
 
 
 class Serving:
@@ -102,6 +104,7 @@ async def serving(
     *,
     rollback: Policy | None = None,
     workers: Workers | None = None,
+    prepared: PreparedModels | None = None,
     **rules: object,
 ) -> AsyncIterator[Serving]:
     """With a budget for so many models."""
@@ -116,6 +119,7 @@ async def serving(
         rollback=rollback,
         rules=Rules(budgets=budget, **rules),
         same_content=lambda version: fingerprint(version.directory) == version.fingerprint,
+        prepared=prepared,
     ) as manager:
         serving = Serving(folder, manager, loader)
         try:

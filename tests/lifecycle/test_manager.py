@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ class RememberingLoader(Loader):
         super().__init__(cpu_budget=1, max_queue_size=100, turns=turns)
         self.loaded: list[Loaded] = []
 
-    def load(self, offer: ModelOffer, version: VersionOffer, models: int, **how: bool) -> Loaded:
+    def load(self, offer: ModelOffer, version: VersionOffer, models: int, **how: Any) -> Loaded:
         loaded = super().load(offer, version, models, **how)
         self.loaded.append(loaded)
         return loaded
