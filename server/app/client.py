@@ -11,7 +11,6 @@ import httpx
 
 from server.app.command import CommandFailed
 
-
 API_KEY = "TERCET_API_KEY"
 """The variable with the key to show. Not an option: whoever lists processes would read it."""
 

@@ -15,7 +15,12 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
         "fused": {"mode": "fused"},
         "kserve": {"mode": "kserve"},
         "two-tiers": {"pre": {"enabled": False}, "post": {"enabled": False}},
-        "foreign": {"predict": {"enabled": False, "endpoints": ["oip://triton:8001", "oip://other:8001"]}},
+        "foreign": {
+            "predict": {
+                "enabled": False,
+                "endpoints": ["oip://triton:8001", "oip://other:9000?model=a&model=b"],
+            }
+        },
     },
     "repository": {
         "sample": {},
@@ -52,7 +57,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
         "keys": {"security": {"apiKeys": {"secret": "keys"}}, "test": {"keySecret": "key"}},
         "tokens": {
             "security": {
-                "jwt": {"jwks": "https://id.example.com/jwks", "issuer": "id", "audience": "models"},
+                "jwt": {"jwks": "https://id.example.com:8443/jwks", "issuer": "id", "audience": "models"},
                 "anonymousRights": "none",
             }
         },
@@ -77,7 +82,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
     },
     "network": {
         "open": {},
-        "clients": {"networkPolicy": {"clients": [PEER], "egress": {"gateway": [{"to": [PEER]}]}}},
+        "clients": {"networkPolicy": {"clients": [PEER], "egress": {"every": [{"to": [PEER]}]}}},
         "one-way": {"networkPolicy": {"egress": {"enabled": False}}},
         "none": {"networkPolicy": {"enabled": False}},
     },

@@ -170,6 +170,9 @@ def test_rights_follow_from_keys_and_tokens():
     ("sets", "sentence"),
     [
         (["predict.enabled=false"], "predict.endpoints names no other server"),
+        (["predict.endpoints={oip://triton:8001}"], "predict.enabled has to be false"),
+        (["predict.rollout.maxSurge=0"], "nothing could ever be replaced"),
+        (["predict.autoscaling.min=9"], "min is above max"),
         (["repository.kind=bucket"], "repository.bucket.urls names none"),
         (["repository.kind=pvc"], "repository.pvc.claim is empty"),
         (["repository.kind=gitSync"], "repository.gitSync.url is empty"),

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -169,6 +170,23 @@ def test_the_front_is_open_to_clients_on_its_doors_and_to_nobody_else_on_its_met
                 assert rule["from"]
             if ports == {"grpc"} or component(policy) not in ("gateway", "all"):
                 assert rule["from"], "a rule without peers is open to everybody"
+
+
+def test_servers_beyond_the_release_that_a_process_is_told_of_are_within_its_reach(objects):
+    for policy in of_kind(objects, "NetworkPolicy").values():
+        if "Egress" not in policy["spec"]["policyTypes"]:
+            continue
+        words = arguments(deployments(objects)[component(policy)])
+        reached = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", ())}
+        values = [word.partition("=")[2] for word in words]
+        needed = {
+            url.port or 443
+            for value in values
+            for each in value.split(",")
+            if (url := urlsplit(each)).scheme in ("oip", "https", "s3", "gs")
+        }
+        assert needed <= reached
+        assert 53 in reached
 
 
 def test_every_mount_has_its_volume_and_every_volume_its_source(objects):

@@ -25,7 +25,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     keys = [{"name": "test", "sha256": sha256(KEY.encode()).hexdigest(), "rights": ["inference"]}]
     (folder / "keys.json").write_text(json.dumps(keys))
     options = [f"--api-keys={folder / 'keys.json'}", "--anonymous-rights=metrics"]
-    with running(folder / "log", folder / "models", options=options) as process:
+    with running(folder / "log", folder / "models", options=options, wait=False) as process:
+        process.until(process.ready, within_s=120)
         yield process
 
 
