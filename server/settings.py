@@ -155,6 +155,9 @@ Budgets = Annotated[
     WithJsonSchema({"type": "array", "format": "budgets"}),
 ]
 
+_WAY_OF_KEYS = re.compile(
+    r"(?!.*://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\])([:/].*)?", re.ASCII
+)
 _RIGHTS = re.compile(r"(none|(inference|control|metrics)(,(inference|control|metrics))*)?", re.ASCII)
 
 
@@ -586,6 +589,11 @@ class Settings(BaseModel):
 
     def _callers(self) -> Iterable[str]:
         needed = {"--jwt-issuer": self.jwt_issuer, "--jwt-audience": self.jwt_audience}
+        if self.jwt_jwks and _WAY_OF_KEYS.fullmatch(self.jwt_jwks) is None:
+            yield (
+                f"--jwt-jwks={self.jwt_jwks} must be a file or an https:// address: by http:// anybody on "
+                "the way could put in keys of their own (it is taken of this machine alone)"
+            )
         for flag, value in needed.items():
             if self.jwt_jwks and not value:
                 yield f"--jwt-jwks needs {flag}: a token made for somebody else would be good here, too"

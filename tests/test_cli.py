@@ -235,15 +235,11 @@ def test_a_wrong_word_is_answered_with_a_sentence(words, sentence, served, repos
     assert served == []
 
 
-@pytest.mark.parametrize("lock", ["--grpc-use-ssl=true", "--grpc-use-ssl-mutual"])
-def test_an_option_that_closes_a_door_is_not_passed_over(lock, served, repository, capsys):
-    assert main(["serve", repository, lock]) == 2
-    assert "is not offered here" in capsys.readouterr().err
-    assert served == []
-
-
-def test_a_lock_that_is_left_open_is_accepted(served, repository):
-    assert main(["serve", repository, "--grpc-use-ssl=false"]) == 0
+def test_options_that_close_a_door_are_settings(served, repository):
+    lock = "--http-restricted-api=health,logging:key=value"
+    assert main(["serve", repository, "--grpc-use-ssl=false", lock]) == 0
+    assert served[0].http_restricted_api == ("health,logging:key=value",)
+    assert served[0].grpc_use_ssl is False
 
 
 def test_without_a_repository_there_is_nothing_to_serve(served, capsys):

@@ -24,6 +24,8 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog
+from server.security.calls import INFER
+from server.security.gate import Gate
 from server.stages.route import Route
 from server.wire import infer_proto, stream_proto
 from server.wire.bounds import check_message
@@ -61,8 +63,11 @@ class InferStreams:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate` is None where everybody may ask; else it is asked for every request of a stream."""
         self.route = route
+        self.gate = gate
         self.station = station
         self.access = access
         self.closing = closing
@@ -208,6 +213,8 @@ class Asked:
     def read(self, wire: bytes) -> None:
         """Never raises: what cannot be read is refused by `answer`."""
         try:
+            if self._streams.gate is not None:
+                self._streams.gate.admit_now(INFER, self._context.invocation_metadata() or ())
             self._streams.station.admit()
             self.message = parsed(pb.ModelInferRequest, wire)
             if len(wire) > self._streams.limits.harmless_bytes:

@@ -252,6 +252,7 @@ class Doors:
                 limits=limits,
                 forwarding=forwarding,
                 client_header=self._client_header(),
+                gate=None if security.grpc.is_open else security.grpc,
             )
             door = GrpcDoor(
                 route,

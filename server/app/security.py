@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -37,11 +37,15 @@ class Security:
     def __init__(self, settings: Settings) -> None:
         """Raises `StartRefused`."""
         self._keys_file = settings.api_keys
+        self._token_keys = _token_keys(settings)
         anonymous = _anonymous(settings)
         self._guard: Guard | None = None
         if settings.api_keys is not None or settings.jwt_jwks or anonymous != ALL:
             keys = None if settings.api_keys is None else _first_keys(settings.api_keys)
-            self._guard = Guard(anonymous, keys=keys)
+            tokens = None if self._token_keys is None else self._token_keys.keys
+            self._guard = Guard(anonymous, keys=keys, tokens=tokens)
+            if self._token_keys is not None:
+                self._token_keys.tell(self._guard.forget)
         try:
             http, grpc = read_http(settings.http_restricted_api), read_grpc(settings.grpc_restricted_protocol)
         except RestrictionInvalid as fault:
@@ -65,6 +69,8 @@ class Security:
         async with asyncio.TaskGroup() as tasks:
             if self._keys_file is not None:
                 tasks.create_task(follow([self._keys_file], self._read_keys, closing))
+            if self._token_keys is not None:
+                tasks.create_task(self._token_keys.keep_up(closing))
             for files, tls in self._files:
                 tasks.create_task(follow(files.all, partial(_read_certificates, files, tls), closing))
 
@@ -116,6 +122,20 @@ def _read_certificates(files: CertificateFiles, tls: HttpTls | GrpcTls) -> None:
         log.error("certificate_unusable", file=str(files.certificate), why=str(fault))
     else:
         log.info("certificate_read", file=str(files.certificate))
+
+
+def _token_keys(settings: Settings) -> Any:
+    """A `server.app.token_keys.TokenKeys`; None where no tokens are asked for. Raises `StartRefused`."""
+    if not settings.jwt_jwks:
+        return None
+    try:
+        from server.app.token_keys import KeySetUnusable, TokenKeys  # here: PyJWT is an extra
+    except ImportError:
+        raise StartRefused("--jwt-jwks needs PyJWT: pip install 'tercet[jwt]'") from None
+    try:
+        return TokenKeys(settings)
+    except KeySetUnusable as fault:
+        raise StartRefused(f"--jwt-jwks: {settings.jwt_jwks} cannot be used: {fault}") from None
 
 
 def _anonymous(settings: Settings) -> Rights:

@@ -1,0 +1,58 @@
+"""The tables of calls, against the doors that they are about."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protos import inference_pb2
+from server.api.server_operations import server_operations
+from server.security.calls import GRPC, HTTP, SERVICE, UNKNOWN, grpc_call, http_call
+from server.security.rights import Right
+
+SEGMENT = st.sampled_from(["v2", "v1", "models", "repository", "health", "ready", "load", "x", "", ".", "*"])
+
+
+def test_every_method_of_the_service_is_in_the_table():
+    service = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    assert {method.name for method in service.methods} - GRPC.keys() == set()
+
+
+def test_every_path_of_the_openapi_document_is_in_the_table():
+    for path, verbs in server_operations([]):
+        for verb in verbs:
+            filled = path.replace("{model}", "m").replace("{version}", "1").replace("{region}", "r")
+            assert http_call(verb.upper(), filled) is not UNKNOWN, (verb, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/health/live/",
+        "/v2/health/ready/x",
+        "//v2/health/live",
+        "/v2/health/../models/iris",
+        "/docs/x",
+        "/v2/models/a/b/config",
+        "/v2/repository/models/a/b/load",
+        "",
+    ],
+)
+def test_a_path_that_only_looks_like_an_open_one_is_closed(path):
+    assert not http_call("GET", path).is_open
+
+
+@given(st.lists(SEGMENT, max_size=7).map("/".join), st.sampled_from(["GET", "POST", "HEAD", "PUT"]))
+def test_nothing_is_open_that_the_table_does_not_name(path, verb):
+    call = http_call(verb, path)
+    assert not call.is_open or path in HTTP
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "post"])
+def test_whatever_is_no_get_counts_as_a_change(verb):
+    for path in ("/v2/models/m/scheduling", "/v2/repository/models/m/labels"):
+        assert http_call(verb, path).rights == {Right.CONTROL}
+
+
+def test_methods_of_other_services_are_closed():
+    for method in (SERVICE + "NoSuch", "/other.Service/ServerLive", "/grpc.health.v1.Health2/Check", "", "/"):
+        assert grpc_call(method) is UNKNOWN
