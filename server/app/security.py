@@ -129,7 +129,8 @@ def _token_keys(settings: Settings) -> Any:
     if not settings.jwt_jwks:
         return None
     try:
-        from server.app.token_keys import KeySetUnusable, TokenKeys  # here: PyJWT is an extra
+        from server.app.token_keys import TokenKeys  # here: PyJWT is an extra
+        from server.security.tokens import KeySetUnusable
     except ImportError:
         raise StartRefused("--jwt-jwks needs PyJWT: pip install 'tercet[jwt]'") from None
     try:

@@ -57,3 +57,17 @@ def test_a_tier_answers_streams_by_grpcio_unless_it_is_told_otherwise():
     front, why = choose("auto", installed=True, need_grpcio=[], is_tier=True)
     assert (front, why) == ("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
     assert choose("native", installed=True, need_grpcio=[], is_tier=True).front == "native"
+
+
+PAIR = {"certificate": "c.pem", "key": "k.pem"}
+
+
+def test_tls_is_grpcios_on_the_port_that_has_it():
+    files = {f"tls_{name}": path for name, path in PAIR.items()}
+    assert needs_grpcio(Settings(**files)) == ["--tls-certificate"]
+    assert needs_grpcio(Settings(grpc_use_ssl=True, grpc_server_cert="c", grpc_server_key="k")) == [
+        "--grpc-use-ssl"
+    ]
+    tier = {f"tier_tls_{name}": path for name, path in {**PAIR, "ca": "ca.pem"}.items()}
+    assert needs_grpcio(Settings(role="predict", **tier)) == ["--tier-tls-certificate"]
+    assert needs_grpcio(Settings(role="gateway", predict_endpoints=["p:1"], **tier)) == []
