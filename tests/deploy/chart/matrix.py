@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from tests.deploy.chart.render import joined
+
 Values = Mapping[str, Any]
 
 SCALED = {"enabled": True, "max": 8}
@@ -194,7 +196,7 @@ def rows() -> list[Row]:
 def values_of(row: Row) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for option, choice in zip(CHOICES, row, strict=True):
-        merged = _joined(merged, CHOICES[option][choice])
+        merged = joined(merged, CHOICES[option][choice])
     return merged
 
 
@@ -232,11 +234,3 @@ def _meets(option: str, choice: str, chosen: Mapping[str, str]) -> set[Pair]:
         else (other, its, option, choice)
         for other, its in chosen.items()
     }
-
-
-def _joined(one: Values, other: Values) -> dict[str, Any]:
-    joined = dict(one)
-    for key, value in other.items():
-        both = isinstance(joined.get(key), Mapping) and isinstance(value, Mapping)
-        joined[key] = _joined(joined[key], value) if both else value
-    return joined
