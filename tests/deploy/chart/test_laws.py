@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from urllib.parse import urlsplit
 
 import pytest
@@ -45,10 +46,11 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
 
 def settings_of(deployment: Object) -> Settings:
     """As its process reads them. Raises what the process would say."""
-    return settings_from(arguments(deployment))
+    return settings_from(tuple(arguments(deployment)))
 
 
-def settings_from(given: list[str]) -> Settings:
+@cache
+def settings_from(given: tuple[str, ...]) -> Settings:
     known = {option.flag for option in options().values()}
     words = [word for word in given if word.partition("=")[0] in known or not word.startswith(TO_COME)]
     asked = read_serve(words)
@@ -89,7 +91,7 @@ def test_a_serving_runtime_opens_the_ports_that_kserve_expects(objects):
     for runtime in of_kind(objects, "ClusterServingRuntime").values():
         (container,) = runtime["spec"]["containers"]
         assert container["command"] == ["tercet", "serve"]
-        settings = settings_from(container["args"])
+        settings = settings_from(tuple(container["args"]))
         assert (settings.role, settings.http_port, settings.grpc_port) == ("all", 8080, 9000)
         assert runtime["spec"]["annotations"]["prometheus.kserve.io/port"] == str(settings.metrics_port)
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
