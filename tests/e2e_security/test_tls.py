@@ -1,5 +1,8 @@
 """TLS and mTLS on every door, with certificates that are replaced while clients are connected."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +16,9 @@ import tritonclient.http
 
 from tests.certificates import Authority, Pair
 from tests.e2e_security.apis import BODY, INFER, SERVICE
+from tests.e2e_security.keys import bearer
 from tests.e2e_security.tls import grpc_channel, is_ready, serial_of, trusting
-from tests.server_process import Server, running
+from tests.server_process import ROOT, Server, running
 
 VALUES = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
 
@@ -176,3 +180,31 @@ def test_a_server_with_a_bad_certificate_does_not_start_and_says_why(tmp_path, m
         assert server.wait() == 1
         assert f"tercet: {files[0]} and {files[1]} are no certificate and its key" in server.log
         assert "Traceback" not in server.log
+
+
+def test_kserves_clients_show_keys_and_certificates(mutual, guarded):
+    secure = {"http": mutual.server.http, "grpc": mutual.server.grpc, "ca": str(mutual.authority.ca)}
+    files = {"certificate": str(mutual.client.certificate), "key": str(mutual.client.key)}
+    keyed = {"http": guarded.http, "grpc": guarded.grpc}
+    asked = [
+        {**secure, "files": files},
+        {**keyed, "headers": bearer("asker")},
+        {**keyed, "headers": bearer("operator")},
+        keyed,
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.e2e_security.kserve_calls", json.dumps(asked)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    good = [[[0]], [[0]]]
+    assert json.loads(ended.stdout.splitlines()[-1]) == [
+        good,
+        good,
+        [403, "PERMISSION_DENIED"],
+        [401, "UNAUTHENTICATED"],
+    ]
