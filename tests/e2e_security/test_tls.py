@@ -141,6 +141,30 @@ def test_a_certificate_that_cannot_be_used_leaves_the_one_before_it(mutual):
     file.write_bytes(good)
 
 
+def test_an_authority_for_clients_is_replaced_too(tmp_path, model):
+    folder = tmp_path
+    authority, other = Authority(folder), Authority(folder, "other")
+    pair, client, later = authority.pair("server"), authority.pair("client"), other.pair("later")
+    clients = folder / "clients.pem"
+    clients.write_bytes(authority.ca.read_bytes())
+    options = [f"--tls-certificate={pair.certificate}", f"--tls-key={pair.key}", f"--tls-client-ca={clients}"]
+
+    def comes_in(shows: Pair) -> tuple[bool, bool]:
+        with grpc_channel(server.grpc, authority.ca, shows) as channel:
+            try:
+                over_grpc = bool(live(channel))
+            except grpc.RpcError:
+                over_grpc = False
+        return over_grpc, is_ready(server, trusting(authority.ca, shows))
+
+    with running(folder / "log", model, options=options, wait=False) as server:
+        server.until(lambda: is_ready(server, trusting(authority.ca, client)))
+        assert comes_in(client) == (True, True)
+        assert comes_in(later) == (False, False)
+        clients.write_bytes(other.ca.read_bytes())
+        server.until(lambda: comes_in(later) == (True, True) and comes_in(client) == (False, False))
+
+
 def test_an_idle_client_does_not_hold_up_the_exit(tmp_path, model):
     authority = Authority(tmp_path)
     pair = authority.pair("server")
