@@ -60,9 +60,9 @@ class Security:
             raise StartRefused(str(fault)) from None
 
     @property
-    def tells_apart(self) -> bool:
-        """Whether not everybody may do everything."""
-        return self._guard is not None
+    def is_open(self) -> bool:
+        """Whether whoever reaches the doors may ask, without anything to show."""
+        return self.http.is_open and self.grpc.is_open and self.http_tls is None and self.grpc_tls is None
 
     async def keep_up(self, closing: asyncio.Event) -> None:
         """Read anew what changes, until `closing` is set."""
