@@ -77,3 +77,10 @@ def test_the_command_line_and_the_supervisor_do_not_wait_for_heavy_libraries(mod
     ).stdout.split()
     assert module in loaded
     assert set(loaded) & {"torch", "onnxruntime", "fastapi", "uvicorn", "grpc", "numpy"} == set()
+
+
+def test_channels_to_other_processes_are_opened_in_one_place():
+    plain = [
+        str(module.relative_to(ROOT)) for module in modules() if "insecure_channel" in module.read_text()
+    ]
+    assert plain == ["server/stages/hop/channels.py"]

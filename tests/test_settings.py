@@ -263,3 +263,67 @@ def test_a_predict_tier_may_be_another_server_and_a_pre_tier_then_asks_the_post_
 def test_no_other_tier_may_be_another_server():
     (fault,) = faults({"role": "gateway", "predict_endpoints": "a:1", "post_endpoints": "oip://triton:8001"})
     assert fault == "--post-endpoints has oip://triton:8001: only the predict tier can be another server"
+
+
+TIER_TLS = {"tier_tls_certificate": "c", "tier_tls_key": "k", "tier_tls_ca": "ca"}
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"tls_certificate": "c"}, "--tls-certificate and --tls-key go together"),
+        ({"tls_key": "k"}, "--tls-certificate and --tls-key go together"),
+        ({"tls_client_ca": "ca"}, "--tls-client-ca needs --tls-certificate"),
+        ({"grpc_use_ssl": "true"}, "--grpc-use-ssl needs --grpc-server-cert and --grpc-server-key"),
+        (
+            {"grpc_use_ssl_mutual": "true", "grpc_server_cert": "c", "grpc_server_key": "k"},
+            "--grpc-use-ssl-mutual needs --grpc-root-cert",
+        ),
+        ({"role": "post", "tier_tls_ca": "ca"}, "--tier-tls-ca go together"),
+        (TIER_TLS, "a process of --role=all is no tier"),
+        ({"role": "post", "api_keys": "keys"}, "--api-keys of --role=post needs --tier-tls-certificate"),
+        (
+            {"role": "post", "tls_certificate": "c", "tls_key": "k"},
+            "--tls-certificate of --role=post needs --tier-tls-certificate",
+        ),
+        (
+            {"role": "post", "grpc_use_ssl": "true", "grpc_server_cert": "c", "grpc_server_key": "k"},
+            "--role=post takes --tier-tls-certificate in place of --grpc-use-ssl",
+        ),
+        ({"jwt_issuer": "i"}, "--jwt-issuer would have no effect without --jwt-jwks"),
+        ({"jwt_jwks": "f", "jwt_issuer": "i"}, "--jwt-jwks needs --jwt-audience"),
+        (
+            {"jwt_jwks": "http://issuer.example/keys", "jwt_issuer": "i", "jwt_audience": "a"},
+            "must be a file or an https:// address",
+        ),
+        (
+            {"anonymous_rights": "inference,all"},
+            "--anonymous-rights=inference,all: must be none, or inference, control and metrics",
+        ),
+        ({"http_restricted_api": ["logging"]}, "--http-restricted-api=logging"),
+    ],
+)
+def test_what_would_close_less_than_it_says_is_refused(given, sentence):
+    assert any(sentence in fault for fault in faults(given)), faults(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"role": "post", "api_keys": "keys", "tls_certificate": "c", "tls_key": "k", **TIER_TLS},
+        {"role": "gateway", "predict_endpoints": ["p:1"], "api_keys": "keys", **TIER_TLS},
+        {"jwt_jwks": "https://issuer.example/keys", "jwt_issuer": "i", "jwt_audience": "a"},
+        {"jwt_jwks": "http://127.0.0.1:8/keys", "jwt_issuer": "i", "jwt_audience": "a"},
+        {"jwt_jwks": "/etc/keys.json", "jwt_issuer": "i", "jwt_audience": "a"},
+        {"grpc_server_cert": "c", "grpc_server_key": "k"},
+        {"anonymous_rights": "none"},
+        {"anonymous_rights": "inference, metrics"},
+    ],
+)
+def test_what_closes_a_door_as_it_says_is_taken(given):
+    assert read(given, {})
+
+
+def test_restricted_apis_in_a_variable_are_parted_by_semicolons():
+    variable = {"TERCET_HTTP_RESTRICTED_API": "logging,trace:a=b;health:c=d"}
+    assert read({}, variable).http_restricted_api == ("logging,trace:a=b", "health:c=d")

@@ -14,6 +14,9 @@ from server.security.rights import Call
 UNKNOWN = "unknown"
 """The name of a caller who was stopped."""
 
+MAY_READ = "tercet.may_read"
+"""The key of the scope that says whether the caller may hear of models; without it, everybody may."""
+
 _MODEL = re.compile(r"/v2/(?:repository/(?:[^/]+/)?)?models/([^/]+)")
 
 
@@ -35,6 +38,7 @@ class HttpGate:
             except ServingError as error:
                 await self._stop(call, error, scope, send)
                 return
+            scope[MAY_READ] = self._gate.may_read(scope["headers"])
         if not call.order:
             await self._app(scope, receive, send)
             return

@@ -60,15 +60,11 @@ class _TlsServer(_Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        made = partial(
-            self.config.http_protocol_class,
-            config=self.config,
-            server_state=self.server_state,
-            app_state={},
-        )
+        kind: Any = self.config.http_protocol_class
+        made = partial(kind, config=self.config, server_state=self.server_state, app_state={})
         self.servers = [
             await loop.create_server(
-                made,  # type: ignore[arg-type]
+                made,
                 sock=each,
                 backlog=self.config.backlog,
                 ssl=self._tls.context,

@@ -8,7 +8,8 @@ from server.domain.catalogue import Catalogue, VersionFacts
 DESCRIPTION = (
     "The models that are served now, in each way of asking them, and the server's own calls. "
     "Every refusal is a JSON object with a sentence under `error`; a method that a path does not have "
-    "is answered with 405 and the one that it has, a head that is too large with 431."
+    "is answered with 405 and the one that it has, a head that is too large with 431. Where keys are asked "
+    "for, who is not known gets 401 and who has no right 403."
 )
 
 

@@ -15,6 +15,7 @@ from server.api.body import read_body
 from server.api.counted import Statistics
 from server.api.docs import add_docs
 from server.api.event_stream import Listening
+from server.api.http_gate import MAY_READ
 from server.api.infer_door import InferDoor, target_of
 from server.api.reply import Table, refuse
 from server.api.rest_lifecycle import HistoryOf, add_lifecycle
@@ -149,10 +150,11 @@ def _add_health(app: FastAPI, catalogue: Catalogue, health: Health) -> None:
         return JSONResponse({"live": health.live}, 200 if health.live else 503)
 
     @app.get("/v2/health/ready")
-    async def ready() -> Response:
+    async def ready(request: Request) -> Response:
         if health.ready:
             return JSONResponse({"ready": True})
-        return JSONResponse({"ready": False, "error": health.reason}, 503 if health.leaving else 400)
+        why = health.reason if request.scope.get(MAY_READ, True) else "the server is not ready"
+        return JSONResponse({"ready": False, "error": why}, 503 if health.leaving else 400)
 
     @app.get(MODEL + "/ready")
     @app.get(VERSION + "/ready")

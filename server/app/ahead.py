@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from server.app.refused import StartRefused
 from server.lifecycle.remote import Queue
-from server.security.certificates import CertificateFiles
+from server.security.certificates import CertificateFiles, CertificatesUnusable
 from server.settings import Settings
 from server.stages.hop.channels import Channels
 from server.stages.hop.forwarding import Forwarding
@@ -20,7 +21,14 @@ CALLS = 4
 
 
 def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
-    """The processes that are asked, and the way of requests from one of them to the next."""
+    """The processes that are asked, and the way of requests from one of them to the next.
+
+    Raises `StartRefused`.
+    """
+    try:
+        channels = Channels(tier_files(settings))
+    except CertificatesUnusable as fault:
+        raise StartRefused(str(fault)) from None
     requests, most_bytes = settings.grpc_max_in_flight, settings.max_queue_bytes
 
     def ahead(way: Way) -> Queue:
@@ -34,6 +42,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
             max_requests=requests,
             max_bytes=most_bytes,
             max_calls=CALLS,
+            channels=channels,
         )
         for each in settings.predict_endpoints
         if each.startswith(SCHEME)
@@ -47,7 +56,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
         name=f"{settings.id} ({settings.role})",
         link=partial(Link, max_requests=requests, max_bytes=most_bytes),
         foreign=foreign,
-        channels=Channels(tier_files(settings)),
+        channels=channels,
     )
     forwarding = Forwarding(directory, max_waiting=settings.max_queue_size)
     return directory, forwarding

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,15 +13,11 @@ import httpx
 from server.app.command import CommandFailed
 
 
-API_KEY = "TERCET_API_KEY"
-"""The variable with the key to show. Not an option: whoever lists processes would read it."""
-
-
 def parser_of(command: str, purpose: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"tercet {command}", description=f"{purpose} A key to show it comes from {API_KEY}."
-    )
+    parser = argparse.ArgumentParser(prog=f"tercet {command}", description=purpose)
     parser.add_argument("--url", default="http://localhost:8000", help="the server; default: %(default)s")
+    parser.add_argument("--key", default="", help="to show to it; default: what TERCET_KEY has")
+    parser.add_argument("--ca-cert", metavar="FILE", help="who signs its certificate (PEM)")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECS", help="default: %(default)s")
     return parser
 
@@ -32,10 +29,14 @@ def model_path(model: str, number: str = "") -> str:
 @contextmanager
 def server_of(asked: argparse.Namespace) -> Iterator[httpx.Client]:
     url = asked.url if "://" in asked.url else f"http://{asked.url}"
-    key = os.environ.get(API_KEY, "")
-    headers = {"x-api-key": key} if key else {}
+    key = asked.key or os.environ.get("TERCET_KEY", "")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        with httpx.Client(base_url=url, timeout=asked.timeout, headers=headers) as server:
+        trusted = ssl.create_default_context(cafile=asked.ca_cert) if asked.ca_cert else True
+    except (OSError, ssl.SSLError) as error:
+        raise CommandFailed(f"--ca-cert={asked.ca_cert} cannot be used: {error}") from None
+    try:
+        with httpx.Client(base_url=url, timeout=asked.timeout, headers=headers, verify=trusted) as server:
             yield server
     except httpx.ConnectError as error:
         raise CommandFailed(f"no server answers at {url} ({error}); `tercet serve REPO` starts one") from None

@@ -149,7 +149,7 @@ class Process:
                     self._settings, self._station, self._closing, models.behind, self._log, security, audit
                 )
                 doors.open(tasks, listeners, access)
-                starting = tasks.create_task(self._greet(models, doors, addresses), name="start")
+                starting = tasks.create_task(self._greet(models, doors, addresses, security), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
                 tell(STOPPING)
@@ -172,7 +172,7 @@ class Process:
         self._station.move_to(phase)
         models.moved()
 
-    async def _greet(self, models: Models, doors: Doors, addresses: Addresses) -> None:
+    async def _greet(self, models: Models, doors: Doors, addresses: Addresses, security: Security) -> None:
         """Once every model was tried: say what is served, and be ready."""
         await models.settled()
         if self._settings.exit_on_error and not models.all_serve():
@@ -183,7 +183,14 @@ class Process:
         log.info("server_ready")
         tell(READY)
         folders = [place for place in self._settings.model_repository if isinstance(place, Path)]
-        shown = welcome(models.behind.catalogue, addresses, folders, docs=self._settings.docs)
+        shown = welcome(
+            models.behind.catalogue,
+            addresses,
+            folders,
+            docs=self._settings.docs,
+            scheme="http" if security.http_tls is None else "https",
+            is_open=security.is_open,
+        )
         print(shown, flush=True)
 
     def _access_log(self, parts: AsyncExitStack) -> AccessLog | None:

@@ -60,9 +60,9 @@ class Security:
             raise StartRefused(str(fault)) from None
 
     @property
-    def tells_apart(self) -> bool:
-        """Whether not everybody may do everything."""
-        return self._guard is not None
+    def is_open(self) -> bool:
+        """Whether whoever reaches the doors may ask, without anything to show."""
+        return self.http.is_open and self.grpc.is_open and self.http_tls is None and self.grpc_tls is None
 
     async def keep_up(self, closing: asyncio.Event) -> None:
         """Read anew what changes, until `closing` is set."""
@@ -129,7 +129,8 @@ def _token_keys(settings: Settings) -> Any:
     if not settings.jwt_jwks:
         return None
     try:
-        from server.app.token_keys import KeySetUnusable, TokenKeys  # here: PyJWT is an extra
+        from server.app.token_keys import TokenKeys  # here: PyJWT is an extra
+        from server.security.tokens import KeySetUnusable
     except ImportError:
         raise StartRefused("--jwt-jwks needs PyJWT: pip install 'tercet[jwt]'") from None
     try:

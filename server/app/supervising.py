@@ -34,6 +34,7 @@ def supervise(own: UpWords, given: Mapping[str, object], follows: bool, settings
         count = counts(own.counts, processors)
     except PlanInvalid as error:
         raise UsageError(str(error)) from None
+    _check_doors(settings, in_tiers=any(count.get(role) for role in Role if role is not Role.ALL))
     if count.get(Role.ALL, 0) > 1 and settings.model_control_mode == "explicit":
         print(
             "tercet: warning: a call that loads or unloads a model reaches one of the processes, not all",
@@ -69,6 +70,27 @@ def supervise(own: UpWords, given: Mapping[str, object], follows: bool, settings
             ),
         )
     )
+
+
+def _check_doors(settings: Settings, *, in_tiers: bool) -> None:
+    """The supervisor asks its processes on their metrics ports, and shows what they say.
+
+    Raises `UsageError`.
+    """
+    if settings.tls_certificate or settings.tier_tls_certificate:
+        raise UsageError("tercet up asks its processes without TLS: put a proxy that has it before them")
+    asks = settings.api_keys is not None or bool(settings.jwt_jwks)
+    if in_tiers and (asks or settings.grpc_use_ssl or settings.grpc_use_ssl_mutual):
+        raise UsageError(
+            "tercet up has no certificates for tiers, and they do not ask for keys without: "
+            "give the gateway's keys to a proxy before it, or start the tiers one by one"
+        )
+    rights = settings.anonymous_rights
+    if (asks or rights) and "metrics" not in rights.split(","):
+        raise UsageError(
+            "tercet up shows the metrics of all its processes to everybody: "
+            "say so by --anonymous-rights=metrics, or more with commas"
+        )
 
 
 def roll_running(own: UpWords, settings: Settings) -> int:

@@ -25,8 +25,19 @@ class Addresses:
     metrics: Address | None = None
 
 
-def welcome(catalogue: Catalogue, addresses: Addresses, repositories: Sequence[Path], *, docs: bool) -> str:
-    """Each model with its state, where the doors are, and commands that work as they stand."""
+def welcome(
+    catalogue: Catalogue,
+    addresses: Addresses,
+    repositories: Sequence[Path],
+    *,
+    docs: bool,
+    scheme: str = "http",
+    is_open: bool = True,
+) -> str:
+    """Each model with its state, where the doors are, and commands that work as they stand.
+
+    There are no such commands unless it `is_open`: nobody is asked for a key or a certificate.
+    """
     facts = catalogue.all_facts()
     serving = {(version.model, version.version): version for version in facts}
     rows = []
@@ -43,15 +54,15 @@ def welcome(catalogue: Catalogue, addresses: Addresses, repositories: Sequence[P
                 reason="" if status.state is State.READY and not status.reason else status.reason,
             )
         )
-    http = f"http://{_reachable(addresses.http)}" if addresses.http else ""
+    http = f"{scheme}://{_reachable(addresses.http)}" if addresses.http else ""
     return banner(
         rows,
         http_url=http,
         grpc_url=_reachable(addresses.grpc) if addresses.grpc else "",
-        metrics_url=f"http://{_reachable(addresses.metrics)}/metrics" if addresses.metrics else "",
+        metrics_url=f"{scheme}://{_reachable(addresses.metrics)}/metrics" if addresses.metrics else "",
         docs_url=f"{http}/docs" if http and docs else "",
-        question=min(filter(None, map(_question, facts)), key=_length, default=None),
-        file=next((file for version in facts if (file := _file(version, repositories))), None),
+        question=min(filter(None, map(_question, facts if is_open else ())), key=_length, default=None),
+        file=next((file for each in facts if is_open and (file := _file(each, repositories))), None),
     )
 
 

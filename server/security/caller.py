@@ -42,7 +42,7 @@ def shown_by(headers: Iterable[tuple[str | bytes, str | bytes]]) -> Shown:
             api_key = value if isinstance(value, bytes) else value.encode("utf-8", "replace")
         elif name in (b"authorization", "authorization"):
             authorization = value if isinstance(value, bytes) else value.encode("utf-8", "replace")
-    return Shown(api_key, authorization) if api_key or authorization else NOTHING_SHOWN
+    return Shown(api_key, authorization)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ async def follow(files: Sequence[Path], changed: Callable[[], None], closing: as
         recursive=False,
         rust_timeout=int(LOOK_AGAIN_S * 1000),
         yield_on_timeout=True,
-        raise_interrupt=False,
     )
     async for _ in looks:
         now = [_stamp(file) for file in files]

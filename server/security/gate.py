@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from server.security.caller import ANONYMOUS, Caller, Shown, shown_by
+from server.security.calls import METADATA
 from server.security.guard import Guard
 from server.security.restricted import Restrictions
 from server.security.rights import Call
@@ -39,6 +40,10 @@ class Gate:
         caller = None if self._guard is None else self._guard.admit(call, shown_by(headers))
         self._restricted.check(call.api, headers, ANONYMOUS if caller is None else caller.name)
         return caller
+
+    def may_read(self, headers: Headers) -> bool:
+        """Whether who asks may hear of models, where what is asked is open to everybody."""
+        return self._guard is None or self._guard.would_admit(METADATA, shown_by(headers))
 
     def is_prepared(self, shown: Shown) -> bool:
         """Whether nothing has to be waited for before this can be admitted or refused."""

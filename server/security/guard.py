@@ -88,6 +88,13 @@ class Guard:
             self._take(caller.name, caller.rate)
         return caller
 
+    def would_admit(self, call: Call, shown: Shown) -> bool:
+        """Whether who shows this has the right. It takes nothing from a rate."""
+        try:
+            return not call.rights.isdisjoint(self.caller(shown).rights)
+        except NotKnown:
+            return False
+
     def knows(self, shown: Shown) -> bool:
         """Whether somebody has been found out about before: then to ask again costs next to nothing."""
         return shown == NOTHING_SHOWN or shown in self._known

@@ -23,7 +23,6 @@ from protos import stage_pb2 as pb
 from server.domain.backoff import BackOff
 from server.domain.stage import StageName
 from server.domain.tier import TierReport, VersionReport
-from server.security.certificates import CertificatesUnusable
 from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.link import Link
 from server.tiers.live import Standing
@@ -72,8 +71,8 @@ class Left(Lost):
     """It has said that it leaves, and nothing more is heard of it."""
 
 
-LOST = (Lost, TimeoutError, grpc.aio.AioRpcError, DecodeError, CertificatesUnusable)
-"""How a stream ends; also one whose other side is no tier at all, or that we have no certificate for."""
+LOST = (Lost, TimeoutError, grpc.aio.AioRpcError, DecodeError)
+"""How a stream ends; also one whose other side is no tier at all."""
 
 
 class Endpoint:

@@ -18,6 +18,7 @@ from server.domain.state import State
 from server.domain.tier import VersionReport
 from server.lifecycle.remote import Queue
 from server.stages.foreign.link import OPTIONS, ForeignLink
+from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.sender import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
 from server.tiers.foreign_answers import Behind, ForeignVersion, apart
@@ -61,13 +62,20 @@ class ForeignServer:
         max_requests: int,
         max_bytes: int,
         max_calls: int,
+        channels: Channels = PLAIN,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`changed` hears when it says something else than before."""
+        """`changed` hears when it says something else than before; `channels` is how it is reached."""
         self.address = at.address
         self.link = ForeignLink(
-            at.address, ahead, max_requests=max_requests, max_bytes=max_bytes, max_calls=max_calls
+            at.address,
+            ahead,
+            max_requests=max_requests,
+            max_bytes=max_bytes,
+            max_calls=max_calls,
+            channels=channels,
         )
+        self._channels = channels
         self.instance = ""
         self.why = "it has not answered yet"
         self.standings: Sequence[Standing] = ()
@@ -112,7 +120,7 @@ class ForeignServer:
 
     async def _watch(self) -> None:
         """Ask over one connection, until it is of no use any more."""
-        async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+        async with self._channels.open(self.address, "", OPTIONS) as channel:
             while True:
                 try:
                     await self._round(channel)

@@ -9,9 +9,10 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -61,8 +62,10 @@ class Counter:
 
 
 @contextmanager
-def server_in_this_process(repository: Path) -> Iterator[tuple[asyncio.AbstractEventLoop, list[int]]]:
-    """A real server on a thread of its own; its loop and its ports."""
+def server_in_this_process(
+    repository: Path, more: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[tuple[asyncio.AbstractEventLoop, list[int]]]:
+    """A real server on a thread of its own, with `more` settings; its loop and its ports."""
     ports = free_ports(3)
     settings = read(
         {
@@ -74,6 +77,7 @@ def server_in_this_process(repository: Path) -> Iterator[tuple[asyncio.AbstractE
             "metrics_port": ports[2],
             "log_error": False,
             "log_info": False,
+            **more,
         },
         {},
     )

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+import httpx
 import pytest
 
 from protos import stage_pb2
 from tests.certificates import Authority, Pair
 from tests.e2e_security.apis import BODY
+from tests.e2e_security.keys import bearer, write_keys
 from tests.e2e_security.tls import grpc_channel
 from tests.server_process import Server
 from tests.tier_processes import tier
@@ -71,3 +73,23 @@ def test_a_tier_is_watched_by_who_has_a_certificate_of_its_authority(tiers):
         )
         assert stage_pb2.Report.FromString(next(iter(reports))).versions
         reports.cancel()
+
+
+def test_why_a_gateway_is_not_ready_is_for_who_may_hear_of_models(tmp_path):
+    keys = write_keys(tmp_path / "keys.json")
+    options = [f"--api-keys={keys}", "--predict-endpoints=127.0.0.1:1"]
+    with tier(tmp_path, "gateway", options=options, wait=False) as gateway:
+        gateway.until(lambda: is_up(gateway))
+        told = {
+            who: gateway.client.get("/v2/health/ready", headers=bearer(who)).json()["error"]
+            for who in ("nobody", "stranger", "scraper", "asker")
+        }
+    assert "predict" in told.pop("asker")
+    assert set(told.values()) == {"the server is not ready"}
+
+
+def is_up(server: Server) -> bool:
+    try:
+        return server.client.get("/v2/health/live").status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,5 +1,8 @@
 """TLS and mTLS on every door, with certificates that are replaced while clients are connected."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +16,9 @@ import tritonclient.http
 
 from tests.certificates import Authority, Pair
 from tests.e2e_security.apis import BODY, INFER, SERVICE
+from tests.e2e_security.keys import bearer
 from tests.e2e_security.tls import grpc_channel, is_ready, serial_of, trusting
-from tests.server_process import Server, running
+from tests.server_process import ROOT, Server, running
 
 VALUES = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
 
@@ -137,6 +141,30 @@ def test_a_certificate_that_cannot_be_used_leaves_the_one_before_it(mutual):
     file.write_bytes(good)
 
 
+def test_an_authority_for_clients_is_replaced_too(tmp_path, model):
+    folder = tmp_path
+    authority, other = Authority(folder), Authority(folder, "other")
+    pair, client, later = authority.pair("server"), authority.pair("client"), other.pair("later")
+    clients = folder / "clients.pem"
+    clients.write_bytes(authority.ca.read_bytes())
+    options = [f"--tls-certificate={pair.certificate}", f"--tls-key={pair.key}", f"--tls-client-ca={clients}"]
+
+    def comes_in(shows: Pair) -> tuple[bool, bool]:
+        with grpc_channel(server.grpc, authority.ca, shows) as channel:
+            try:
+                over_grpc = bool(live(channel))
+            except grpc.RpcError:
+                over_grpc = False
+        return over_grpc, is_ready(server, trusting(authority.ca, shows))
+
+    with running(folder / "log", model, options=options, wait=False) as server:
+        server.until(lambda: is_ready(server, trusting(authority.ca, client)))
+        assert comes_in(client) == (True, True)
+        assert comes_in(later) == (False, False)
+        clients.write_bytes(other.ca.read_bytes())
+        server.until(lambda: comes_in(later) == (True, True) and comes_in(client) == (False, False))
+
+
 def test_an_idle_client_does_not_hold_up_the_exit(tmp_path, model):
     authority = Authority(tmp_path)
     pair = authority.pair("server")
@@ -176,3 +204,31 @@ def test_a_server_with_a_bad_certificate_does_not_start_and_says_why(tmp_path, m
         assert server.wait() == 1
         assert f"tercet: {files[0]} and {files[1]} are no certificate and its key" in server.log
         assert "Traceback" not in server.log
+
+
+def test_kserves_clients_show_keys_and_certificates(mutual, guarded):
+    secure = {"http": mutual.server.http, "grpc": mutual.server.grpc, "ca": str(mutual.authority.ca)}
+    files = {"certificate": str(mutual.client.certificate), "key": str(mutual.client.key)}
+    keyed = {"http": guarded.http, "grpc": guarded.grpc}
+    asked = [
+        {**secure, "files": files},
+        {**keyed, "headers": bearer("asker")},
+        {**keyed, "headers": bearer("operator")},
+        keyed,
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.e2e_security.kserve_calls", json.dumps(asked)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    good = [[[0]], [[0]]]
+    assert json.loads(ended.stdout.splitlines()[-1]) == [
+        good,
+        good,
+        [403, "PERMISSION_DENIED"],
+        [401, "UNAUTHENTICATED"],
+    ]

@@ -31,6 +31,7 @@ from server.lifecycle.remote import Queue
 from server.scheduling.stack import RowsLost, split
 from server.scheduling.ticket import Ticket
 from server.stages.foreign.grouping import Asking, grouped
+from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.counting import HopRun
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
@@ -100,6 +101,7 @@ class ForeignLink:
         max_requests: int,
         max_bytes: int,
         max_calls: int,
+        channels: Channels = PLAIN,
     ) -> None:
         """It holds at most so many requests and bytes, in at most so many calls at once.
 
@@ -110,6 +112,7 @@ class ForeignLink:
         self.batching: Batching = {}
         self.rows = self.requests = self.bytes = 0
         self.outlier = Outlier()
+        self._channels = channels
         self._ahead = ahead
         self._max_requests = max_requests
         self._max_bytes = max_bytes
@@ -176,7 +179,7 @@ class ForeignLink:
         """Keep a connection, until cancelled."""
         try:
             while True:
-                async with grpc.aio.insecure_channel(self.address, options=OPTIONS) as channel:
+                async with self._channels.open(self.address, "", OPTIONS) as channel:
                     self._infer = channel.unary_unary(METHOD)
                     async with asyncio.TaskGroup() as self._tasks:
                         await self._hung_up.wait()

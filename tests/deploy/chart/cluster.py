@@ -97,7 +97,7 @@ def _is_peer(peer: Object, pod: Pod) -> bool:
 
 
 def told_of(pod: Pod) -> Iterator[str]:
-    """The roles whose Services a process is told of: the addresses behind its options."""
+    """The addresses of other tiers of this release behind the options of a process."""
     for container in pod.containers:
         for word in container.get("args", ()):
             option, _, value = word.partition("=")

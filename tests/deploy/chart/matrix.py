@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from tests.deploy.chart.render import joined
+
 Values = Mapping[str, Any]
 
 SCALED = {"enabled": True, "max": 8}
@@ -15,7 +17,12 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
         "fused": {"mode": "fused"},
         "kserve": {"mode": "kserve"},
         "two-tiers": {"pre": {"enabled": False}, "post": {"enabled": False}},
-        "foreign": {"predict": {"enabled": False, "endpoints": ["oip://triton:8001", "oip://other:8001"]}},
+        "foreign": {
+            "predict": {
+                "enabled": False,
+                "endpoints": ["oip://triton:8001", "oip://other:9000?model=a&model=b"],
+            }
+        },
     },
     "repository": {
         "sample": {},
@@ -52,7 +59,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
         "keys": {"security": {"apiKeys": {"secret": "keys"}}, "test": {"keySecret": "key"}},
         "tokens": {
             "security": {
-                "jwt": {"jwks": "https://id.example.com/jwks", "issuer": "id", "audience": "models"},
+                "jwt": {"jwks": "https://id.example.com:8443/jwks", "issuer": "id", "audience": "models"},
                 "anonymousRights": "none",
             }
         },
@@ -77,7 +84,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
     },
     "network": {
         "open": {},
-        "clients": {"networkPolicy": {"clients": [PEER], "egress": {"gateway": [{"to": [PEER]}]}}},
+        "clients": {"networkPolicy": {"clients": [PEER], "egress": {"every": [{"to": [PEER]}]}}},
         "one-way": {"networkPolicy": {"egress": {"enabled": False}}},
         "none": {"networkPolicy": {"enabled": False}},
     },
@@ -189,7 +196,7 @@ def rows() -> list[Row]:
 def values_of(row: Row) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for option, choice in zip(CHOICES, row, strict=True):
-        merged = _joined(merged, CHOICES[option][choice])
+        merged = joined(merged, CHOICES[option][choice])
     return merged
 
 
@@ -227,11 +234,3 @@ def _meets(option: str, choice: str, chosen: Mapping[str, str]) -> set[Pair]:
         else (other, its, option, choice)
         for other, its in chosen.items()
     }
-
-
-def _joined(one: Values, other: Values) -> dict[str, Any]:
-    joined = dict(one)
-    for key, value in other.items():
-        both = isinstance(joined.get(key), Mapping) and isinstance(value, Mapping)
-        joined[key] = _joined(joined[key], value) if both else value
-    return joined

@@ -3,8 +3,8 @@
 What is rendered once is kept for the session; a caller reads the objects and changes none of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def render(
 
     Raises one of `Refused`.
     """
-    return list(_parsed(_text(_merged(values_files, sets, values), name, namespace)))
+    return list(_objects(json.dumps(_merged(values_files, sets, values)), name, namespace))
 
 
 def notes(values_files: Sequence[str | Path] = (), sets: Sequence[str] = (), *, name: str = "tercet") -> str:
@@ -75,15 +75,24 @@ def arguments(deployment: Object) -> list[str]:
     return [*server(deployment)["command"], *server(deployment)["args"]][2:]
 
 
+def joined(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Maps are joined, of all else the upper one counts, as Helm does it."""
+    both = dict(below)
+    for key, value in above.items():
+        old = both.get(key)
+        both[key] = joined(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
 def _merged(
     values_files: Sequence[str | Path], sets: Sequence[str], values: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for file in values_files:
-        merged = _over(merged, helm_python.values_from_yaml(_place(file).read_text(encoding="utf-8")))
+        merged = joined(merged, helm_python.values_from_yaml(_place(file).read_text(encoding="utf-8")))
     for expression in sets:
-        merged = _over(merged, helm_python.parse_set_string(expression))
-    return _over(merged, values or {})
+        merged = joined(merged, helm_python.parse_set_string(expression))
+    return joined(merged, values or {})
 
 
 def _place(file: str | Path) -> Path:
@@ -91,41 +100,19 @@ def _place(file: str | Path) -> Path:
     return path if path.is_absolute() else CHART / path
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Maps are joined, all else is replaced, as Helm does it."""
-    joined = dict(below)
-    for key, value in above.items():
-        old = joined.get(key)
-        both_maps = isinstance(old, Mapping) and isinstance(value, Mapping)
-        joined[key] = _over(old, value) if both_maps else deepcopy(value)  # type: ignore[arg-type]
-    return joined
-
-
 @cache
 def _chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
-_rendered: dict[str, str] = {}
-
-
-def _text(values: dict[str, Any], name: str, namespace: str) -> str:
-    """All files of templates as one text, NOTES.txt and empty ones left out."""
-    key = yaml.dump([values, name, namespace], Dumper=yaml.CSafeDumper)
-    if key not in _rendered:
-        texts = _chart().render(values, name=name, namespace=namespace)
-        _rendered[key] = "\n---\n".join(
-            text for path, text in sorted(texts.items()) if path.endswith(".yaml") and text.strip()
-        )
-    return _rendered[key]
-
-
 @cache
-def _parsed(text: str) -> tuple[Object, ...]:
-    return tuple(_documents(text))
-
-
-def _documents(text: str) -> Iterator[Object]:
-    for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
-        if document is not None:
-            yield document
+def _objects(values: str, name: str, namespace: str) -> tuple[Object, ...]:
+    """Of all templates, NOTES.txt left out; `values` is their JSON."""
+    texts = _chart().render(json.loads(values), name=name, namespace=namespace)
+    return tuple(
+        document
+        for path, text in sorted(texts.items())
+        if path.endswith(".yaml")
+        for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
+        if document is not None
+    )

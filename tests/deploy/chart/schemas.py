@@ -26,9 +26,16 @@ OLDEST, NEWEST = "1.30", "1.37"
 
 def faults(thing: Object, kubernetes: str = NEWEST) -> list[str]:
     """What the API server would not take: where, and why."""
+    return list(_faults(json.dumps(thing), kubernetes))
+
+
+@cache
+def _faults(text: str, kubernetes: str) -> tuple[str, ...]:
+    """Renders share most of their objects."""
+    thing = json.loads(text)
     validator = _validator(thing["kind"], thing["apiVersion"], kubernetes)
     name = f"{thing['kind']} {thing['metadata']['name']}"
-    return [f"{name}: {error.json_path}: {error.message}" for error in validator.iter_errors(thing)]
+    return tuple(f"{name}: {error.json_path}: {error.message}" for error in validator.iter_errors(thing))
 
 
 @cache

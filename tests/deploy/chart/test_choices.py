@@ -145,6 +145,16 @@ def test_the_test_asks_the_service_as_a_client_does():
     ]
 
 
+def test_the_test_asks_by_tls_where_clients_have_to():
+    sets = ("security.tls.enabled=true", "security.tls.secret=front")
+    pod = of_kind(render((), sets), "Pod")["tercet-test"]
+    words = pod["spec"]["containers"][0]["args"]
+    assert "--url=https://tercet.models.svc:8000" in words
+    assert "--ca-cert=/etc/tercet/tls/ca.crt" in words
+    (volume,) = [each["secret"] for each in pod["spec"]["volumes"] if "secret" in each]
+    assert volume == {"secretName": "front", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+
+
 def test_there_is_no_test_where_clients_need_a_certificate():
     sets = ("security.tls.enabled=true", "security.tls.secret=a", "security.tls.clientCa=true")
     assert not of_kind(render((), sets), "Pod")
@@ -170,6 +180,9 @@ def test_rights_follow_from_keys_and_tokens():
     ("sets", "sentence"),
     [
         (["predict.enabled=false"], "predict.endpoints names no other server"),
+        (["predict.endpoints={oip://triton:8001}"], "predict.enabled has to be false"),
+        (["predict.rollout.maxSurge=0"], "nothing could ever be replaced"),
+        (["predict.autoscaling.min=9"], "min is above max"),
         (["repository.kind=bucket"], "repository.bucket.urls names none"),
         (["repository.kind=pvc"], "repository.pvc.claim is empty"),
         (["repository.kind=gitSync"], "repository.gitSync.url is empty"),

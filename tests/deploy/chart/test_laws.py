@@ -1,4 +1,7 @@
-"""What holds of every render, whatever is chosen: of the values files, and of each pair of choices."""
+"""What holds of every render, whatever is chosen: of the values files, and of each pair of choices.
+
+Who may reach what is in test_closed.py.
+"""
 
 import math
 from collections import Counter
@@ -6,58 +9,16 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from server.cli import read_serve
-from server.settings import Settings, options, read
-from tests.deploy.chart.cluster import behind, may_talk, pods, selects, told_of
-from tests.deploy.chart.matrix import rows, values_of
-from tests.deploy.chart.render import (
-    VALUES_FILES,
-    Object,
-    arguments,
-    component,
-    of_kind,
-    render,
-    server,
-)
+from tests.deploy.chart.cluster import behind, pods, selects, told_of
+from tests.deploy.chart.processes import deployments, has_tls, settings_from, settings_of
+from tests.deploy.chart.render import Object, arguments, component, of_kind, server
 from tests.deploy.chart.schemas import NEWEST, OLDEST, faults
 
-ROWS = rows()
 SECRETS_GIVEN = {"aws", "gcp", "git", "keys", "key", "jwks", "front", "tiers", "more", "pull"} | {
     "tercet-api-keys",
     "tercet-test-key",
 }
 """By the matrix and the values files: the chart makes no secret itself."""
-
-TO_COME = ("--model-name",)
-"""Options that `serve` learns beside this chart: left out of the check for as long as it has none of them."""
-
-
-@pytest.fixture(
-    params=[*VALUES_FILES, *ROWS], ids=[*VALUES_FILES, *("-".join(row) for row in ROWS)], scope="module"
-)
-def objects(request: pytest.FixtureRequest) -> list[Object]:
-    """One render after the other."""
-    if isinstance(request.param, str):
-        return render([request.param])
-    return render(values=values_of(request.param))
-
-
-def settings_of(deployment: Object) -> Settings:
-    """As its process reads them. Raises what the process would say."""
-    return settings_from(arguments(deployment))
-
-
-def settings_from(given: list[str]) -> Settings:
-    known = {option.flag for option in options().values()}
-    words = [word for word in given if word.partition("=")[0] in known or not word.startswith(TO_COME)]
-    asked = read_serve(words)
-    assert not asked.idle
-    return read(asked.given, {}, asked.fallback)
-
-
-def deployments(objects: list[Object]) -> dict[str, Object]:
-    """By their roles."""
-    return {component(each): each for each in of_kind(objects, "Deployment").values()}
 
 
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
@@ -88,7 +49,7 @@ def test_a_serving_runtime_opens_the_ports_that_kserve_expects(objects):
     for runtime in of_kind(objects, "ClusterServingRuntime").values():
         (container,) = runtime["spec"]["containers"]
         assert container["command"] == ["tercet", "serve"]
-        settings = settings_from(container["args"])
+        settings = settings_from(tuple(container["args"]))
         assert (settings.role, settings.http_port, settings.grpc_port) == ("all", 8080, 9000)
         assert runtime["spec"]["annotations"]["prometheus.kserve.io/port"] == str(settings.metrics_port)
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -136,41 +97,6 @@ def test_every_address_that_a_process_is_told_is_a_service_before_that_tier(obje
             assert len({pod.role for pod in behind(services[name], objects)}) == 1
 
 
-def test_policies_let_through_exactly_those_who_are_told_of_each_other(objects):
-    policies = of_kind(objects, "NetworkPolicy")
-    if not policies:
-        return
-    services = of_kind(objects, "Service")
-    asked = {
-        (pod.role, behind(services[address.removeprefix("dns:///").split(".")[0]], objects)[0].role, "grpc")
-        for pod in pods(objects)
-        for address in told_of(pod)
-    }
-    front = next(role for role in ("gateway", "all") if role in deployments(objects))
-    all_pods = [pod for pod in pods(objects) if pod.role != "test"]
-    for source in pods(objects):
-        for target in all_pods:
-            for port in target.ports:
-                passes = may_talk(objects, source, target, port)
-                expected = (source.role, target.role, port) in asked
-                if source.role == "test" and target.role == front:
-                    expected = port in ("http", "grpc")
-                if target.role == front and source.role != "test":
-                    continue  # whoever may be a client; a tier is no more than anybody else
-                assert passes == expected, f"{source.role} to {port} of {target.role}"
-
-
-def test_the_front_is_open_to_clients_on_its_doors_and_to_nobody_else_on_its_metrics(objects):
-    for policy in of_kind(objects, "NetworkPolicy").values():
-        for rule in policy["spec"]["ingress"]:
-            ports = {port["port"] for port in rule["ports"]}
-            assert ports in ({"http", "grpc"}, {"grpc"}, {"metrics"})
-            if ports == {"metrics"}:
-                assert rule["from"]
-            if ports == {"grpc"} or component(policy) not in ("gateway", "all"):
-                assert rule["from"], "a rule without peers is open to everybody"
-
-
 def test_every_mount_has_its_volume_and_every_volume_its_source(objects):
     claims, maps = of_kind(objects, "PersistentVolumeClaim"), of_kind(objects, "ConfigMap")
     made = {each["spec"]["secretName"] for each in of_kind(objects, "Certificate").values()}
@@ -205,37 +131,6 @@ def test_every_file_that_a_process_is_told_of_is_mounted(objects):
                 assert written != mounts[place].get("readOnly", False)
 
 
-def test_nobody_has_more_rights_on_the_node_than_it_needs(objects):
-    for pod in pods(objects):
-        context = pod.spec["securityContext"]
-        assert context["runAsNonRoot"]
-        assert context["runAsUser"] > 0
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert pod.spec["automountServiceAccountToken"] is False
-        for container in pod.containers:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            assert "/tmp" in {each["mountPath"] for each in container["volumeMounts"]}
-            assert container["resources"].get("requests")
-            assert "memory" in container["resources"]["limits"]
-
-
-def test_control_is_closed_unless_a_key_or_a_token_opens_it(objects):
-    for pod in pods(objects):
-        for container in pod.containers:
-            if container.get("command") == ["tercet", "serve"]:
-                rights = [each for each in container["args"] if each.startswith("--anonymous-rights=")]
-                assert len(rights) == 1
-                assert "control" not in rights[0]
-
-
-def test_the_environment_has_no_variable_of_kubernetes_making(objects):
-    assert all(pod.spec["enableServiceLinks"] is False for pod in pods(objects))
-
-
 def test_three_probes_ask_three_things_at_the_metrics_port(objects):
     for role, deployment in deployments(objects).items():
         container = server(deployment)
@@ -248,11 +143,6 @@ def test_three_probes_ask_three_things_at_the_metrics_port(objects):
         assert {probe["httpGet"].get("scheme", "HTTP") for probe in probes.values()} == {speaks}
         startup = probes["startup"]["periodSeconds"] * probes["startup"]["failureThreshold"]
         assert deployment["spec"]["progressDeadlineSeconds"] > startup
-
-
-def has_tls(deployment: Object) -> bool:
-    """Of its doors, which the metrics are one of."""
-    return any(word.startswith("--tls-certificate=") for word in arguments(deployment))
 
 
 def test_who_speaks_tls_is_scraped_by_tls(objects):
@@ -365,27 +255,3 @@ def test_every_way_in_leads_to_a_port_of_the_front(objects):
         for route in of_kind(objects, kind).values():
             for rule in route["spec"]["rules"]:
                 assert all((each["name"], each["port"]) in ports for each in rule["backendRefs"])
-
-
-def test_accounts_are_there_and_only_readers_of_the_repository_have_the_one_with_rights(objects):
-    made = of_kind(objects, "ServiceAccount")
-    by_role = {
-        role: each["spec"]["template"]["spec"]["serviceAccountName"]
-        for role, each in deployments(objects).items()
-    }
-    assert not made or set(by_role.values()) <= made.keys()
-    if "gateway" in by_role:
-        assert by_role["gateway"] not in [name for role, name in by_role.items() if role != "gateway"]
-
-
-def test_certificates_are_signed_by_somebody_and_tiers_are_named_in_theirs(objects):
-    issuers = of_kind(objects, "Issuer")
-    for certificate in of_kind(objects, "Certificate").values():
-        reference = certificate["spec"]["issuerRef"]
-        assert reference["name"] in {*issuers, "acme"}
-        if "client auth" in certificate["spec"].get("usages", ()):
-            names = certificate["spec"]["dnsNames"]
-            hosts = {
-                address.split("/")[-1].split(":")[0] for pod in pods(objects) for address in told_of(pod)
-            }
-            assert hosts <= set(names)

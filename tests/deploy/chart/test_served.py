@@ -25,7 +25,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     keys = [{"name": "test", "sha256": sha256(KEY.encode()).hexdigest(), "rights": ["inference"]}]
     (folder / "keys.json").write_text(json.dumps(keys))
     options = [f"--api-keys={folder / 'keys.json'}", "--anonymous-rights=metrics"]
-    with running(folder / "log", folder / "models", options=options) as process:
+    with running(folder / "log", folder / "models", options=options, wait=False) as process:
+        process.until(process.ready, within_s=120)
         yield process
 
 
@@ -42,7 +43,7 @@ def asked(started: Server, environment: Mapping[str, str]) -> subprocess.Complet
     """What the Pod of `helm test` runs, run here, and sent to this server."""
     sets = ["security.apiKeys.secret=keys", "test.keySecret=key"]
     (container,) = of_kind(render((), sets), "Pod")["tercet-test"]["spec"]["containers"]
-    assert [each["name"] for each in container["env"]] == ["TERCET_API_KEY"]
+    assert [each["name"] for each in container["env"]] == ["TERCET_KEY"]
     tercet, *words = [*container["command"], *container["args"]]
     assert tercet == "tercet"
     here = [f"--url={started.http}" if word.startswith("--url=") else word for word in words]
@@ -57,12 +58,12 @@ def asked(started: Server, environment: Mapping[str, str]) -> subprocess.Complet
 
 
 def test_helm_test_infers_with_its_key(started):
-    answer = asked(started, {"TERCET_API_KEY": KEY})
+    answer = asked(started, {"TERCET_KEY": KEY})
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["label"] == 0
 
 
 def test_helm_test_fails_with_the_servers_sentence_where_it_may_not_ask(started):
-    answer = asked(started, {"TERCET_API_KEY": "another"})
+    answer = asked(started, {"TERCET_KEY": "another"})
     assert answer.returncode == 1
     assert answer.stderr.startswith("tercet: ")

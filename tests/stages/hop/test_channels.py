@@ -99,5 +99,9 @@ async def test_files_that_replace_others_are_used_by_the_next_channel(authority,
         authority.pair("here")
         assert await asked(channels, address) == b"hello"
         (tmp_path / "here.key").unlink()
-        with pytest.raises(CertificatesUnusable, match=r"here\.key cannot be read"):
-            await asked(channels, address)
+        assert await asked(channels, address) == b"hello"  # by what was there before
+
+
+def test_files_that_cannot_be_used_are_told_at_the_start(authority, tmp_path):
+    with pytest.raises(CertificatesUnusable, match=r"none\.key cannot be read"):
+        Channels(CertificateFiles(authority.pair("here").certificate, tmp_path / "none.key", authority.ca))

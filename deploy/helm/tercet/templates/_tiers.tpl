@@ -25,6 +25,12 @@
 {{- if and (eq .root.Values.state.kind "pvc") (or $scaled (gt (int $tier.replicas) 1)) -}}
 {{- fail (printf "state.kind is pvc, and %s has more than one replica: a state folder is one process's; take emptyDir" .role) -}}
 {{- end -}}
+{{- if and (eq (toString $tier.rollout.maxSurge) "0") (eq (toString $tier.rollout.maxUnavailable) "0") -}}
+{{- fail (printf "%s.rollout allows neither one more Pod nor one less: nothing could ever be replaced" .role) -}}
+{{- end -}}
+{{- if gt (int $tier.autoscaling.min) (int $tier.autoscaling.max) -}}
+{{- fail (printf "%s.autoscaling: min is above max" .role) -}}
+{{- end -}}
 {{ $tier | toJson }}
 {{- end }}
 
@@ -39,6 +45,9 @@
 {{- /* Where a tier is found; empty where there is none. (dict "root" $ "role" "predict") */}}
 {{- define "tercet.endpoints" -}}
 {{- if (index .root.Values .role).enabled -}}
+{{- if and (eq .role "predict") .root.Values.predict.endpoints -}}
+{{- fail "predict.endpoints names another server, so predict.enabled has to be false" -}}
+{{- end -}}
 dns:///{{ include "tercet.fullname" .root }}-{{ .role }}.{{ .root.Release.Namespace }}.svc:8001
 {{- else if eq .role "predict" -}}
 {{- if not .root.Values.predict.endpoints -}}

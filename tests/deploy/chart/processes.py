@@ -1,0 +1,34 @@
+"""A rendered Deployment as its process reads it."""
+
+from functools import cache
+
+from server.cli import read_serve
+from server.settings import Settings, options, read
+from tests.deploy.chart.render import Object, arguments, component, of_kind
+
+TO_COME = ("--model-name",)
+"""Options that `serve` learns beside this chart: left out of the check for as long as it has none of them."""
+
+
+def deployments(objects: list[Object]) -> dict[str, Object]:
+    """By their roles."""
+    return {component(each): each for each in of_kind(objects, "Deployment").values()}
+
+
+def settings_of(deployment: Object) -> Settings:
+    """As its process reads them. Raises what the process would say."""
+    return settings_from(tuple(arguments(deployment)))
+
+
+@cache
+def settings_from(given: tuple[str, ...]) -> Settings:
+    known = {option.flag for option in options().values()}
+    words = [word for word in given if word.partition("=")[0] in known or not word.startswith(TO_COME)]
+    asked = read_serve(words)
+    assert not asked.idle
+    return read(asked.given, {}, asked.fallback)
+
+
+def has_tls(deployment: Object) -> bool:
+    """Of its doors, which the metrics are one of."""
+    return any(word.startswith("--tls-certificate=") for word in arguments(deployment))
