@@ -94,6 +94,7 @@ def test_prometheus_asks_every_service_at_its_metrics_port():
     assert {Declared(each["command"]).port("metrics") for each in ours().values()} == {found["port"]}
 
 
+@pytest.mark.slow
 def test_the_tiers_find_each_other_and_answer_and_go(tmp_path):
     models = tmp_path / "models"
     models.mkdir()
