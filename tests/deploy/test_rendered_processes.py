@@ -1,7 +1,7 @@
 """What the chart renders starts: each Deployment's container as a real process, with all that it declares.
 
-The chart cannot drift from the program. Addresses are replaced by the loopback and mounts by folders here, through
-`Pod` alone; a shorter grace of the gateways is the one other thing that differs.
+The chart cannot drift from the program. Addresses are replaced by the loopback and mounts by folders here,
+through `Pod` alone; a shorter grace of the gateways is the one other thing that differs.
 """
 
 import base64
@@ -110,7 +110,7 @@ def addresses(objects: Sequence[Object], running: Mapping[str, Pod]) -> dict[str
         if role in running and service["spec"].get("clusterIP") == "None":
             (port,) = [each["port"] for each in service["spec"]["ports"] if each["name"] == "grpc"]
             namespace = service["metadata"]["namespace"]
-            http, grpc, metrics = running[role].ports
+            grpc = running[role].ports[list(DOORS).index("grpc")]
             found[f"dns:///{name}.{namespace}.svc:{port}"] = f"127.0.0.1:{grpc}"
     return found
 
@@ -168,7 +168,7 @@ def test_the_one_deployment_of_the_fused_mode_does_the_same(tmp_path):
 
 
 def test_tiers_hear_that_they_are_to_go_from_the_front_to_the_back(tiers, tmp_path):
-    """Each only when the one before it has drained: the gateways are gone when the pre tier is told, and so on."""
+    """Each only when the one before it has had its time: gateways before the pre tier, and so on."""
     running = pods(tiers, tmp_path)
     told = [
         each.spec["terminationGracePeriodSeconds"] - each.stop_s

@@ -1,6 +1,7 @@
 """The environment of the image for gateway, pre and post, made by the Dockerfile's own commands, and used.
 
-There is no Docker here: `RUN` lines are run by a shell, `COPY` lines by a copy, in a folder instead of a container.
+There is no Docker here: `RUN` lines are run by a shell, `COPY` lines by a copy, in a folder that stands in for
+the container.
 """
 
 import os
@@ -61,7 +62,9 @@ def test_it_has_the_program_with_its_protocols_and_no_runtime_nor_package_manage
     )
     found = subprocess.run([python, "-P", "-c", looks], check=True, capture_output=True, text=True, cwd="/")
     assert found.stdout == "[]\n"
-    helped = subprocess.run([environment / "bin" / "tercet", "serve", "--help"], check=True, capture_output=True)
+    helped = subprocess.run(
+        [environment / "bin" / "tercet", "serve", "--help"], check=True, capture_output=True
+    )
     assert b"--role" in helped.stdout
 
 
@@ -96,7 +99,9 @@ def test_gateway_pre_and_post_serve_from_it_before_a_predict_tier_that_has_a_run
         ahead = f"--predict-endpoints={predict.grpc}"
         processes.append(started_by_hand("pre", str(models), ahead))
         processes.append(
-            started_by_hand("gateway", f"--pre-endpoints={at('pre')}", ahead, f"--post-endpoints={at('post')}")
+            started_by_hand(
+                "gateway", f"--pre-endpoints={at('pre')}", ahead, f"--post-endpoints={at('post')}"
+            )
         )
         url = f"http://127.0.0.1:{ports['gateway'][0]}"
         predict.until(lambda: _ready(url), within_s=90)

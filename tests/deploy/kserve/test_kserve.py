@@ -18,7 +18,9 @@ from tests.server_process import ROOT, SAMPLES
 KSERVE = ROOT / "deploy" / "kserve"
 RUNTIME = KSERVE / "clusterservingruntime.yaml"
 SERVICES = KSERVE / "inferenceservice.yaml"
-ASKED = {"inputs": [{"name": "measurements", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]}
+ASKED = {
+    "inputs": [{"name": "measurements", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]
+}
 
 
 def runtime() -> Any:
