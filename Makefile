@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-autoscaling models perf-analyzer pytriton clean
+	bench-steady bench-autoscaling models locks perf-analyzer pytriton clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -91,6 +91,9 @@ bench-autoscaling: $(ready_to_test) ## have tiers scaled by their own gauge unde
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)
+
+locks: $(ready_to_test) ## resolve the images' packages anew, into deploy/docker/locks
+	@$(bin)/python deploy/docker/lock.py $(ARGS)
 
 perf-analyzer: $(analyzer)/perf_analyzer ## fetch perf_analyzer, Triton's load generator: its tests then run too
 

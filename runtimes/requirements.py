@@ -31,8 +31,8 @@ def check(directory: Path) -> None:
         wants = list(unmet(text))
         if wants:
             raise ModelBroken(
-                f"{NAME} asks for what the server's environment has not: {'; '.join(wants)}. Packages come with "
-                "the server's image or environment; nothing is installed at run time"
+                f"{NAME} asks for what the server's environment has not: {'; '.join(wants)}. "
+                "Packages come with the server's image or environment; nothing is installed at run time"
             )
 
 

@@ -81,7 +81,9 @@ def choose(
             raise GrpcFrontRefused(
                 "--grpc-front=native needs a folder for temporary files: mount a writable /tmp, or set TMPDIR"
             )
-        return GrpcFront("grpcio", "there is no folder for temporary files; a writable /tmp brings the native front")
+        return GrpcFront(
+            "grpcio", "there is no folder for temporary files; a writable /tmp brings the native front"
+        )
     if is_tier and wanted == "auto":
         return GrpcFront("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
     return GrpcFront("native", "it is installed, and nothing asked for needs grpcio")

@@ -6,6 +6,7 @@ ones; every door listens on the loopback.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,12 +33,12 @@ class Declared:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def swapped(self, swaps: Mapping[str, str]) -> "Declared":
-        """With these texts in the place of those, wherever they stand; the longest are looked for first."""
+        """With these texts in the place of those, wherever they stand; of two that fit, the longer."""
+        longest_first = sorted(swaps, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
         def swap(text: str) -> str:
-            for old in sorted(swaps, key=len, reverse=True):
-                text = text.replace(old, swaps[old])
-            return text
+            return pattern.sub(lambda found: swaps[found[0]], text)
 
         return Declared(
             [swap(word) for word in self.words],

@@ -1,5 +1,6 @@
 """A version says what its own code needs, and is told what of it is not there before the code runs."""
 
+from contextlib import suppress
 from importlib.metadata import version
 
 import pytest
@@ -41,11 +42,8 @@ def test_a_line_that_names_no_package_is_told_with_its_number(line):
 
 @given(st.text())
 def test_whatever_the_file_holds_is_told_in_a_sentence_or_passes(text):
-    try:
-        for sentence in unmet(text):
-            assert "install" in sentence
-    except ModelBroken as broken:
-        assert str(broken).startswith("requirements.txt line ")
+    with suppress(ModelBroken):
+        assert all("install" in sentence for sentence in unmet(text))
 
 
 @pytest.mark.parametrize("place", [".", ".."])

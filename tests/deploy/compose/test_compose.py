@@ -58,7 +58,7 @@ def test_a_service_builds_a_target_that_there_is_and_runs_as_its_user(name):
     service = ours()[name]
     target = service["build"]["target"]
     assert target in IMAGES
-    assert service["image"].startswith(f"tercet-{target}:")
+    assert service["image"].startswith(f"tercet/{target}:")
     assert (COMPOSE / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
     assert service["user"] == stages()[target].last("USER")
     assert service["read_only"]
@@ -94,6 +94,7 @@ def test_prometheus_asks_every_service_at_its_metrics_port():
     assert {Declared(each["command"]).port("metrics") for each in ours().values()} == {found["port"]}
 
 
+@pytest.mark.slow
 def test_the_tiers_find_each_other_and_answer_and_go(tmp_path):
     models = tmp_path / "models"
     models.mkdir()

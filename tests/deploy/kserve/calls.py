@@ -1,4 +1,4 @@
-"""One inference by KServe's clients over each protocol, in a process of its own, as tests/e2e/kserve_calls.py has it.
+"""One inference by KServe's clients over each protocol, in a process of its own.
 
 Takes the HTTP and the gRPC address; writes for each protocol whether iris knew a flower of its own examples.
 """

@@ -18,7 +18,9 @@ from tests.server_process import ROOT, SAMPLES
 KSERVE = ROOT / "deploy" / "kserve"
 RUNTIME = KSERVE / "clusterservingruntime.yaml"
 SERVICES = KSERVE / "inferenceservice.yaml"
-ASKED = {"inputs": [{"name": "measurements", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]}
+ASKED = {
+    "inputs": [{"name": "measurements", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]
+}
 
 
 def runtime() -> Any:
@@ -102,7 +104,14 @@ def a_file_alone(mounted: Path) -> None:
     shutil.copy(SAMPLES / "iris" / "1" / "model.onnx", mounted / "iris-classifier.onnx")
 
 
-@pytest.mark.parametrize("storage", [a_triton_repository, one_models_folder, a_file_alone])
+@pytest.mark.parametrize(
+    "storage",
+    [
+        a_triton_repository,
+        pytest.param(one_models_folder, marks=pytest.mark.slow),
+        a_file_alone,
+    ],
+)
 def test_what_a_storage_uri_leads_to_is_served_by_the_containers_own_arguments(storage, tmp_path):
     mounted = tmp_path / "mnt" / "models"
     mounted.mkdir(parents=True)
