@@ -1,6 +1,5 @@
 """Tokens, rates, Triton's restricted APIs, closed control and the audit line, on one server after another."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from tests.e2e_security.apis import BODY, INFER, METHODS, PATHS, SERVICE
+from tests.e2e_security.audit import audit
 from tests.e2e_security.keys import bearer, entry, write_keys
 from tests.security.tokens import AUDIENCE, ISSUER, Issuer, key_set
 from tests.server_process import Server, running
@@ -130,10 +130,6 @@ def test_every_request_on_a_stream_is_asked_who_sends_it(sworn):
         sworn.server.until(lambda: len(answers) == 1)
         client.stop_stream()
     assert "asks too often" in str(answers[0])
-
-
-def audit(server: Server) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.log.splitlines() if line.startswith('{"event":"audit"')]
 
 
 def test_every_order_is_written_down_whoever_gave_it_and_whatever_came_of_it(sworn):
@@ -260,12 +256,3 @@ def test_control_is_closed_where_the_anonymous_have_no_right_to_it(restricted):
     ):
         client.load_model("iris", headers={"triton-grpc-protocol-admin-key": "r"})
     assert refused.value.status() == "StatusCode.UNAUTHENTICATED"
-
-
-def test_a_server_without_keys_writes_orders_down_too(tmp_path, model):
-    options = ["--model-control-mode=explicit", "--log-info=false", "--log-format=ISO8601"]
-    with running(tmp_path / "log", model, options=options) as server:
-        assert server.client.post("/v2/repository/models/iris/load").status_code == 200
-        server.until(lambda: len(audit(server)) == 1)
-        (line,) = audit(server)
-    assert (line["caller"], line["order"], line["model"]) == ("anonymous", "load", "iris")

@@ -11,6 +11,7 @@ import pytest
 from protos import stage_pb2
 from tests.certificates import Authority, Pair
 from tests.e2e_security.apis import BODY
+from tests.e2e_security.audit import audit
 from tests.e2e_security.keys import bearer, write_keys
 from tests.e2e_security.tls import grpc_channel
 from tests.server_process import Server
@@ -52,6 +53,13 @@ def test_requests_and_orders_go_from_tier_to_tier(tiers):
     assert tiers.gateway.client.post("/v2/models/iris/infer", json=BODY).status_code == 200
     assert tiers.gateway.client.post("/v2/repository/models/iris/load").status_code == 200
     assert tiers.gateway.client.post("/v2/models/iris/infer", json=BODY).status_code == 200
+
+
+def test_a_server_that_asks_nobody_for_a_key_writes_orders_down_too(tiers):
+    assert tiers.predict.client.post("/v2/repository/models/iris/load").status_code == 200
+    tiers.predict.until(lambda: audit(tiers.predict))
+    line = audit(tiers.predict)[-1]
+    assert (line["caller"], line["order"], line["model"]) == ("anonymous", "load", "iris")
 
 
 @pytest.mark.parametrize("method", ["Watch", "Control", "Exchange"])

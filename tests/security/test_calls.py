@@ -56,3 +56,9 @@ def test_whatever_is_no_get_counts_as_a_change(verb):
 def test_methods_of_other_services_are_closed():
     for method in (SERVICE + "NoSuch", "/other.Service/ServerLive", "/grpc.health.v1.Health2/Check", "", "/"):
         assert grpc_call(method) is UNKNOWN
+
+
+def test_what_is_open_to_everybody_is_health_and_what_names_no_model():
+    paths = {path for path in HTTP if http_call("GET", path).is_open or http_call("POST", path).is_open}
+    assert paths == {"/", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/assets/**"}
+    assert {method for method in GRPC if grpc_call(SERVICE + method).is_open} == {"ServerLive", "ServerReady"}

@@ -151,3 +151,12 @@ def test_keys_that_sign_nothing_are_left_out():
 def test_what_is_no_set_of_keys_is_told(text):
     with pytest.raises(KeySetUnusable):
         read_key_set(text)
+
+
+def test_a_key_that_names_its_algorithm_has_signed_by_no_other():
+    pss, pkcs = Issuer("k", "PS256"), Issuer("k", "RS256")
+    pss.key = pkcs.key
+    bound = read_key_set(key_set(pkcs.public(alg="RS256")))
+    assert RULE.read(pkcs.token(), bound, NOW)
+    with pytest.raises(NotKnown):
+        RULE.read(pss.token(), bound, NOW)
