@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,23 @@ def _rehearsed(name: str, plan: Plan, content: dict[str, Any], findings: Finding
     found = figures(pipeline, plan.recording, plan.speed, plan.target, journal)
     findings |= {f"{key} {figure}": value for figure, value in found.items()}
     content[key] = {
-        "looks": {tier: [asdict(look) for look in looks] for tier, looks in journal.looks.items()},
-        "windows": [asdict(each) for each in windows(journal.told, plan.recording, plan.speed)],
+        "looks": {tier: [_rounded(asdict(look)) for look in looks] for tier, looks in journal.looks.items()},
+        "windows": [_rounded(asdict(each)) for each in windows(journal.told, plan.recording, plan.speed)],
     }
     print(*_lines(journal, found), sep="\n", flush=True)
     return journal
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers with three digits behind the point, and null for what is not one, as JSON has none for that."""
+    match value:
+        case float():
+            return None if isnan(value) else round(value, 3)
+        case dict():
+            return {key: _rounded(each) for key, each in value.items()}
+        case list():
+            return [_rounded(each) for each in value]
+    return value
 
 
 def _lines(journal: Journal, found: Mapping[str, float | None]) -> list[str]:

@@ -11,6 +11,7 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.autoscaling.cluster import TIERS
 from benchmarks.autoscaling.journal import Look
@@ -51,7 +52,8 @@ def draw(columns: Sequence[Column], speed: float, target: float, file: Path) -> 
             latency.set_xlabel(f"minutes of the cluster (one is {MINUTE_S / speed:.0f} s)")
             for axes in (load, gauges, processes, latency):
                 axes.grid(alpha=0.3)
-                axes.legend(loc="upper right", fontsize=7)
+                axes.legend(loc="best", fontsize=7)
+            processes.yaxis.set_major_locator(MaxNLocator(integer=True))
         labels = ("requests a second", "saturation, mean", "processes", "latency of the answered, ms")
         for row, label in zip(rows, labels, strict=True):
             row[0].set_ylabel(label)

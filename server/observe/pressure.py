@@ -20,7 +20,8 @@ LEAST_PATIENCE_NS = 50e6
 
 def patience_ns(run_ns: float) -> float:
     """How long requests may wait where no target says so, by what a run takes."""
-    return max(RUNS_OF_PATIENCE * run_ns, LEAST_PATIENCE_NS)
+    patience = RUNS_OF_PATIENCE * run_ns
+    return patience if patience > LEAST_PATIENCE_NS else LEAST_PATIENCE_NS
 
 
 class Pressure:

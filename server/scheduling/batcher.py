@@ -363,10 +363,10 @@ class Batcher:
         if not run.failed:
             curve.note(run.rows, run.ended - run.began)
         self._admission.note_end(run, curve, now)
-        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
+        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns or 1
         requests = len(run.tickets)
         waited = sum([run.began - ticket.queued for ticket in run.tickets])
-        self._tally.pressure.note(waited / requests / max(patience, 1.0), requests, now)
+        self._tally.pressure.note(waited / requests / patience, requests, now)
 
     def _curve(self, ticket: Ticket, device: str = "") -> Curve:
         """Of runs with inputs like this ticket's, on the first device unless another is named."""

@@ -80,7 +80,7 @@ async def test_closing_does_not_wait_and_what_has_not_begun_never_begins():
 async def test_its_demand_is_all_who_asked_and_what_each_takes_of_a_thread():
     pool, gate = Pool(2, 1), threading.Event()
     working = [asyncio.create_task(pool.run("m", lambda: gate.wait(10))) for _ in range(3)]
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0)
     with pytest.raises(QueueFull):
         await pool.run("m", lambda: None)
     _, asked = pool.demand.read(1)
