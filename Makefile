@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers models \
-	perf-analyzer pytriton clean
+	dashboards perf-analyzer pytriton clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -85,6 +85,9 @@ bench-tiers: $(ready_to_test) ## measure what tiers cost beside one process, and
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)
+
+dashboards: $(ready_to_serve) ## write the dashboards of the Helm chart again
+	@$(bin)/python -m deploy.dashboards
 
 perf-analyzer: $(analyzer)/perf_analyzer ## fetch perf_analyzer, Triton's load generator: its tests then run too
 

@@ -38,9 +38,12 @@ from server.domain.health import Health
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.scheduling import Schedules
+from server.domain.state import UNLOADED, State
 from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
 from server.observe.access import AccessLog
+from server.observe.event_loop import EventLoopDelay
+from server.observe.index import IndexCollector, Indexed
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
@@ -50,6 +53,7 @@ from server.observe.metrics import (
     TallyCollector,
     registry,
 )
+from server.observe.process import IdentityCollector, resources
 from server.observe.tagged import Tagged, Tags
 from server.settings import Settings
 from server.stages.route import Route
@@ -208,8 +212,14 @@ class Doors:
                 self._departures[port] = departure = HttpDeparture(port)
             tasks.create_task(self._http(app, short_way, listeners["http"], departure), name="HTTP door")
         if "metrics" in listeners:
+            delay = EventLoopDelay()
+            tasks.create_task(delay.watch(self._closing), name="event loop's delay")
             shown = registry(
                 (
+                    IdentityCollector(about["version"], settings.role),
+                    resources(),
+                    delay,
+                    IndexCollector(lambda: index_of(behind.catalogue)),
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     *(
@@ -409,4 +419,17 @@ def versions_of(catalogue: Catalogue) -> Sequence[Measured]:
     return [
         Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
         for facts in catalogue.all_facts()
+    ]
+
+
+def index_of(catalogue: Catalogue) -> Sequence[Indexed]:
+    """The repository index, as metrics show it."""
+    return [
+        Indexed(
+            line.model,
+            "" if line.version is None else str(line.version),
+            line.state,
+            in_trouble=line.state is State.UNAVAILABLE and line.reason != UNLOADED,
+        )
+        for line in catalogue.index()
     ]
