@@ -1,0 +1,96 @@
+"""Each alert fires when it should and is silent when it should not, as Prometheus itself works it out."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.pictures.alert_cases import CASES, Case, selector
+from tests.deploy.pictures.asked import ALERTS, RUNBOOKS, alerts, recordings
+from tests.deploy.pictures.prometheus import PROMTOOL
+
+NAMES = [rule["alert"] for rule in alerts()]
+SECTIONS = ("**Meaning.**", "**Look.**", "**Do.**", "**Silence.**")
+
+
+def promtool(*words: str) -> None:
+    ran = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.prometheus
+def test_prometheus_takes_the_rules():
+    promtool("check", "rules", "--lint-fatal", str(ALERTS))
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.when}")
+def test_an_alert_fires_when_it_should_and_not_otherwise(case: Case, tmp_path: Path):
+    (severity,) = [rule["labels"]["severity"] for rule in alerts() if rule["alert"] == case.alert]
+    firing = {"alertname": case.alert, "alertstate": "firing", "severity": severity}
+    expected = [selector("ALERTS", {**firing, **case.here, **labels}) for labels in case.fires]
+    asked = {
+        "expr": f'ALERTS{{alertname="{case.alert}",alertstate="firing"}}',
+        "eval_time": case.at,
+        "exp_samples": [{"labels": labels, "value": 1} for labels in expected],
+    }
+    tests = {
+        "rule_files": [str(ALERTS)],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+                "promql_expr_test": [asked],
+            }
+        ],
+    }
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump(tests))
+    promtool("test", "rules", str(file))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_alert_is_seen_to_fire_and_to_be_silent(name):
+    assert {bool(case.fires) for case in CASES if case.alert == name} == {True, False}
+
+
+def test_no_two_rules_have_the_same_name_and_every_alert_begins_alike():
+    names = NAMES + [rule["record"] for rule in recordings()]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("Tercet") for name in NAMES)
+    assert {case.alert for case in CASES} <= set(NAMES)
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_how_bad_it_is_what_it_means_and_where_to_read_on(rule):
+    assert rule["labels"] == {"severity": rule["labels"]["severity"]}
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["description"].endswith(".")
+    assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
+
+
+def test_every_alert_has_its_page_and_every_page_its_alert():
+    assert {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_says_what_it_means_how_to_look_what_to_do_and_how_to_silence_it(name):
+    page = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {name}\n")
+    places = [page.index(section) for section in SECTIONS]
+    assert places == sorted(places)
+    assert f"alertname={name}" in page[places[-1] :]
+    assert all(len(line) <= 120 for line in page.splitlines())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_page_names_is_there(name):
+    """Other alerts, panels of dashboards, options, and pages of docs/."""
+    page = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bTercet[A-Z]\w+", page)) <= set(NAMES)
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (RUNBOOKS / link).exists(), link
