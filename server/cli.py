@@ -70,7 +70,7 @@ would stay open that they are meant to close:
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
     """
-    allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
+    allow-client-shm allow-sagemaker allow-vertex-ai enable-peer-access
     model-namespacing
     """.split()  # noqa: SIM905
 )

@@ -22,6 +22,7 @@ DOORS = {
     "grpc_health": ("server/api",),
     "grpc_reflection": ("server/api",),
     "cryptography": ("server/repository/signature.py",),
+    "pynvml": ("server/observe/gpu.py",),
     "fsspec": ("server/repository/remote/bucket.py",),
 }
 """Where each heavy library may be imported: in these folders and files alone."""

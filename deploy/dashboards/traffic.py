@@ -162,8 +162,11 @@ LATENCY = Row(
             ],
         ),
         Panel(
-            title="Time in pre- and post-processing code and in steps of ensembles",
-            about="99th percentile by stage, with all waits. A stage that is not there has no line.",
+            title="Time in pre- and post-processing code",
+            about=(
+                "99th percentile by stage, steps of ensembles among them, with all waits. What has none has "
+                "no line."
+            ),
             unit="s",
             width=12,
             queries=[

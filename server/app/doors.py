@@ -43,6 +43,7 @@ from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
 from server.observe.access import AccessLog
 from server.observe.event_loop import EventLoopDelay
+from server.observe.gpu import Gpus
 from server.observe.index import IndexCollector, Indexed
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
@@ -212,13 +213,16 @@ class Doors:
                 self._departures[port] = departure = HttpDeparture(port)
             tasks.create_task(self._http(app, short_way, listeners["http"], departure), name="HTTP door")
         if "metrics" in listeners:
-            delay = EventLoopDelay()
+            delay, gpus = EventLoopDelay(), Gpus()
             tasks.create_task(delay.watch(self._closing), name="event loop's delay")
+            if settings.allow_gpu_metrics:
+                tasks.create_task(gpus.watch(self._closing), name="GPUs")
             shown = registry(
                 (
                     IdentityCollector(about["version"], settings.role),
                     resources(),
                     delay,
+                    gpus,
                     IndexCollector(lambda: index_of(behind.catalogue)),
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),

@@ -87,6 +87,10 @@ def stays(short: str, all_: str) -> dict[str, str]:
     }
 
 
+NOW_AND_THEN = " ".join(f"{count}x4" for count in range(12))
+"""Once in five minutes."""
+
+
 def budget(counted: str) -> dict[str, str]:
     return {
         of("tercet_memory_counted_bytes", device="cpu"): counted,
@@ -102,7 +106,6 @@ def tier_of(ready: str, known: str, **labels: str) -> dict[str, str]:
 
 
 CASES = (
-
     Case(
         "TercetErrorBudgetBurnsFast",
         "5 of 100 requests fail for an hour",
@@ -149,6 +152,29 @@ CASES = (
         [THE_MODEL],
     ),
     Case(
+        "TercetErrorBudgetBurnsFast",
+        "it is nearly over",
+        {**process(), **requests("0+570x120", "0+30x60 1803+3x60")},
+        "75m",
+    ),
+    Case(
+        "TercetErrorBudgetBurnsFast",
+        "what failed behind was answered after all",
+        {
+            **process("gateway"),
+            **requests("0+600x120", "0x120"),
+            **process("predict", instance="b"),
+            of("nv_inference_request_failure", instance="b", reason="BACKEND", **THE_VERSION): "0+30x120",
+        },
+        "90m",
+    ),
+    Case(
+        "TercetErrorBudgetBurnsSlowly",
+        "it is over",
+        {**process(), **requests("0+588x480", "0+12x300 3600x180")},
+        "6h",
+    ),
+    Case(
         "TercetErrorBudgetBurnsSlowly",
         "1 of 1,000 requests fails",
         {**process(), **requests("0+999x480", "0+1x480")},
@@ -169,6 +195,7 @@ CASES = (
     Case("TercetQueueFull", "requests are late instead", refused("late", "0+67x60"), "20m"),
     Case("TercetRequestsTooLate", "a tenth is too late", refused("expired", "0+67x60"), "20m", [THE_QUEUE]),
     Case("TercetRequestsTooLate", "one in 600 is too late", refused("late", "0+1x60"), "20m"),
+    Case("TercetRequestsTooLate", "the queue is full instead", refused("requests", "0+67x60"), "20m"),
     Case(
         "TercetSaturated",
         "requests wait as long as they may",
@@ -290,7 +317,7 @@ CASES = (
     ),
     Case("TercetThrash", "models stay for seconds", stays("0+9x60", "0+10x60"), "45m", [THE_PROCESS]),
     Case("TercetThrash", "models stay for minutes", stays("0+1x60", "0+10x60"), "45m"),
-    Case("TercetThrash", "a model leaves now and then", stays("0x30 1x30", "0x30 1x30"), "45m"),
+    Case("TercetThrash", "a model leaves now and then", stays(NOW_AND_THEN, NOW_AND_THEN), "45m"),
     Case(
         "TercetColdRequestsWait",
         "loads take half a minute",
@@ -324,7 +351,7 @@ CASES = (
         "20m",
         [{"tier": "predict"}],
     ),
-    Case("TercetTierProcessesMissing", "one of three is replaced", tier_of("3x5 2x3 3x60", "3x60"), "20m"),
+    Case("TercetTierProcessesMissing", "one of three is replaced", tier_of("3x5 2x3 3x60", "3x60"), "9m"),
     Case(
         "TercetProcessesLeftAlone",
         "a process does not answer",
@@ -381,7 +408,7 @@ CASES = (
         "TercetFetchFails",
         "it came the second time",
         {of("tercet_repository_fetch_failures_total", repository="s3://b"): "0x5 1x120"},
-        "50m",
+        "20m",
     ),
     Case(
         "TercetProcessDown",

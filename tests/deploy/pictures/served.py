@@ -1,4 +1,4 @@
-"""Everything that is served at once for the pictures: one process that does all, and one of each tier."""
+"""All that is served for the pictures: one process that does all, one of each tier, and a fleet of one."""
 
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from typing import Any
 from tests.e2e.workshop import ONE_BY_ONE, PICKY_POST, PICKY_PRE, attentive, put, slow, times
 from tests.e2e_lifecycle.test_residency import heavy
 from tests.server_process import ROOT, Server, running
+from tests.supervisor.test_up import Up, up
 from tests.tier_processes import Tiers, in_tiers
 
 HEAVY = 6
@@ -36,10 +37,15 @@ parameters { key: "latency_target_ms" value: { string_value: "500" } }
 class Served:
     fused: Server
     tiers: Tiers
+    fleet: Up
 
     @property
     def jobs(self) -> dict[str, list[str]]:
-        return {"fused": [self.fused.metrics], "tiers": [server.metrics for server in self.tiers.all]}
+        return {
+            "fused": [self.fused.metrics],
+            "tiers": [server.metrics for server in self.tiers.all],
+            "fleet": [self.fleet.view],
+        }
 
     def ask(self) -> None:
         """One round of all that happens to a server, refusals among it."""
@@ -109,6 +115,7 @@ def serving(folder: Path) -> Iterator[Served]:
         web(remote) as address,
         running(folder / "fused.log", models, address, options=options, wait=False) as fused,
         in_tiers(folder, tiered) as tiers,
+        up(folder / "fleet", count=1) as fleet,
     ):
         for model in (
             "picky",
@@ -120,7 +127,7 @@ def serving(folder: Path) -> Iterator[Served]:
         ):
             path = f"/v2/models/{model}/ready"
             fused.until(lambda path=path: fused.ready() and fused.client.get(path).is_success, within_s=120)
-        yield Served(fused, tiers)
+        yield Served(fused, tiers, fleet)
 
 
 @contextmanager

@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from deploy.dashboards.written import DASHBOARDS
+from server.observe.gpu import GAUGES
 from tests.deploy.pictures.asked import ALERTS, Asked, choices, from_dashboards, recordings, rules
 from tests.deploy.pictures.prometheus import Prometheus, scraping
-from tests.deploy.pictures.promql import labels_of
+from tests.deploy.pictures.promql import FLEET_LABELS, labels_of
 from tests.deploy.pictures.served import Served, serving
-from tests.e2e.scrape import scrape
+from tests.e2e.scrape import samples_of
 
 pytestmark = pytest.mark.prometheus
 
 PANELS = list(from_dashboards())
 LONG_S = 60.0
+
+WITH_A_GPU = dict.fromkeys((name for name, *_ in GAUGES), frozenset({"gpu_uuid"}))
+"""What a server on a machine with a GPU shows as well: tests/observe/test_gpu.py has the proof."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +36,11 @@ def known(served: Served) -> Mapping[str, frozenset[str]]:
     """Every metric that the servers show, and Prometheus's own of each target, with its labels."""
     labels: dict[str, frozenset[str]] = defaultdict(frozenset)
     labels["up"] = frozenset()
-    for server in (served.fused, *served.tiers.all):
-        for name, own, _ in scrape(server):
-            labels[name] |= own.keys()
+    for addresses in served.jobs.values():
+        for address in addresses:
+            for name, own, _ in samples_of(address):
+                labels[name] |= own.keys() - FLEET_LABELS
+    labels |= WITH_A_GPU
     for rule in recordings():
         labels[rule["record"]] = labels_of(rule["expr"], labels)
     return dict(labels)
@@ -44,7 +50,7 @@ def known(served: Served) -> Mapping[str, frozenset[str]]:
 def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """With at least two samples of everything that has happened since."""
     with scraping(tmp_path_factory.mktemp("prometheus"), served.jobs, [ALERTS]) as prometheus:
-        everyone = sum(map(len, served.jobs.values()))
+        everyone = sum(map(len, served.jobs.values()))  # the fleet is one process, too
         until(lambda: len(prometheus.ask("tercet_build_info")) == everyone)
         served.ask()
         yield prometheus
@@ -61,8 +67,7 @@ def until(holds, within_s: float = LONG_S) -> None:
 def test_a_panel_asks_for_metrics_and_labels_that_there_are(
     asked: Asked, known: Mapping[str, frozenset[str]]
 ):
-    if asked.empty_without != "a GPU":
-        labels_of(asked.expr, known)
+    labels_of(asked.expr, known)
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
