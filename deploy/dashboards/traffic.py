@@ -96,6 +96,7 @@ TRAFFIC = Row(
             title="Answered, by model",
             about="Requests answered in a second.",
             unit="reqps",
+            width=12,
             stacked=True,
             queries=[Query(total(at_the_door(ANSWERED), "model"), "{{model}}")],
         ),
@@ -106,6 +107,7 @@ TRAFFIC = Row(
                 "the caller left. BACKEND: the model or its code. OTHER: the rest."
             ),
             unit="reqps",
+            width=12,
             stacked=True,
             queries=[Query(total(at_the_door(FAILED), "reason"), "{{reason}}")],
         ),
@@ -117,9 +119,26 @@ TRAFFIC = Row(
                 "first."
             ),
             unit="reqps",
+            width=12,
             stacked=True,
             queries=[
                 Query(total(rate(model("tercet_requests_refused_total")), "reason"), "{{reason}}"),
+            ],
+        ),
+        Panel(
+            title="Told callers, by error",
+            about=(
+                "Calls that were answered with an error, what came no further than the door among them: "
+                "unknown models, requests that make no sense, callers without the right."
+            ),
+            unit="reqps",
+            width=12,
+            stacked=True,
+            queries=[
+                Query(
+                    total(at_the_door(rate(of("tercet_refusals_total"))), "door", "error"),
+                    "{{door}} {{error}}",
+                )
             ],
         ),
     ],

@@ -27,6 +27,7 @@ from server.api.http_server import bind, serve_http
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
+from server.api.refusals import Refusals
 from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.rest_lifecycle import HistoryOf
@@ -55,6 +56,7 @@ from server.observe.metrics import (
     registry,
 )
 from server.observe.process import IdentityCollector, resources
+from server.observe.refusals import RefusalCollector
 from server.observe.tagged import Tagged, Tags
 from server.settings import Settings
 from server.stages.route import Route
@@ -168,7 +170,8 @@ class Doors:
     ) -> None:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
         settings = self._settings
-        codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        table = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        codes, grpc_codes = Refusals(table), Refusals(table)
         behind = self._behind
         route, health = behind.route, behind.health
         limits = self._limits()
@@ -223,6 +226,7 @@ class Doors:
                     resources(),
                     delay,
                     gpus,
+                    RefusalCollector({"http": codes.told, "grpc": grpc_codes.told}),
                     IndexCollector(lambda: index_of(behind.catalogue)),
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
@@ -243,7 +247,7 @@ class Doors:
                 self._station,
                 access,
                 self._closing,
-                codes=codes,
+                codes=grpc_codes,
                 max_streams=settings.grpc_max_infer_streams,
                 max_requests=settings.grpc_max_stream_requests,
                 unread_s=settings.grpc_stream_unread_secs,
@@ -262,14 +266,14 @@ class Doors:
                 limits=limits,
                 forwarding=forwarding,
                 client_header=self._client_header(),
-                **about,
+                **(about | {"codes": grpc_codes}),
             )
             if settings.reuse_grpc_port:
                 port = listeners["grpc"].getsockname()[1]
                 self._departures[port] = GrpcDeparture(port)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
-            front = self._grpc_front(route, access, codes, transport, limits, forwarding)
+            front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding)
             tasks.create_task(
                 self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
                 name="gRPC door",

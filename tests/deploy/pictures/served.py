@@ -56,6 +56,7 @@ class Served:
         for server in (self.fused, self.tiers.gateway[0]):
             self._infer(server, "picky", numbers("x", [[1]]))
             self._infer(server, "picky", numbers("x", [[1000]]), status=500)
+        self._infer(self.fused, "nobody", status=404)
         self._crowd()
 
     def _crowd(self) -> None:
