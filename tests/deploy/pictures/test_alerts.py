@@ -11,10 +11,12 @@ import yaml
 
 from deploy.dashboards.written import DASHBOARDS
 from server.settings import Settings
-from tests.deploy.pictures.alert_cases import CASES, Case, selector
+from tests.deploy.pictures import model_alert_cases, process_alert_cases, request_alert_cases
+from tests.deploy.pictures.alert_case import Case, selector
 from tests.deploy.pictures.asked import ALERTS, RUNBOOKS, alerts, recordings
 from tests.deploy.pictures.prometheus import PROMTOOL
 
+CASES = (*request_alert_cases.CASES, *model_alert_cases.CASES, *process_alert_cases.CASES)
 NAMES = [rule["alert"] for rule in alerts()]
 PANELS = {panel.title for dashboard in DASHBOARDS for panel in dashboard.panels}
 OPTIONS = {name.replace("_", "-") for name in Settings.model_fields}
