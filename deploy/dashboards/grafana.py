@@ -149,7 +149,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
             "defaults": {"unit": panel.unit, "thresholds": _thresholds(panel), **_look(panel)},
             "overrides": [],
         },
-        "options": _options(panel.kind),
+        "options": _options(panel),
         "targets": [_target(panel.kind, number, query) for number, query in enumerate(panel.queries)],
         **({"transformations": [TIDY]} if panel.kind == "table" else {}),
     }
@@ -194,7 +194,7 @@ def _look(panel: Panel) -> dict[str, Any]:
     return {"custom": custom, "min": 0}
 
 
-def _options(kind: Kind) -> dict[str, Any]:
+def _options(panel: Panel) -> dict[str, Any]:
     options: dict[Kind, dict[str, Any]] = {
         "timeseries": {
             "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["mean", "max"]},
@@ -209,11 +209,11 @@ def _options(kind: Kind) -> dict[str, Any]:
             "calculate": False,
             "cellGap": 1,
             "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
-            "yAxis": {"axisPlacement": "left"},
+            "yAxis": {"axisPlacement": "left", "unit": panel.unit},
         },
         "table": {"showHeader": True, "cellHeight": "sm"},
     }
-    return options[kind]
+    return options[panel.kind]
 
 
 def _choice_of_datasource() -> dict[str, Any]:
