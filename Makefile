@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-autoscaling models locks perf-analyzer pytriton clean
+	bench-steady bench-autoscaling models locks dashboards perf-analyzer pytriton clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -94,6 +94,9 @@ models: $(ready_to_test) ## train the sample models again, into the same bytes
 
 locks: $(ready_to_test) ## resolve the images' packages anew, into deploy/docker/locks
 	@$(bin)/python deploy/docker/lock.py $(ARGS)
+
+dashboards: $(ready_to_serve) ## write the dashboards of the Helm chart again
+	@$(bin)/python -m deploy.dashboards
 
 perf-analyzer: $(analyzer)/perf_analyzer ## fetch perf_analyzer, Triton's load generator: its tests then run too
 

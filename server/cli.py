@@ -67,7 +67,7 @@ TRITON_USAGE = "Triton's other options are accepted without effect, with one war
 # Triton's options without a meaning here, from its command_line_parser.cc
 IDLE_FLAGS = frozenset(
     """
-    allow-client-shm allow-gpu-metrics allow-sagemaker allow-vertex-ai enable-peer-access
+    allow-client-shm allow-sagemaker allow-vertex-ai enable-peer-access
     model-namespacing
     """.split()  # noqa: SIM905
 )

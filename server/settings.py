@@ -440,6 +440,7 @@ class Settings(BaseModel):
 
     allow_metrics: bool = _metrics(True, "show Prometheus metrics")
     allow_cpu_metrics: bool = _metrics(True, "show the machine's processors and memory among them")
+    allow_gpu_metrics: bool = _metrics(True, "show its GPUs, too, where there are any")
     metrics_address: str = _metrics("", "address to listen on; empty for that of --http-address")
     metrics_port: Port = _metrics(8002, "port to listen on; 0 takes a free one")
 

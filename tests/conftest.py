@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.deploy.pictures.prometheus import PROMETHEUS, PROMTOOL
 from tests.e2e.analyzer import perf_analyzer
 from tests.triton_server import pytriton
 
@@ -37,6 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted.add("cuda")
     if not CHROMIUM.exists():
         unwanted.add("browser")
+    if not (PROMETHEUS.exists() and PROMTOOL.exists()):
+        unwanted.add("prometheus")
     if perf_analyzer() is None:
         unwanted.add("perf_analyzer")
     if pytriton() is None:
@@ -52,6 +55,10 @@ def pytest_report_collectionfinish() -> list[str]:
     if not CHROMIUM.exists():
         lines.append(
             f"the tests in a browser are left out: there is no {CHROMIUM} (apt-get install chromium)"
+        )
+    if not (PROMETHEUS.exists() and PROMTOOL.exists()):
+        lines.append(
+            f"the tests with Prometheus are left out: there is no {PROMETHEUS} (apt-get install prometheus)"
         )
     if perf_analyzer() is None:
         lines.append("the tests with perf_analyzer are left out: it is not there (make perf-analyzer)")

@@ -86,7 +86,7 @@ def test_a_start_script_of_tritonserver_starts_tercet(served, repository, capsys
     assert (settings.disable_auto_complete_config, settings.exit_timeout_secs) == (True, 5)
     assert capsys.readouterr().err == (
         "tercet: warning: these options of Triton have no effect here:"
-        " --backend-config, --pinned-memory-pool-byte-size, --allow-gpu-metrics\n"
+        " --backend-config, --pinned-memory-pool-byte-size\n"
     )
 
 
@@ -119,8 +119,8 @@ START_SCRIPTS = {
         " --metrics-interval-ms=500 --metrics-config summary_latencies=true --metrics-port=8002"
         " --metrics-config=summary_quantiles=0.5:0.05 --trace-config triton,file=/tmp/trace.json"
         " --trace-config level=TIMESTAMPS --trace-config=rate=100",
-        {"allow_cpu_metrics": False},
-        "--allow-gpu-metrics, --metrics-interval-ms, --metrics-config, --trace-config",
+        {"allow_cpu_metrics": False, "allow_gpu_metrics": True},
+        "--metrics-interval-ms, --metrics-config, --trace-config",
     ),
     "tuned": (
         "--model-repository=models --backend-config=onnxruntime,default-max-batch-size=16"

@@ -23,6 +23,7 @@ DOORS = {
     "grpc_reflection": ("server/api",),
     "cryptography": ("server/repository/signature.py",),
     "jwt": ("server/security/tokens.py",),
+    "pynvml": ("server/observe/gpu.py",),
     "fsspec": ("server/repository/remote/bucket.py",),
 }
 """Where each heavy library may be imported: in these folders and files alone."""

@@ -46,6 +46,9 @@ LAST_BYTES_S = 0.1
 
 LONGEST_DETAILS = 2000
 """Bytes of a sentence, which percent-encoding may treble: clients take 8 KB of headers in all."""
+NOT_SENT = b""
+"""What a call returns that has been ended with an error."""
+
 NOTHING = pb.ModelInferRequest()
 """Stands for a request that could not be read."""
 
@@ -188,8 +191,8 @@ class GrpcDoor:
             status = grpc.StatusCode.CANCELLED.value[0]
             raise
         except Exception as error:
-            status = codes_of(error, self._codes).grpc
-            return self._refuse(context, error)
+            status = end_with(context, error, self._codes)
+            return NOT_SENT
         finally:
             self._over()
             if self._access is not None:
@@ -247,27 +250,25 @@ class GrpcDoor:
                     check_name(getattr(message, field), "the model", self._limits)
                 return await answer(message, context)
             except Exception as error:
-                return self._refuse(context, error)
+                end_with(context, error, self._codes)
+                return NOT_SENT
             finally:
                 self._over()
 
         return call
 
-    def _refuse(self, context: Any, error: Exception) -> bytes:
-        """What is returned is not sent."""
-        end_with(context, error, self._codes)
-        return b""
 
-
-def end_with(context: Any, error: Exception, codes: Table) -> None:
-    """Have a call end with the error's code.
+def end_with(context: Any, error: Exception, codes: Table) -> int:
+    """Have a call end with the error's code, which is returned.
 
     grpcio's `abort` would raise, and its exception keep the whole request until the collector comes.
     """
     if not isinstance(error, ServingError):
         log.error("request_crashed", exc_info=error)
-    context.set_code(CODES[codes_of(error, codes).grpc])
+    code = codes_of(error, codes).grpc
+    context.set_code(CODES[code])
     context.set_details(details_of(error))
+    return code
 
 
 def access_line(

@@ -30,6 +30,7 @@ from server.api.http_tls import HttpTls
 from server.api.infer_door import InferDoor
 from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
+from server.api.refusals import Refusals
 from server.api.reply import Table
 from server.api.rest import HttpDoor, WithinLimits, rest_app
 from server.api.rest_lifecycle import HistoryOf
@@ -42,10 +43,14 @@ from server.domain.health import Health
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.scheduling import Schedules
+from server.domain.state import UNLOADED, State
 from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
 from server.observe.access import AccessLog
 from server.observe.audit import AuditLog
+from server.observe.event_loop import EventLoopDelay
+from server.observe.gpu import Gpus
+from server.observe.index import IndexCollector, Indexed
 from server.observe.logs import ProcessLog
 from server.observe.metrics import (
     MachineCollector,
@@ -55,6 +60,8 @@ from server.observe.metrics import (
     TallyCollector,
     registry,
 )
+from server.observe.process import IdentityCollector, resources
+from server.observe.refusals import RefusalCollector
 from server.observe.tagged import Tagged, Tags
 from server.settings import Settings
 from server.stages.route import Route
@@ -173,7 +180,8 @@ class Doors:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
         settings, security = self._settings, self._security
         tasks.create_task(security.keep_up(self._closing), name="keys and certificates")
-        codes = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        table = CODES if settings.overload_status == "tercet" else TRITON_CODES
+        codes, grpc_codes = Refusals(table), Refusals(table)
         behind = self._behind
         route, health = behind.route, behind.health
         limits = self._limits()
@@ -222,8 +230,18 @@ class Doors:
                 self._http(app, short_way, listeners["http"], security.http_tls, departure), name="HTTP door"
             )
         if "metrics" in listeners:
+            delay, gpus = EventLoopDelay(), Gpus()
+            tasks.create_task(delay.watch(self._closing), name="event loop's delay")
+            if settings.allow_gpu_metrics:
+                tasks.create_task(gpus.watch(self._closing), name="GPUs")
             shown = registry(
                 (
+                    IdentityCollector(about["version"], settings.role),
+                    resources(),
+                    delay,
+                    gpus,
+                    RefusalCollector({"http": codes.told, "grpc": grpc_codes.told}),
+                    IndexCollector(lambda: index_of(behind.catalogue)),
                     TallyCollector(lambda: versions_of(behind.catalogue)),
                     ProcessCollector(lambda: access.dropped if access else 0),
                     *(
@@ -245,7 +263,7 @@ class Doors:
                 self._station,
                 access,
                 self._closing,
-                codes=codes,
+                codes=grpc_codes,
                 max_streams=settings.grpc_max_infer_streams,
                 max_requests=settings.grpc_max_stream_requests,
                 unread_s=settings.grpc_stream_unread_secs,
@@ -266,14 +284,14 @@ class Doors:
                 audit=self._audit,
                 forwarding=forwarding,
                 client_header=self._client_header(),
-                **about,
+                **(about | {"codes": grpc_codes}),
             )
             if settings.reuse_grpc_port:
                 port = listeners["grpc"].getsockname()[1]
                 self._departures[port] = GrpcDeparture(port, is_plain=security.grpc_tls is None)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
-            front = self._grpc_front(route, access, codes, transport, limits, forwarding)
+            front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding)
             tasks.create_task(
                 self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
                 name="gRPC door",
@@ -440,4 +458,17 @@ def versions_of(catalogue: Catalogue) -> Sequence[Measured]:
     return [
         Measured(facts.model, str(facts.version), facts.config.metric_tags, facts.tally)
         for facts in catalogue.all_facts()
+    ]
+
+
+def index_of(catalogue: Catalogue) -> Sequence[Indexed]:
+    """The repository index, as metrics show it."""
+    return [
+        Indexed(
+            line.model,
+            "" if line.version is None else str(line.version),
+            line.state,
+            in_trouble=line.state is State.UNAVAILABLE and line.reason != UNLOADED,
+        )
+        for line in catalogue.index()
     ]

@@ -13,7 +13,7 @@ from server.domain.labels import NO_PINS
 from server.domain.phase import Station
 from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
-from server.observe.tiers import TierCollector
+from server.observe.tiers import GatewayCollector, TierCollector
 from server.settings import Settings
 from server.stages.pool import Pool
 from server.stages.route import Route
@@ -77,7 +77,8 @@ async def gateway_models(
         events=events,
         health=Health(station, lambda: not gateway.not_ready(strict), lambda: gateway.not_ready(strict)),
         collectors=[
-            TierCollector(lambda: measured(directory), lambda: versions_of(gateway), lambda: gateway.retries)
+            TierCollector(lambda: measured(directory)),
+            GatewayCollector(lambda: versions_of(gateway), lambda: gateway.retries),
         ],
     )
     try:

@@ -36,6 +36,8 @@ from server.lifecycle.manager import Manager
 from server.lifecycle.parts import Parts
 from server.lifecycle.standbys import Policy
 from server.observe.metrics import MemoryCollector, MirrorCollector, ResidencyCollector
+from server.observe.targets import TargetCollector
+from server.observe.tiers import TierCollector
 from server.repository.content import holds
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
@@ -50,6 +52,7 @@ from server.stages.pool import Pool
 from server.stages.route import Route
 from server.tiers.directory import Directory
 from server.tiers.lingering import Lingering
+from server.tiers.measured import measured
 from server.tiers.report import Reports
 
 STAGES: Mapping[Role, StageName] = {"pre": "pre", "predict": "predict", "post": "post"}
@@ -164,6 +167,8 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
                 MirrorCollector(mirrors.measured),
                 ResidencyCollector(manager.residence.tally),
                 MemoryCollector(manager.residence.stays.picture),
+                TargetCollector(manager.schedules.targets_s),
+                TierCollector(lambda: measured(directory)),
             ],
             services=services,
         )

@@ -47,6 +47,15 @@ class Schedules:
             log.info("scheduling_changed", model=model, **change)
         return self.of(model)
 
+    def targets_s(self) -> Mapping[str, float]:
+        """Of the models that serve and have one, within how many seconds each request is to be answered."""
+        return {
+            model: served.latency_target_ms / 1e3
+            for model in self._table.models
+            for served in self._schedulable(model)
+            if served.latency_target_ms is not None
+        }
+
     def _schedulable(self, model: str) -> list[ServedVersion]:
         """Those with a queue of their own: an ensemble's requests wait for its members."""
         versions = sorted(self._table.versions(model).items())

@@ -243,6 +243,10 @@ _PASSAGE_HISTOGRAMS: tuple[tuple[str, str, Callable[[Passage], Histogram]], ...]
 )
 
 
+_TROUBLE = dict.fromkeys(("rejected", "rolled_back", "quarantined", "worker_lost"), 0)
+"""What alerts look for is there from the start: the first of a kind is no increase of what was not there."""
+
+
 class PassageCollector(Collector):
     """How models came and went. Of a repository of thousands, those that something has happened to."""
 
@@ -254,7 +258,7 @@ class PassageCollector(Collector):
         name = "tercet_model_transitions"
         transitions = Metric(name, "What happened to versions of a model", "counter")
         for model, passage in passages.items():
-            for what, count in passage.transitions.items():
+            for what, count in (_TROUBLE | passage.transitions).items():
                 transitions.add_sample(f"{name}_total", {"model": model, "event": what}, count)
         yield transitions
         for name, text, read in _PASSAGE_HISTOGRAMS:

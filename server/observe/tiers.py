@@ -1,7 +1,7 @@
-"""Metrics of the tiers as a gateway sees them: who is there, how hard they are pressed, what goes to them.
+"""Metrics of the tiers as their callers see them: who is there, how hard they are pressed, what goes to them.
 
-The times of each stage come back with the answers, and lie in the tally of their version; what a tier's own
-processes count, they show themselves.
+The times of each stage come back with the answers to a gateway, and lie in the tally of their version; what a
+tier's own processes count, they show themselves.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,17 +48,10 @@ _COUNTERS: tuple[tuple[str, str, Callable[[EndpointMeasured], int]], ...] = (
 
 
 class TierCollector(Collector):
-    """`endpoints` are those that there are now, `versions` those that serve, `retries` those so far."""
+    """The tiers that this process hands requests on to: a gateway, or a tier with another behind it."""
 
-    def __init__(
-        self,
-        endpoints: Callable[[], Sequence[EndpointMeasured]],
-        versions: Callable[[], Sequence[Measured]],
-        retries: Callable[[], int],
-    ) -> None:
+    def __init__(self, endpoints: Callable[[], Sequence[EndpointMeasured]]) -> None:
         self._endpoints = endpoints
-        self._versions = versions
-        self._retries = retries
 
     def collect(self) -> Iterator[Metric]:
         endpoints = self._endpoints()
@@ -77,6 +70,16 @@ class TierCollector(Collector):
         for each in endpoints:
             unanswered.add_metric([each.tier, each.address], each.unanswered)
         yield unanswered
+
+
+class GatewayCollector(Collector):
+    """What only a gateway knows. `versions` are those that serve, `retries` those so far."""
+
+    def __init__(self, versions: Callable[[], Sequence[Measured]], retries: Callable[[], int]) -> None:
+        self._versions = versions
+        self._retries = retries
+
+    def collect(self) -> Iterator[Metric]:
         retries = Metric("tercet_hop_retries", "Requests that were sent once more, elsewhere", "counter")
         retries.add_sample("tercet_hop_retries_total", {}, self._retries())
         yield retries

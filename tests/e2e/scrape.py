@@ -16,7 +16,15 @@ def scrape(server: Server) -> list[tuple[str, dict[str, str], float]]:
 
     The parser of prometheus_client would not do: it puts `_total` behind the names of counters.
     """
-    text = httpx.get(f"http://{server.metrics}/metrics").text
+    return samples_of(server.metrics)
+
+
+def samples_of(address: str) -> list[tuple[str, dict[str, str], float]]:
+    """The same of whoever shows metrics there."""
+    return samples_in(httpx.get(f"http://{address}/metrics", timeout=30).text)
+
+
+def samples_in(text: str) -> list[tuple[str, dict[str, str], float]]:
     return [(name, _labels(written), float(value)) for name, written, value in _SAMPLE.findall(text)]
 
 

@@ -249,6 +249,7 @@ def test_how_models_came_and_went_is_told_of_those_that_something_happened_to():
     found = samples(exposition(registry([PassageCollector(passages.all)])).decode())
     assert found['tercet_model_transitions_total{event="ready",model="m"}'] == 1
     assert found['tercet_model_transitions_total{event="rejected",model="broken"}'] == 1
+    assert found['tercet_model_transitions_total{event="rolled_back",model="m"}'] == 0
     assert found['tercet_model_load_seconds_bucket{le="1.0",model="m"}'] == 0
     assert found['tercet_model_load_seconds_bucket{le="2.5",model="m"}'] == 1
     assert found['tercet_model_warmup_seconds_sum{model="m"}'] == 0.3
