@@ -175,21 +175,25 @@ class Tally:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""
         self.inference_count += rows
         self.execution_count += 1
-        for span, ns in (
-            (self.compute_input, input_ns),
-            (self.compute_infer, infer_ns),
-            (self.compute_output, output_ns),
-        ):
-            span.count += requests
-            span.ns += ns * requests
-        spans = self.batch(rows)
-        for span, ns in (
-            (spans.compute_input, input_ns),
-            (spans.compute_infer, infer_ns),
-            (spans.compute_output, output_ns),
-        ):
-            span.count += 1
-            span.ns += ns
+        span = self.compute_input
+        span.count += requests
+        span.ns += input_ns * requests
+        span = self.compute_infer
+        span.count += requests
+        span.ns += infer_ns * requests
+        span = self.compute_output
+        span.count += requests
+        span.ns += output_ns * requests
+        spans = self.batches.get(rows) or self.batch(rows)
+        span = spans.compute_input
+        span.count += 1
+        span.ns += input_ns
+        span = spans.compute_infer
+        span.count += 1
+        span.ns += infer_ns
+        span = spans.compute_output
+        span.count += 1
+        span.ns += output_ns
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""

@@ -42,6 +42,7 @@ class LatencyTarget:
 
     arrived    rows that have asked since `note_time`; who lets them in counts them
     fresh_ns   that are left of the target to a request that has just been asked
+    margin     hears of the oldest of each run, when it is answered or turned away
     """
 
     def __init__(self, target_ns: int, *, limit: int, slots: int) -> None:
@@ -49,17 +50,13 @@ class LatencyTarget:
         self.fresh_ns = FRESH * target_ns
         self._limit = limit
         self._slots = slots
-        self._margin = Margin(target_ns)
+        self.margin = Margin(target_ns)
         self._batches: dict[Curve, _Batch] = {}
         self._parallel = float(slots)
         self.arrived = 0
         self._rate = 0.0
         self._rate_at = 0
         self._rate_memory_ns = max(4.0 * target_ns, 2e8)
-
-    @property
-    def margin_ns(self) -> float:
-        return self._margin.ns
 
     def decide(self, rows: Iterable[int], waiting: int, slack_ns: float, curve: Curve) -> Leave | None:
         """Who leaves, in their order: with these rows, `waiting` in all, and `slack_ns` left for the first.
@@ -80,6 +77,14 @@ class LatencyTarget:
                 return None
             going, total = going + 1, total + count
         return Leave(going, total, Why.FULL if total >= best else Why.IDLE)
+
+    def all_go(self, waiting: int, slack_ns: float, curve: Curve) -> Why | None:
+        """Why all who wait leave at once, if they can; else `decide` says who does."""
+        batch = self._batches.get(curve)
+        best = self._limit if batch is None else batch.most
+        if waiting > best or curve.expect(waiting) > slack_ns:
+            return None
+        return Why.IDLE if waiting < best else Why.FULL
 
     def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
@@ -109,7 +114,7 @@ class LatencyTarget:
         full = curve.expect(most)
         if not full:
             return 0
-        left = self.fresh_ns - self._margin.ns - wait_ns - full
+        left = self.fresh_ns - self.margin.ns - wait_ns - full
         return max(0, most * (1 + int(left // (full / self._parallel + turn_ns))))
 
     def note_time(self, now: int) -> None:
@@ -137,7 +142,3 @@ class LatencyTarget:
     def _most(self, curve: Curve) -> int:
         batch = self._batches.get(curve)
         return self._limit if batch is None else batch.most
-
-    def note_answer(self, late_ns: float) -> None:
-        """The oldest of a run is answered, or turned away, so long after it was due; below 0, before."""
-        self._margin.note(late=late_ns > 0)

@@ -31,12 +31,20 @@ class Estimate:
     seen: int = 1
 
     def follow(self, ns: int) -> None:
-        self.seen = min(self.seen + 1, MEMORY)
-        bound = SURPRISE * max(self.deviation, LEAST_DEVIATION * self.mean)
-        error = ns - self.mean
-        error = min(max(error, -bound), bound) if self.seen > 2 else error
-        self.mean += error / self.seen
-        self.deviation += (abs(error) - self.deviation) / self.seen
+        """One more has been seen. It comes with every run, so it calls nothing."""
+        seen, mean, deviation = self.seen, self.mean, self.deviation
+        if seen < MEMORY:
+            self.seen = seen = seen + 1
+        error = ns - mean
+        if seen > 2:
+            least = LEAST_DEVIATION * mean
+            bound = SURPRISE * (deviation if deviation > least else least)
+            if error > bound:
+                error = bound
+            elif error < -bound:
+                error = -bound
+        self.mean = mean + error / seen
+        self.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 
 
 class Curve:
@@ -54,7 +62,8 @@ class Curve:
         return self._sizes
 
     def note(self, rows: int, ns: int) -> None:
-        rows = _shared(rows)
+        if rows > EXACT:
+            rows = _shared(rows)
         known = self._known.get(rows)
         if known is None:
             self._known[rows] = Estimate(ns, 0.0)

@@ -74,7 +74,7 @@ class Run:
         self.in_place = False
         self.is_measured = False
         self.expected = self.short_ns = 0.0
-        self.answers: list[dict[str, Array] | ServingError] = []
+        self.answers: Sequence[dict[str, Array] | ServingError] = ()
         self.failed = False
         self.left = self.began = self.inferred = self.ended = self.computed = 0
 
@@ -88,7 +88,7 @@ class Run:
         self.began = self._clock()
         busy = thread_time_ns() if self.is_measured else 0
         try:
-            self.answers = list(self._run(self.tickets))
+            self.answers = self._run(self.tickets)
         except Exception as error:
             self.failed = True
             if len(self.tickets) == 1 or isinstance(error, (RuntimeDown, RuntimeFull)):
@@ -110,9 +110,9 @@ class Run:
         inputs = stack([ticket.inputs for ticket in tickets])
         self.inferred = self._clock()
         outputs = self.slot.run(inputs)
-        if self._batches:
-            return split(outputs, [ticket.rows for ticket in tickets])
-        return [outputs]
+        if not self._batches:
+            return [outputs]
+        return split(outputs, [ticket.rows for ticket in tickets])
 
     def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
         if ticket.settled:

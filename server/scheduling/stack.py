@@ -19,7 +19,11 @@ def stack(requests: Sequence[Tensors]) -> Tensors:
     a request that goes alone.
     """
     if len(requests) == 1:
-        return {name: np.ascontiguousarray(array) for name, array in requests[0].items()}
+        inputs = requests[0]
+        if len(inputs) == 1:  # most models: a loop less
+            ((name, array),) = inputs.items()
+            return {name: np.ascontiguousarray(array)}
+        return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
     return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
 
 

@@ -106,7 +106,7 @@ def test_the_door_is_open_as_far_as_the_slower_reckoning_would_let_in():
         one = target()
         open_rows = one.open_rows(wait, 0.0, seen)
         for ahead in range(open_rows):
-            expected = one.expected(1, ahead, wait, 0.0, seen) + one.margin_ns
+            expected = one.expected(1, ahead, wait, 0.0, seen) + one.margin.ns
             assert expected <= 50_000, (wait, ahead, open_rows)
 
 
