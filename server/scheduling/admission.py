@@ -78,19 +78,26 @@ class Admission:
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
         curve = self._curve_of(ticket)
-        if not queue.size and not self._running and self._slots.need_no_turns:
-            if now + self.overhead_ns + curve.expect(rows) <= due:
-                return  # nobody is in its way
+        running, slots = self._running, self._slots
+        if (
+            not queue.size
+            and not running
+            and slots.need_no_turns
+            and now + self.overhead_ns + curve.expect(rows) <= due
+        ):
+            return  # nobody is in its way
         ahead = queue.rows_ahead(ticket)
         each = 0
         if self._alone:
             each = max(1, queue.rows // queue.size) if queue.size else rows
-        wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
-        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
+        wait = self.overhead_ns + (slots.wait_ns() if slots.idle else self._free_in(now))
+        turn = slots.turn_ns if slots.are_shared else 0.0
         target.note_time(now)
         if ticket.lane is None and not self._alone and queue.is_plain:
             self._open_rows = target.open_rows(wait, turn, curve)
-        busy = bool(self._running or ahead)
+            if queue.rows + rows <= self._open_rows and due - now > target.fresh_ns:
+                return
+        busy = bool(running or ahead)
         answered = target.expected(rows, ahead, wait, turn, curve, each)
         answered += target.margin.ns if busy else 0.0
         if now + answered <= due or not curve.sizes:

@@ -240,9 +240,9 @@ class Batcher:
             curve = self._curve(first)
             if only and not self._alone:
                 queue = self._queue
-                why = target.all_go(queue.rows, slack, curve)
-                if why is not None:
-                    return Leave(queue.size, queue.rows, why)
+                together = target.all_go(queue.size, queue.rows, slack, curve)
+                if together is not None:
+                    return together
             answer = target.decide(*self._rows(candidate, only), slack, curve)
             if answer is None:
                 self.leave(first, self._admission.turned_away(first, now))
@@ -287,13 +287,14 @@ class Batcher:
             return False
         seat = slots.only
         if seat is None:
-            slot = slots.take(lambda device: self._curve(first, device).expect(rows), now)
+            slot, curve = slots.take(lambda device: self._curve(first, device).expect(rows), now), None
         else:
-            slot = slots.take_alike(seat, self._curve(first, self._device).expect(rows), now)
+            curve = self._curve(first)
+            slot = slots.take_alike(seat, answer.expected_ns or curve.expect(rows), now)
         if slot is None:
             return False
         run = self._form(slot, candidate, answer)
-        run.left = now
+        run.left, run.curve = now, curve
         run.expected = slots.expected_ns(slot) if seat is None else seat.wanted_ns
         try:
             slot.start(run.work, partial(self._finish, run))
@@ -303,14 +304,14 @@ class Batcher:
         return True
 
     def _is_short(self, first: Ticket, rows: int) -> bool:
-        """Whether a run with so many rows, each like those of the first ticket, would be as short in place."""
+        """Whether a run with so many rows, each like those of the first ticket, may be done in place."""
         if self._slots.are_limited:
             return False
         return self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
 
     def _form(self, slot: Slot, candidate: Candidate, answer: Leave) -> Run:
         """A run of those who leave, who wait no more."""
-        requests, rows, why = answer
+        requests, rows, why, _ = answer
         queue, target, tally = self._queue, self._admission.target, self._tally
         tickets = queue.take(candidate, requests, rows)
         tally.pending -= requests
@@ -366,14 +367,15 @@ class Batcher:
         """What this run says of those to come."""
         if run.is_measured and not run.failed:
             self._pace.note(run.elements or run.rows, run.computed)
-        target = self._admission.target
+        admission = self._admission
+        target = admission.target
         if run.in_place and target is None:
             return
         tickets, began = run.tickets, run.began
-        curve = self._curve(tickets[0], run.slot.device)
+        curve = run.curve or self._curve(tickets[0], run.slot.device)
         if not run.failed:
             curve.note(run.rows, run.ended - began)
-        self._admission.note_end(run, curve, now)
+        admission.note_end(run, curve, now)
         patience = RUNS_OF_PATIENCE * curve.expect(run.rows) if target is None else target.ns
         requests = len(tickets)
         if requests == 1:

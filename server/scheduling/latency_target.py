@@ -13,6 +13,8 @@ from server.scheduling.profile import Curve
 from server.scheduling.rule import Leave, Why
 from server.scheduling.target import Margin, answered_in, enough_rows, most_rows, rows_within
 
+IDLE, FULL = Why.IDLE, Why.FULL
+
 FRESH = 15 / 16
 """Of a target that is left of a request which has just been asked."""
 
@@ -78,13 +80,14 @@ class LatencyTarget:
             going, total = going + 1, total + count
         return Leave(going, total, Why.FULL if total >= best else Why.IDLE)
 
-    def all_go(self, waiting: int, slack_ns: float, curve: Curve) -> Why | None:
-        """Why all who wait leave at once, if they can; else `decide` says who does."""
+    def all_go(self, requests: int, waiting: int, slack_ns: float, curve: Curve) -> Leave | None:
+        """All who wait leave together, if they can; else `decide` says who does."""
         batch = self._batches.get(curve)
         best = self._limit if batch is None else batch.most
-        if waiting > best or curve.expect(waiting) > slack_ns:
+        expected_ns = curve.expect(waiting)
+        if waiting > best or expected_ns > slack_ns:
             return None
-        return Why.IDLE if waiting < best else Why.FULL
+        return Leave(requests, waiting, IDLE if waiting < best else FULL, expected_ns)
 
     def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""

@@ -86,7 +86,8 @@ class Slots:
 
     def take_alike(self, seat: Seat, expected_ns: float, now: int) -> Slot | None:
         """As `take`, where `seat` is the only one."""
-        if not seat.take(expected_ns, now):
+        seat.wanted_ns = expected_ns
+        if not seat.device.give(seat, now):
             self._note_wait(now)
             return None
         if self._asked or self.turn_ns:
@@ -125,6 +126,9 @@ class Slots:
     @property
     def are_shared(self) -> bool:
         """Whether other versions want the devices, too."""
+        only = self.only
+        if only is not None:
+            return only.device.seats > 1 and only.is_shared
         return any(seat.is_shared for seat in self._seats.values())
 
     def give_back(self, slot: Slot, took_ns: int | None) -> None:
@@ -132,7 +136,8 @@ class Slots:
         if slot in self._all:
             self.idle.append(slot)
         if took_ns is not None:
-            self._seat_of[slot].give_back(took_ns)
+            seat = self.only or self._seat_of[slot]
+            seat.device.take_back(seat, took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
