@@ -237,7 +237,7 @@ class Batcher:
         target = self._admission.target
         if target is not None:
             slack = first.due - now - self._admission.overhead_ns if first.due else NEVER
-            curve = self._curve(first)
+            curve = self._plain_curve if first.lane is None else self._curve(first)
             if only and not self._alone:
                 queue = self._queue
                 together = target.all_go(queue.size, queue.rows, slack, curve)
@@ -289,7 +289,7 @@ class Batcher:
         if seat is None:
             slot, curve = slots.take(lambda device: self._curve(first, device).expect(rows), now), None
         else:
-            curve = self._curve(first)
+            curve = self._plain_curve if first.lane is None else self._curve(first)
             slot = slots.take_alike(seat, answer.expected_ns or curve.expect(rows), now)
         if slot is None:
             return False
@@ -315,7 +315,10 @@ class Batcher:
         queue, target, tally = self._queue, self._admission.target, self._tally
         tickets = queue.take(candidate, requests, rows)
         tally.pending -= requests
-        if self._alone or rows < self._most_rows:
+        if why is Why.IDLE and not queue.size and not self._alone:
+            if rows < self._most_rows:
+                tally.small["alone"] += 1
+        elif self._alone or rows < self._most_rows:
             tally.small[self._why_small(candidate, why)] += 1
         run = Run(self._model, self._version, self._batches, slot, tickets, rows, why, self._clock)
         if queue.timed:
