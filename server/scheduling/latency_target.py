@@ -140,7 +140,7 @@ class LatencyTarget:
         if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
             batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             if batch.runs // LOOK_AGAIN % EXPLORE:
-                batch.most = enough_rows(curve.expect, batch.most)
+                batch.most = enough_rows(curve.expect, batch.most, curve.doubt)
 
     def _most(self, curve: Curve) -> int:
         batch = self._batches.get(curve)

@@ -8,6 +8,7 @@ Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
+from math import sqrt
 
 EXACT = 64
 """Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
@@ -29,6 +30,11 @@ class Estimate:
     mean: float
     deviation: float
     seen: int = 1
+
+    @property
+    def doubt(self) -> float:
+        """How far the mean may be off: as far as itself while there are too few to tell."""
+        return self.deviation / sqrt(self.seen) if self.seen > 2 else self.mean
 
     def follow(self, ns: int) -> None:
         """One more has been seen. It comes with every run, so it calls nothing."""
@@ -89,6 +95,15 @@ class Curve:
         if len(sizes) == 1:
             return self._known[sizes[0]].mean  # a guess, and a bold one: so that larger runs come to be seen
         return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
+
+    def doubt(self, rows: int) -> float:
+        """How far the expectation may be off, in nanoseconds: that of the nearest sizes that were seen."""
+        rows = _shared(rows)
+        known = self._known.get(rows)
+        if known is not None:
+            return known.doubt
+        at = bisect_left(self._sizes, rows)
+        return max([self._known[size].doubt for size in self._sizes[max(0, at - 1) : at + 1]], default=0.0)
 
     def _line(self, fewer: int, more: int, rows: int) -> float:
         low, high = self._known[fewer].mean, self._known[more].mean
