@@ -3,7 +3,7 @@
 The one place of the benchmark that knows how a `Batcher` is built.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from server.scheduling.batcher import Batcher
 from server.scheduling.plan import Plan
 from server.scheduling.queue import Level
 from server.scheduling.rule import BatchRule
+from server.scheduling.slot import Slot
 from server.scheduling.ticket import Ticket
 from server.scheduling.turns import Turns
 
@@ -51,7 +52,7 @@ class Fixed:
         plan = Plan(
             batches=True, rule=rule, levels=(Level(max_size=self.max_queue_size),), row_bytes=ROW_BYTES
         )
-        return _batcher(stage, model, plan, Turns(clock=stage.clock))
+        return _batcher(model, plan, stage.slots[model.name], Turns(clock=stage.clock), stage.clock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,29 +63,47 @@ class Target:
 
     def __call__(self, stage: Stage) -> Mapping[str, Scheduler]:
         turns = Turns(processors=max(1, int(stage.device.units)), clock=stage.clock)
-        batchers = {}
-        for model in stage.models:
-            rule = BatchRule(max_batch_size=model.max_batch_size)
-            levels = (Level(max_size=self.max_queue_size),)
-            plan = Plan(
-                batches=True,
-                rule=rule,
-                levels=levels,
-                row_bytes=ROW_BYTES,
-                latency_target_s=model.target_s,
+        return {
+            model.name: targeted(
+                model,
+                stage.slots[model.name],
+                stage.clock,
+                turns=turns,
+                max_queue_size=self.max_queue_size,
             )
-            batchers[model.name] = _batcher(stage, model, plan, turns)
-        return batchers
+            for model in stage.models
+        }
 
 
-def _batcher(stage: Stage, model: SleepingModel, plan: Plan, turns: Turns) -> Batcher:
+def targeted(
+    model: SleepingModel,
+    slots: Sequence[Slot],
+    clock: Callable[[], int],
+    *,
+    turns: Turns | None = None,
+    max_queue_size: int = 1000,
+) -> Batcher:
+    """One model with its latency target; without `turns` it has its device for itself."""
+    plan = Plan(
+        batches=True,
+        rule=BatchRule(max_batch_size=model.max_batch_size),
+        levels=(Level(max_size=max_queue_size),),
+        row_bytes=ROW_BYTES,
+        latency_target_s=model.target_s,
+    )
+    return _batcher(model, plan, slots, turns or Turns(clock=clock), clock)
+
+
+def _batcher(
+    model: SleepingModel, plan: Plan, slots: Sequence[Slot], turns: Turns, clock: Callable[[], int]
+) -> Batcher:
     return Batcher(
         model=model.name,
         version=1,
         plan=plan,
-        slots=stage.slots[model.name],
+        slots=slots,
         in_place=False,
         tally=Tally(),
         turns=turns,
-        clock=stage.clock,
+        clock=clock,
     )

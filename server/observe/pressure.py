@@ -36,9 +36,9 @@ class Pressure:
 
     def note(self, ratio: float, requests: int, now: int) -> None:
         """So many requests waited for this part of the time that they may."""
-        weight = self._weight * exp((self._at - now) / MEMORY_NS) if self._weight else 0.0
-        self._weight = weight + requests
-        self._ratio += (ratio - self._ratio) * requests / self._weight
+        weight = self._weight
+        self._weight = weight = (weight * exp((self._at - now) / MEMORY_NS) if weight else 0.0) + requests
+        self._ratio += (ratio - self._ratio) * requests / weight
         self._at = now
 
     def read(self, now: int) -> float:

@@ -6,7 +6,7 @@ Durations are nanoseconds, as in Triton's statistics.
 """
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,17 +41,19 @@ class Histogram:
     def add_all(self, values: Sequence[float], total: float) -> None:
         """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
         bounds, counts = self.bounds, self.counts
+        self.total += total
         if len(values) == 1:
             counts[bisect_left(bounds, total)] += 1
-            self.total += total
             return
-        lowest = bisect_left(bounds, min(values))
-        if lowest == bisect_left(bounds, max(values)):
-            counts[lowest] += len(values)
-        else:
-            for value in values:
-                counts[bisect_left(bounds, value)] += 1
-        self.total += total
+        ascending = sorted(values)
+        at, highest = bisect_left(bounds, ascending[0]), bisect_left(bounds, ascending[-1])
+        counted = 0
+        while at < highest:
+            upto = bisect_right(ascending, bounds[at], counted)
+            counts[at] += upto - counted
+            counted = upto
+            at += 1
+        counts[highest] += len(ascending) - counted
 
     def add_many(self, value: float, times: int) -> None:
         """The same value, `times` times: what every request of a run shares."""
@@ -187,21 +189,75 @@ class Tally:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""
         self.inference_count += rows
         self.execution_count += 1
-        for span, ns in (
-            (self.compute_input, input_ns),
-            (self.compute_infer, infer_ns),
-            (self.compute_output, output_ns),
-        ):
-            span.count += requests
-            span.ns += ns * requests
-        spans = self.batch(rows)
-        for span, ns in (
-            (spans.compute_input, input_ns),
-            (spans.compute_infer, infer_ns),
-            (spans.compute_output, output_ns),
-        ):
+        span = self.compute_input
+        span.count += requests
+        span.ns += input_ns * requests
+        span = self.compute_infer
+        span.count += requests
+        span.ns += infer_ns * requests
+        span = self.compute_output
+        span.count += requests
+        span.ns += output_ns * requests
+        spans = self.batches.get(rows) or self.batch(rows)
+        span = spans.compute_input
+        span.count += 1
+        span.ns += input_ns
+        span = spans.compute_infer
+        span.count += 1
+        span.ns += infer_ns
+        span = spans.compute_output
+        span.count += 1
+        span.ns += output_ns
+
+    def ran_alone(
+        self, rows: int, waited_ns: int, whole_s: float | None, input_ns: int, infer_ns: int, output_ns: int
+    ) -> None:
+        """One run of one request is over, which took so long in all; None: another counts that.
+
+        The same as `ran` and the histograms beside it, in one call: with one client it comes every time.
+        """
+        self.inference_count += rows
+        self.execution_count += 1
+        span = self.queue
+        span.count += 1
+        span.ns += waited_ns
+        span = self.compute_input
+        span.count += 1
+        span.ns += input_ns
+        span = self.compute_infer
+        span.count += 1
+        span.ns += infer_ns
+        span = self.compute_output
+        span.count += 1
+        span.ns += output_ns
+        spans = self.batches.get(rows) or self.batch(rows)
+        span = spans.compute_input
+        span.count += 1
+        span.ns += input_ns
+        span = spans.compute_infer
+        span.count += 1
+        span.ns += infer_ns
+        span = spans.compute_output
+        span.count += 1
+        span.ns += output_ns
+        value = waited_ns / 1e9
+        histogram = self.queue_s
+        histogram.counts[bisect_left(SECONDS, value)] += 1
+        histogram.total += value
+        value = infer_ns / 1e9
+        histogram = self.compute_s
+        histogram.counts[bisect_left(SECONDS, value)] += 1
+        histogram.total += value
+        if whole_s is not None:
+            span = self.success
             span.count += 1
-            span.ns += ns
+            span.ns += int(whole_s * 1e9)
+            histogram = self.request_s
+            histogram.counts[bisect_left(SECONDS, whole_s)] += 1
+            histogram.total += whole_s
+        histogram = self.rows
+        histogram.counts[bisect_left(ROWS, rows)] += 1
+        histogram.total += rows
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""

@@ -69,31 +69,37 @@ class Admission:
         Most are let in by one comparison: with the rows up to which the door is open until the next run.
         """
         asked = int(ticket.asked * 1e9) or now
-        ticket.due = due = asked + target.ns
+        due = asked + target.ns
         if ticket.deadline != NEVER:
-            ticket.due = due = min(due, int(ticket.deadline * 1e9))
-        ticket.order = due
+            due = min(due, int(ticket.deadline * 1e9))
+        ticket.due = ticket.order = due
         queue, rows = self._queue, ticket.rows
         target.arrived += rows
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
         curve = self._curve_of(ticket)
-        if not queue.size and not self._running and self._slots.need_no_turns:
-            late_in = self.overhead_ns + curve.expect(rows)
-            if now + late_in <= due:
-                return  # nobody is in its way
+        running, slots = self._running, self._slots
+        if (
+            not queue.size
+            and not running
+            and slots.need_no_turns
+            and now + self.overhead_ns + curve.expect(rows) <= due
+        ):
+            return  # nobody is in its way
         ahead = queue.rows_ahead(ticket)
         each = 0
         if self._alone:
             each = max(1, queue.rows // queue.size) if queue.size else rows
-        wait = self.overhead_ns + (self._slots.wait_ns() if self._slots.idle else self._free_in(now))
-        turn = self._slots.turn_ns if self._slots.are_shared else 0.0
+        wait = self.overhead_ns + (slots.wait_ns() if slots.idle else self._free_in(now))
+        turn = slots.turn_ns if slots.are_shared else 0.0
         target.note_time(now)
         if ticket.lane is None and not self._alone and queue.is_plain:
             self._open_rows = target.open_rows(wait, turn, curve)
-        busy = bool(self._running or ahead)
+            if queue.rows + rows <= self._open_rows and due - now > target.fresh_ns:
+                return
+        busy = bool(running or ahead)
         answered = target.expected(rows, ahead, wait, turn, curve, each)
-        answered += target.margin_ns if busy else 0.0
+        answered += target.margin.ns if busy else 0.0
         if now + answered <= due or not curve.sizes:
             return
         if not busy and now - self._ran > PROBE_NS:
@@ -138,7 +144,7 @@ class Admission:
         assert self.target is not None
         curve = self._curve_of(ticket)
         self._tally.refused["late"] += 1
-        self.target.note_answer(late_ns=self.target.ns)
+        self.target.margin.note(late=True)
         late_s = (now - ticket.due + curve.expect(ticket.rows)) / 1e9
         target_s = self.target.ns / 1e9
         return TooLate(self._model, target_s + late_s, target_s)
@@ -154,10 +160,12 @@ class Admission:
         self._ran = now
         if not run.in_place:
             self.overhead_ns += (now - run.left - (run.ended - run.began) - self.overhead_ns) / 8
-        if self.target is not None:
-            self.target.note_run(curve)
-            if run.tickets[0].due:
-                self.target.note_answer(late_ns=now + run.short_ns - run.tickets[0].due)
+        target = self.target
+        if target is not None:
+            target.note_run(curve)
+            due = run.tickets[0].due
+            if due:
+                target.margin.note(late=now + run.short_ns > due)
 
     def _count(self, reason: str, ticket: Ticket, now: int) -> None:
         self._tally.refused[reason] += 1

@@ -11,6 +11,7 @@ their turn on the slot's device.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from time import monotonic_ns
 
 from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
@@ -61,7 +62,9 @@ class Batcher:
         self._model = model
         self._version = version
         self._plan = plan
+        self._batches = plan.batches
         self._rule = plan.rule or BatchRule(max_batch_size=1)
+        self._most_rows = self._rule.max_batch_size
         self._alone = plan.rule is None
         self._eager = self._rule.eager
         self._queue = Queue(
@@ -74,6 +77,7 @@ class Batcher:
         self._tally = tally
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._call_soon = self._loop.call_soon
         self._running: set[Run] = set()
         self._pace = Pace()
         self._in_place = in_place
@@ -155,7 +159,8 @@ class Batcher:
         if ticket.deadline != NEVER or self._queue.timed:
             self._limit(ticket, now)
         if not self._looking and self._slots.idle:
-            self._look_soon()
+            self._looking = True
+            self._call_soon(self._look)
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
@@ -196,7 +201,7 @@ class Batcher:
 
     def _look_soon(self) -> None:
         self._looking = True
-        self._loop.call_soon(self._look)
+        self._call_soon(self._look)
 
     def _look_soon_if_idle(self) -> None:
         if self._queue.size and self._slots.idle and not self._looking:
@@ -207,10 +212,10 @@ class Batcher:
         self._looking = False
         if self._hold.at != NEVER:
             self._hold.clear()
-        queue = self._queue
+        queue, slots = self._queue, self._slots
         if not queue.size:
-            self._slots.want_nothing()
-        while self._slots.idle and queue.size:
+            slots.want_nothing()
+        while slots.idle and queue.size:
             now = self._clock()
             if now >= self._over_at:
                 self._expire()
@@ -218,7 +223,7 @@ class Batcher:
             soonest = -1
             candidates = queue.candidates()
             for candidate in candidates:
-                answer = self._decide(candidate, now, only=len(candidates) == 1)
+                answer = self._decide(candidate, now, len(candidates) == 1)
                 if type(answer) is Leave:
                     break
                 if type(answer) is Hold:
@@ -231,13 +236,19 @@ class Batcher:
             if not self._start(candidate, answer, now):
                 return
 
-    def _decide(self, candidate: Candidate, now: int, *, only: bool) -> Leave | Hold | None:
+    def _decide(self, candidate: Candidate, now: int, only: bool) -> Leave | Hold | None:
         """`only`: nobody else waits, so the rows of the queue are its own. None if its first was too late."""
         first = candidate[0][0]
         target = self._admission.target
         if target is not None:
             slack = first.due - now - self._admission.overhead_ns if first.due else NEVER
-            answer = target.decide(*self._rows(candidate, only), slack, self._curve(first))
+            curve = self._plain_curve if first.lane is None else self._curve(first)
+            if only and not self._alone:
+                queue = self._queue
+                together = target.all_go(queue.size, queue.rows, slack, curve)
+                if together is not None:
+                    return together
+            answer = target.decide(*self._rows(candidate, only), slack, curve)
             if answer is None:
                 self.leave(first, self._admission.turned_away(first, now))
                 return None
@@ -272,20 +283,26 @@ class Batcher:
 
     def _start(self, candidate: Candidate, answer: Leave, now: int) -> bool:
         """Run a batch. False if it has to wait for its turn, or was run in place: the loop deserves one."""
-        first, rows = candidate[0][0], answer.rows
-        if self._is_short(first, rows):
-            run = self._form(self._slots.idle.popleft(), candidate, answer)
+        first, rows, slots = candidate[0][0], answer.rows, self._slots
+        if self._in_place and self._is_short(first, rows):
+            run = self._form(slots.idle.popleft(), candidate, answer)
             run.in_place = True
             run.work()
             self._finish(run)
             return False
-        slot = self._slots.take(lambda device: self._curve(first, device).expect(rows), now)
+        seat = slots.only
+        if seat is None:
+            slot, curve = slots.take(lambda device: self._curve(first, device).expect(rows), now), None
+        else:
+            curve = self._plain_curve if first.lane is None else self._curve(first)
+            slot = slots.take_alike(seat, answer.expected_ns or curve.expect(rows), now)
         if slot is None:
             return False
         run = self._form(slot, candidate, answer)
-        run.left, run.expected = now, self._slots.expected_ns(slot)
+        run.left, run.curve = now, curve
+        run.expected = slots.expected_ns(slot) if seat is None else seat.wanted_ns
         try:
-            slot.start(run.work, lambda: self._finish(run))
+            slot.start(run.work, partial(self._finish, run))
         except Exception as error:  # no thread can be had: its callers hear of it, the loop goes on
             run.cannot_start(error)
             self._loop.call_soon(self._finish, run)
@@ -293,21 +310,23 @@ class Batcher:
 
     def _is_short(self, first: Ticket, rows: int) -> bool:
         """Whether a run with so many rows, each like those of the first ticket, may be done in place."""
-        if not self._in_place or self._slots.are_limited:
+        if self._slots.are_limited:
             return False
         return self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
 
     def _form(self, slot: Slot, candidate: Candidate, answer: Leave) -> Run:
         """A run of those who leave, who wait no more."""
-        rows, target = answer.rows, self._admission.target
-        tickets = self._queue.take(candidate, answer.requests, rows)
-        self._tally.pending -= answer.requests
-        if self._alone or rows < self._rule.max_batch_size:
-            self._tally.small[self._why_small(candidate, answer)] += 1
-        run = Run(
-            self._model, self._version, self._plan.batches, slot, tickets, rows, answer.why, self._clock
-        )
-        if self._queue.timed:
+        requests, rows, why, _ = answer
+        queue, target, tally = self._queue, self._admission.target, self._tally
+        tickets = queue.take(candidate, requests, rows)
+        tally.pending -= requests
+        if why is Why.IDLE and not queue.size and not self._alone:
+            if rows < self._most_rows:
+                tally.small["alone"] += 1
+        elif self._alone or rows < self._most_rows:
+            tally.small[self._why_small(candidate, why)] += 1
+        run = Run(self._model, self._version, self._batches, slot, tickets, rows, why, self._clock)
+        if queue.timed:
             for ticket in tickets:
                 ticket.expires = 0  # it is for the queue alone
         if tickets[0].lane is not None:
@@ -316,16 +335,16 @@ class Batcher:
         self._running.add(run)
         if target is not None:
             self._admission.note_start()
-            if answer.why is Why.DEADLINE:
+            if why is Why.DEADLINE:
                 curve = self._curve(tickets[0], slot.device)
-                run.short_ns = target.short_ns(rows, rows + self._queue.rows, curve)
+                run.short_ns = target.short_ns(rows, rows + queue.rows, curve)
         return run
 
-    def _why_small(self, candidate: Candidate, answer: Leave) -> str:
+    def _why_small(self, candidate: Candidate, why: Why) -> str:
         if self._alone:
             return "unbatched"
-        if answer.why is Why.PREFERRED or answer.why is Why.DEADLINE:
-            return answer.why
+        if why is Why.PREFERRED or why is Why.DEADLINE:
+            return why
         if not self._queue.size:
             return "alone"
         return "fit" if any(candidate) else "shapes"
@@ -337,40 +356,46 @@ class Batcher:
         self._slots.give_back(run.slot, None if run.in_place else now - run.left)
         self._learn(run, now)
         count_run(self._tally, run, now)
+        ordering = self._ordering
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)
                 self._tally.unserved += 1
                 self._fail(ticket, answer)
-            elif self._ordering is None:
+            elif ordering is None:
                 ticket.answer(answer, run)
             else:
-                self._ordering.answer(ticket, answer, run)
-        run.tickets, run.answers = [], []  # its tickets know it: both ways, only the collector frees them
+                ordering.answer(ticket, answer, run)
+        run.tickets, run.answers = [], ()  # its tickets know it: both ways, only the collector frees them
         if self._queue.size:
             self._look_soon_if_idle()
-        else:
+        elif self._closed:
             self._note_quiet()
 
     def _learn(self, run: Run, now: int) -> None:
         """What this run says of those to come."""
         if run.is_measured and not run.failed:
             self._pace.note(run.elements or run.rows, run.computed)
-        target = self._admission.target
+        admission = self._admission
+        target = admission.target
         if run.in_place and target is None:
             return
-        curve = self._curve(run.tickets[0], run.slot.device)
+        tickets, began = run.tickets, run.began
+        curve = run.curve or self._curve(tickets[0], run.slot.device)
         if not run.failed:
-            curve.note(run.rows, run.ended - run.began)
-        self._admission.note_end(run, curve, now)
-        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns or 1
-        requests = len(run.tickets)
-        waited = sum([run.began - ticket.queued for ticket in run.tickets])
-        self._tally.pressure.note(waited / requests / patience, requests, now)
+            curve.note(run.rows, run.ended - began)
+        admission.note_end(run, curve, now)
+        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
+        requests = len(tickets)
+        if requests == 1:
+            wait: float = began - tickets[0].queued
+        else:
+            wait = began - sum([ticket.queued for ticket in tickets]) / requests
+        self._tally.pressure.note(wait / (patience or 1.0), requests, now)
 
     def _curve(self, ticket: Ticket, device: str = "") -> Curve:
         """Of runs with inputs like this ticket's, on the first device unless another is named."""
-        if ticket.lane is None and device in ("", self._device):
+        if ticket.lane is None and (not device or device == self._device):
             return self._plain_curve
         shape = 0 if ticket.lane is None else shape_key(elements(ticket) // max(1, ticket.rows))
         return self.profile.curve(device or self._device, shape)

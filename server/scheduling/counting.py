@@ -1,6 +1,7 @@
 """What a run, a refusal and a failure add to the tally of their model version."""
 
 import asyncio
+from collections.abc import Sequence
 from time import time
 
 from server.domain.errors import (
@@ -18,6 +19,7 @@ from server.domain.errors import (
 )
 from server.observe.tally import Tally
 from server.scheduling.run import Run
+from server.scheduling.ticket import Ticket
 
 
 def reason_of(error: BaseException) -> str:
@@ -45,24 +47,32 @@ def count_run(tally: Tally, run: Run, now: int) -> None:
             return
         rows = sum([ticket.rows for ticket in good])
     requests = len(good)
-    began = run.began
-    input_ns = run.inferred - began
-    infer_ns = run.ended - run.inferred
-    output_ns = now - run.ended
+    began, inferred, ended = run.began, run.inferred, run.ended
+    infer_ns = ended - inferred
+    if requests == 1:
+        ticket = good[0]
+        whole = now / 1e9 - ticket.arrived if ticket.arrived and ticket.told is not None else None
+        tally.ran_alone(rows, began - ticket.queued, whole, inferred - began, infer_ns, now - ended)
+    else:
+        _count_each(tally, good, began, now)
+        tally.ran(requests, rows, inferred - began, infer_ns, now - ended)
+        tally.compute_s.add_many(infer_ns / 1e9, requests)
+        tally.rows.add(rows)
+    tally.left[run.why] += 1
+    tally.last_inference = int(time() * 1000)
+    if run.expected:
+        tally.prediction.add((ended - began) / run.expected)
+
+
+def _count_each(tally: Tally, tickets: Sequence[Ticket], began: int, now: int) -> None:
+    """How long each waited, and how long it took in all if its caller is still there and it is a whole."""
     done_s = now / 1e9
-    waits = [began - ticket.queued for ticket in good]
+    waits = [began - ticket.queued for ticket in tickets]
     waited = sum(waits)
-    tally.queue.add(requests, waited)
+    tally.queue.add(len(waits), waited)
     tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
-    wholes = [done_s - ticket.arrived for ticket in good if ticket.arrived and not ticket.settled]
+    wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived and ticket.told is not None]
     if wholes:
         whole = sum(wholes)
         tally.success.add(len(wholes), int(whole * 1e9))
         tally.request_s.add_all(wholes, whole)
-    tally.ran(requests, rows, input_ns, infer_ns, output_ns)
-    tally.compute_s.add_many(infer_ns / 1e9, requests)
-    tally.rows.add(rows)
-    tally.left[run.why] += 1
-    tally.last_inference = int(time() * 1000)
-    if run.expected:
-        tally.prediction.add((run.ended - began) / run.expected)

@@ -13,6 +13,8 @@ from server.scheduling.profile import Curve
 from server.scheduling.rule import Leave, Why
 from server.scheduling.target import Margin, answered_in, enough_rows, most_rows, rows_within
 
+IDLE, FULL = Why.IDLE, Why.FULL
+
 FRESH = 15 / 16
 """Of a target that is left of a request which has just been asked."""
 
@@ -42,6 +44,7 @@ class LatencyTarget:
 
     arrived    rows that have asked since `note_time`; who lets them in counts them
     fresh_ns   that are left of the target to a request that has just been asked
+    margin     hears of the oldest of each run, when it is answered or turned away
     """
 
     def __init__(self, target_ns: int, *, limit: int, slots: int) -> None:
@@ -49,17 +52,13 @@ class LatencyTarget:
         self.fresh_ns = FRESH * target_ns
         self._limit = limit
         self._slots = slots
-        self._margin = Margin(target_ns)
+        self.margin = Margin(target_ns)
         self._batches: dict[Curve, _Batch] = {}
         self._parallel = float(slots)
         self.arrived = 0
         self._rate = 0.0
         self._rate_at = 0
         self._rate_memory_ns = max(4.0 * target_ns, 2e8)
-
-    @property
-    def margin_ns(self) -> float:
-        return self._margin.ns
 
     def decide(self, rows: Iterable[int], waiting: int, slack_ns: float, curve: Curve) -> Leave | None:
         """Who leaves, in their order: with these rows, `waiting` in all, and `slack_ns` left for the first.
@@ -80,6 +79,15 @@ class LatencyTarget:
                 return None
             going, total = going + 1, total + count
         return Leave(going, total, Why.FULL if total >= best else Why.IDLE)
+
+    def all_go(self, requests: int, waiting: int, slack_ns: float, curve: Curve) -> Leave | None:
+        """All who wait leave together, if they can; else `decide` says who does."""
+        batch = self._batches.get(curve)
+        best = self._limit if batch is None else batch.most
+        expected_ns = curve.expect(waiting)
+        if waiting > best or expected_ns > slack_ns:
+            return None
+        return Leave(requests, waiting, IDLE if waiting < best else FULL, expected_ns)
 
     def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
@@ -109,7 +117,7 @@ class LatencyTarget:
         full = curve.expect(most)
         if not full:
             return 0
-        left = self.fresh_ns - self._margin.ns - wait_ns - full
+        left = self.fresh_ns - self.margin.ns - wait_ns - full
         return max(0, most * (1 + int(left // (full / self._parallel + turn_ns))))
 
     def note_time(self, now: int) -> None:
@@ -132,12 +140,8 @@ class LatencyTarget:
         if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
             batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             if batch.runs // LOOK_AGAIN % EXPLORE:
-                batch.most = enough_rows(curve.expect, batch.most)
+                batch.most = enough_rows(curve.expect, batch.most, curve.doubt)
 
     def _most(self, curve: Curve) -> int:
         batch = self._batches.get(curve)
         return self._limit if batch is None else batch.most
-
-    def note_answer(self, late_ns: float) -> None:
-        """The oldest of a run is answered, or turned away, so long after it was due; below 0, before."""
-        self._margin.note(late=late_ns > 0)

@@ -8,6 +8,7 @@ Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
+from math import sqrt
 
 EXACT = 64
 """Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
@@ -30,13 +31,26 @@ class Estimate:
     deviation: float
     seen: int = 1
 
+    @property
+    def doubt(self) -> float:
+        """How far the mean may be off: as far as itself while there are too few to tell."""
+        return self.deviation / sqrt(self.seen) if self.seen > 2 else self.mean
+
     def follow(self, ns: int) -> None:
-        self.seen = min(self.seen + 1, MEMORY)
-        bound = SURPRISE * max(self.deviation, LEAST_DEVIATION * self.mean)
-        error = ns - self.mean
-        error = min(max(error, -bound), bound) if self.seen > 2 else error
-        self.mean += error / self.seen
-        self.deviation += (abs(error) - self.deviation) / self.seen
+        """One more has been seen. It comes with every run, so it calls nothing."""
+        seen, mean, deviation = self.seen, self.mean, self.deviation
+        if seen < MEMORY:
+            self.seen = seen = seen + 1
+        error = ns - mean
+        if seen > 2:
+            least = LEAST_DEVIATION * mean
+            bound = SURPRISE * (deviation if deviation > least else least)
+            if error > bound:
+                error = bound
+            elif error < -bound:
+                error = -bound
+        self.mean = mean + error / seen
+        self.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 
 
 class Curve:
@@ -54,7 +68,8 @@ class Curve:
         return self._sizes
 
     def note(self, rows: int, ns: int) -> None:
-        rows = _shared(rows)
+        if rows > EXACT:
+            rows = _shared(rows)
         known = self._known.get(rows)
         if known is None:
             self._known[rows] = Estimate(ns, 0.0)
@@ -80,6 +95,15 @@ class Curve:
         if len(sizes) == 1:
             return self._known[sizes[0]].mean  # a guess, and a bold one: so that larger runs come to be seen
         return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
+
+    def doubt(self, rows: int) -> float:
+        """How far the expectation may be off, in nanoseconds: that of the nearest sizes that were seen."""
+        rows = _shared(rows)
+        known = self._known.get(rows)
+        if known is not None:
+            return known.doubt
+        at = bisect_left(self._sizes, rows)
+        return max([self._known[size].doubt for size in self._sizes[max(0, at - 1) : at + 1]], default=0.0)
 
     def _line(self, fewer: int, more: int, rows: int) -> float:
         low, high = self._known[fewer].mean, self._known[more].mean

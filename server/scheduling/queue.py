@@ -118,17 +118,22 @@ class Queue:
         line = self._one if self._plain else self._line_of(ticket)
         if line.size >= line.level.max_size:
             return Full.REQUESTS
-        size = ticket.rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
+        rows = ticket.rows
+        size = rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
         if self.bytes + size > self._max_bytes and self.size:
             return Full.BYTES
         ticket.size = size
         self.bytes += size
         self.size += 1
-        self.rows += ticket.rows
+        self.rows += rows
         line.size += 1
         if line.shares is not None:
             ticket.order = line.shares.tag(ticket.client, ticket.rows)
-        _stand(line.fresh, ticket)
+        lane = line.fresh.get(ticket.lane)
+        if lane is not None and lane[-1].order <= ticket.order:  # as `_stand` does, in place
+            lane.append(ticket)
+        else:
+            _stand(line.fresh, ticket)
         return None
 
     @property
@@ -257,8 +262,8 @@ class Queue:
 def _stand(lanes: Lanes, ticket: Ticket) -> None:
     lane = lanes.get(ticket.lane)
     if lane is None:
-        lane = lanes[ticket.lane] = deque()
-    if lane and lane[-1].order > ticket.order:
+        lanes[ticket.lane] = deque((ticket,))
+    elif lane and lane[-1].order > ticket.order:
         insort(lane, ticket, key=_order)
     else:
         lane.append(ticket)

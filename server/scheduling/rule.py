@@ -28,11 +28,15 @@ class Why(StrEnum):
 
 
 class Leave(NamedTuple):
-    """The `requests` oldest leave now, with `rows` rows in all."""
+    """The `requests` oldest leave now, with `rows` rows in all.
+
+    expected_ns   what their run is expected to take, where that was reckoned
+    """
 
     requests: int
     rows: int
     why: Why
+    expected_ns: float = 0.0
 
 
 class Hold(NamedTuple):

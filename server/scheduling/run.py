@@ -5,9 +5,10 @@ from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
 from server.domain.tensors import Array
+from server.scheduling.profile import Curve
 from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
-from server.scheduling.stack import split, stack
+from server.scheduling.stack import check_rows, contiguous, split, stack
 from server.scheduling.ticket import Ticket
 
 
@@ -19,6 +20,7 @@ class Run:
     why        it left when it did
     in_place   whether it runs on the event loop
     answers    one for each ticket, once it is over: its rows, or why not
+    curve      of runs like it, where that is known
     expected   how long the run was expected to take; 0 for unknown
     short_ns   by how much it was made shorter than it would have been, for its oldest to be on time
     left       when it was handed to its slot
@@ -36,6 +38,7 @@ class Run:
         "answers",
         "began",
         "computed",
+        "curve",
         "elements",
         "ended",
         "expected",
@@ -73,8 +76,9 @@ class Run:
         self.elements = 0
         self.in_place = False
         self.is_measured = False
+        self.curve: Curve | None = None
         self.expected = self.short_ns = 0.0
-        self.answers: list[dict[str, Array] | ServingError] = []
+        self.answers: Sequence[dict[str, Array] | ServingError] = ()
         self.failed = False
         self.left = self.began = self.inferred = self.ended = self.computed = 0
 
@@ -88,7 +92,7 @@ class Run:
         self.began = self._clock()
         busy = thread_time_ns() if self.is_measured else 0
         try:
-            self.answers = list(self._run(self.tickets))
+            self.answers = self._run(self.tickets)
         except Exception as error:
             self.failed = True
             if len(self.tickets) == 1 or isinstance(error, (RuntimeDown, RuntimeFull)):
@@ -107,12 +111,16 @@ class Run:
         self.answers = [self._failure(error) for _ in self.tickets]
 
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
-        inputs = stack([ticket.inputs for ticket in tickets])
+        one = tickets[0] if len(tickets) == 1 else None
+        inputs = contiguous(one.inputs) if one is not None else stack([ticket.inputs for ticket in tickets])
         self.inferred = self._clock()
         outputs = self.slot.run(inputs)
-        if self._batches:
-            return split(outputs, [ticket.rows for ticket in tickets])
-        return [outputs]
+        if not self._batches:
+            return [outputs]
+        if one is not None:
+            check_rows(outputs, one.rows)
+            return [outputs]
+        return split(outputs, [ticket.rows for ticket in tickets])
 
     def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
         if ticket.settled:

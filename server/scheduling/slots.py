@@ -15,6 +15,7 @@ class Slots:
     """Lives on the event loop. `look` is called when it may be the version's turn; `begins_by` is a seat's.
 
     idle          the slots that no run is on
+    only          the seat of all of them, where they stand alike
     are_limited   whether runs take resources of the rate limiter
     turn_ns       how long a batch has waited lately, on average, for runs of other versions
     """
@@ -28,6 +29,7 @@ class Slots:
         self._seats: dict[Place, Seat] = {}
         self._seat_of: dict[Slot, Seat] = {}
         self._asked = 0
+        self.only: Seat | None = None
         self.idle: deque[Slot] = deque()
         self.turn_ns = 0.0
         self.are_limited = False
@@ -56,6 +58,7 @@ class Slots:
                 device, needs = self._turns.device(slot.device), dict(place[1]) or NO_NEEDS
                 self._seats[place] = device.seat(self._look, self._begins_by, needs=needs)
             self._seat_of[slot] = self._seats[place]
+        self.only = next(iter(self._seats.values())) if len(self._seats) == 1 else None
         self.share(weight)
 
     def share(self, weight: float) -> None:
@@ -73,16 +76,32 @@ class Slots:
             seat = self._seat_of[slot]
             if seat in refused:
                 continue
-            if seat.take(expect(slot.device)):
+            if seat.take(expect(slot.device), now):
                 self.idle.remove(slot)
-                waited = now - self._asked if self._asked else 0
-                self.turn_ns += (waited - self.turn_ns) / 8
-                self._asked = 0
+                self._note_turn(now)
                 return slot
             refused.append(seat)
+        self._note_wait(now)
+        return None
+
+    def take_alike(self, seat: Seat, expected_ns: float, now: int) -> Slot | None:
+        """As `take`, where `seat` is the only one."""
+        seat.wanted_ns = expected_ns
+        if not seat.device.give(seat, now):
+            self._note_wait(now)
+            return None
+        if self._asked or self.turn_ns:
+            self._note_turn(now)
+        return self.idle.popleft()
+
+    def _note_turn(self, now: int) -> None:
+        waited = now - self._asked if self._asked else 0
+        self.turn_ns += (waited - self.turn_ns) / 8
+        self._asked = 0
+
+    def _note_wait(self, now: int) -> None:
         if len(self.idle) == len(self._all):  # else it waits for runs of its own, perhaps
             self._asked = self._asked or now
-        return None
 
     def want_nothing(self) -> None:
         """Whoever waited for a turn has left."""
@@ -104,11 +123,17 @@ class Slots:
     @property
     def need_no_turns(self) -> bool:
         """Whether the version has its devices for itself, and limits on nothing."""
+        only = self.only
+        if only is not None:
+            return only.device.seats == 1 and not self.are_limited
         return not self.are_limited and all(seat.is_alone for seat in self._seats.values())
 
     @property
     def are_shared(self) -> bool:
         """Whether other versions want the devices, too."""
+        only = self.only
+        if only is not None:
+            return only.device.seats > 1 and only.is_shared
         return any(seat.is_shared for seat in self._seats.values())
 
     def give_back(self, slot: Slot, took_ns: int | None) -> None:
@@ -116,7 +141,8 @@ class Slots:
         if slot in self._all:
             self.idle.append(slot)
         if took_ns is not None:
-            self._seat_of[slot].give_back(took_ns)
+            seat = self.only or self._seat_of[slot]
+            seat.device.take_back(seat, took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
@@ -124,6 +150,7 @@ class Slots:
             seat.leave()
         self._seats.clear()
         self._seat_of.clear()
+        self.only = None
         self._claim(())
         self._all = ()
 

@@ -19,8 +19,27 @@ def stack(requests: Sequence[Tensors]) -> Tensors:
     a request that goes alone.
     """
     if len(requests) == 1:
-        return {name: np.ascontiguousarray(array) for name, array in requests[0].items()}
+        return contiguous(requests[0])
     return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
+
+
+def contiguous(inputs: Tensors) -> Tensors:
+    """The inputs of one request that goes alone: no copy, if they lie as they should."""
+    if len(inputs) == 1:  # most models: a loop less
+        ((name, array),) = inputs.items()
+        return {name: np.ascontiguousarray(array)}
+    return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+
+
+def check_rows(outputs: Tensors, total: int) -> None:
+    """Raises `RowsLost` if an output does not have one row for each that went in."""
+    for name, array in outputs.items():
+        shape = array.shape
+        if not shape or shape[0] != total:
+            raise RowsLost(
+                f"output '{name}' has shape {list(shape)} for a batch of {total} rows; "
+                "a model that batches must give one row for each row it is given"
+            )
 
 
 def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
@@ -28,13 +47,7 @@ def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
 
     Raises `RowsLost` if an output does not have one row for each that went in.
     """
-    total = sum(rows)
-    for name, array in outputs.items():
-        if not array.shape or array.shape[0] != total:
-            raise RowsLost(
-                f"output '{name}' has shape {list(array.shape)} for a batch of {total} rows; "
-                "a model that batches must give one row for each row it is given"
-            )
+    check_rows(outputs, sum(rows))
     if len(rows) == 1:
         return [dict(outputs)]
     shares: list[dict[str, Array]] = []

@@ -12,8 +12,8 @@ Expect = Callable[[int], float]
 ROOM = 0.95
 """The part of a latency target that a full batch and the wait for the one before may take."""
 
-ENOUGH = 0.995
-"""Of the most rows a second that any batch gives: a batch that gives so many is large enough."""
+ENOUGH = 0.999
+"""Of the most rows a second that any batch gives: a batch that surely gives so many is large enough."""
 
 
 def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
@@ -24,10 +24,17 @@ def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
     return rows_within(expect, ROOM * target_ns / (1 + 1 / slots), limit)
 
 
-def enough_rows(expect: Expect, limit: int) -> int:
-    """The smallest batch, up to `limit` rows, that is about as good as the best: more would only be later."""
-    best = max(rows / (expect(rows) or 1.0) for rows in _steps(limit))
-    return next(rows for rows in _steps(limit) if rows / (expect(rows) or 1.0) >= ENOUGH * best)
+def enough_rows(expect: Expect, limit: int, doubt: Expect = lambda rows: 0.0) -> int:
+    """The smallest batch, up to `limit` rows, that is surely about as good as the best: more would only be
+    later.
+
+    `doubt` says how far an expectation may be off. A smaller batch counts as slow as it may be: of many sizes
+    some always look better than they are, and under load each row fewer is one answer less.
+    """
+    rates = {rows: rows / (expect(rows) + doubt(rows) or 1.0) for rows in _steps(limit)}
+    rates[limit] = limit / (expect(limit) or 1.0)
+    best = max(rates.values())
+    return next(rows for rows, rate in rates.items() if rate >= ENOUGH * best)
 
 
 def _steps(limit: int) -> list[int]:

@@ -46,6 +46,7 @@ class Ticket:
     run         the one that it went with, with its times and rows; None until it is over
     outputs     named arrays, once answered; rows of a larger array, not copies
     error       once failed
+    told        called once, when it is settled; None from then on
 
     What the queue and the batcher note on it:
 
@@ -56,7 +57,6 @@ class Ticket:
     """
 
     __slots__ = (
-        "_told",
         "arrived",
         "asked",
         "client",
@@ -74,6 +74,7 @@ class Ticket:
         "rows",
         "run",
         "size",
+        "told",
     )
 
     def __init__(
@@ -102,25 +103,25 @@ class Ticket:
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None
         self.error: ServingError | None = None
-        self._told: Callable[[Ticket], None] | None = told
+        self.told: Callable[[Ticket], None] | None = told
 
     @property
     def settled(self) -> bool:
-        return self._told is None
+        return self.told is None
 
     def answer(self, outputs: Tensors, run: RunFacts) -> None:
         """Give the caller its rows out of a run, unless it has its answer already."""
-        told = self._told
+        told = self.told
         if told is not None:
-            self._told = None
+            self.told = None
             self.run = run
             self.outputs = outputs
             told(self)
 
     def fail(self, error: ServingError) -> None:
         """Tell the caller why not, unless it has its answer already."""
-        told = self._told
+        told = self.told
         if told is not None:
-            self._told = None
+            self.told = None
             self.error = error
             told(self)

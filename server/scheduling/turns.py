@@ -28,6 +28,7 @@ MUCH_SHORTER = 0.5
 class Seat:
     """One model version on one device; `leave` gives it up.
 
+    device     that it is on
     look       called when it may be its turn; it asks again if it still wants one
     begins_by  monotonic ns by which its next run must begin to be in time; infinite without a deadline
     weight     its share, beside the weights of the others
@@ -39,8 +40,8 @@ class Seat:
     """
 
     __slots__ = (
-        "_device",
         "begins_by",
+        "device",
         "look",
         "needs",
         "under_way",
@@ -58,7 +59,7 @@ class Seat:
         weight: float,
         needs: Needs,
     ) -> None:
-        self._device = device
+        self.device = device
         self.look = look
         self.begins_by = begins_by
         self.weight = weight
@@ -68,35 +69,36 @@ class Seat:
         self.under_way: list[tuple[float, float]] = []
         self.needs = needs
 
-    def take(self, expected_ns: float) -> bool:
+    def take(self, expected_ns: float, now: int | None = None) -> bool:
         """Take a place for a run that is expected to take so long; False if it is not its turn yet.
 
-        What it needs of the rate limiter's resources is taken with it: all of it, or nothing.
+        What it needs of the rate limiter's resources is taken with it: all of it, or nothing. `now` is the
+        time, where it is known.
         """
         self.wanted_ns = expected_ns
-        return self._device.give(self)
+        return self.device.give(self, now)
 
     def wait_ns(self) -> float:
         """How long a run like the last one would wait for a place now, if others end as expected."""
-        return self._device.wait_ns(self)
+        return self.device.wait_ns(self)
 
     @property
     def is_shared(self) -> bool:
         """Whether others run there, or wait for their turn."""
-        return self._device.is_busy_beside(self)
+        return self.device.is_busy_beside(self)
 
     @property
     def is_alone(self) -> bool:
         """Whether nobody else has a seat there."""
-        return self._device.seats == 1
+        return self.device.seats == 1
 
     def give_back(self, took_ns: float) -> None:
         """The run is over; it took so long."""
-        self._device.take_back(self, took_ns)
+        self.device.take_back(self, took_ns)
 
     def leave(self) -> None:
         """No run is under way, and none follows."""
-        self._device.lose(self)
+        self.device.lose(self)
 
 
 class Device:
@@ -141,9 +143,10 @@ class Device:
             self._waiting.remove(seat)
         self.hand_on_soon()
 
-    def give(self, seat: Seat) -> bool:
+    def give(self, seat: Seat, now: int | None = None) -> bool:
         """Give the seat a place, or note that it waits for one."""
-        now = self._clock()
+        if now is None:
+            now = self._clock()
         if self.seats == 1 and not seat.needs:
             self._virtual = seat.used  # who comes later does not start behind it
             seat.under_way.append((now, now + seat.wanted_ns))
@@ -174,13 +177,17 @@ class Device:
 
     def take_back(self, seat: Seat, took_ns: float) -> None:
         self._busy -= 1
-        began = self._clock() - took_ns
-        seat.under_way.remove(min(seat.under_way, key=lambda run: abs(run[0] - began)))
+        under_way = seat.under_way
+        if len(under_way) == 1:
+            under_way.pop()
+        else:
+            began = self._clock() - took_ns
+            under_way.remove(min(under_way, key=lambda run: abs(run[0] - began)))
         seat.used += took_ns / seat.weight
         if seat.needs:
             self._resources.give_back(seat.needs)
             self._freed()
-        else:
+        elif self._waiting:
             self.hand_on_soon()
 
     def _is_next(self, seat: Seat) -> bool:

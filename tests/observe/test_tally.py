@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from server.observe.tally import FAILURES, ROWS, SECONDS, Histogram, Span, Tally
 
+nanoseconds = st.integers(0, 10**11)
+
 
 @pytest.mark.parametrize("bounds", [SECONDS, ROWS])
 def test_bounds_rise_and_are_written_as_numbers_of_seconds_or_rows(bounds):
@@ -26,6 +28,18 @@ def test_the_same_value_many_times_is_counted_as_if_it_came_one_by_one(value, ti
     at_once, one_by_one = Histogram(SECONDS), Histogram(SECONDS)
     at_once.add_many(value, times)
     for _ in range(times):
+        one_by_one.add(value)
+    assert at_once.counts == one_by_one.counts
+    assert at_once.total == pytest.approx(one_by_one.total)
+
+
+@given(
+    st.lists(st.sampled_from([*SECONDS, 1e-5, 0.003, 0.3, 99.0]) | st.floats(0, 100), min_size=1, max_size=40)
+)
+def test_the_values_of_one_run_are_counted_as_if_they_came_one_by_one(values):
+    at_once, one_by_one = Histogram(SECONDS), Histogram(SECONDS)
+    at_once.add_all(values, sum(values))
+    for value in values:
         one_by_one.add(value)
     assert at_once.counts == one_by_one.counts
     assert at_once.total == pytest.approx(one_by_one.total)
@@ -64,3 +78,32 @@ def test_two_tallies_share_nothing():
     one.stage("pre")
     assert (other.failures["OTHER"], other.batches, other.stage_s) == (0, {}, {})
     assert sum(other.request_s.counts) == 0
+
+
+@given(
+    rows=st.integers(1, 600),
+    waited=nanoseconds,
+    whole=nanoseconds,
+    parts=st.tuples(nanoseconds, nanoseconds, nanoseconds),
+)
+def test_a_run_of_one_request_counts_as_a_run_of_several_does(rows, waited, whole, parts):
+    alone, several = Tally(), Tally()
+    alone.ran_alone(rows, waited, whole / 1e9, *parts)
+    several.queue.add(1, waited)
+    several.queue_s.add(waited / 1e9)
+    several.success.add(1, int(whole / 1e9 * 1e9))
+    several.request_s.add(whole / 1e9)
+    several.ran(1, rows, *parts)
+    several.compute_s.add_many(parts[1] / 1e9, 1)
+    several.rows.add(rows)
+    assert _numbers(alone) == _numbers(several)
+
+
+def _numbers(tally: Tally) -> dict[str, object]:
+    """Its fields, and of each histogram its counts."""
+    fields = {name: getattr(tally, name) for name in Tally.__slots__}
+    return {
+        name: (value.counts, value.total) if isinstance(value, Histogram) else value
+        for name, value in fields.items()
+        if name != "pressure"
+    }

@@ -458,11 +458,11 @@ async def test_over_a_latency_target_a_request_that_cannot_be_on_time_is_refused
     slot = DoublingSlot(hold=True)
     tally = Tally()
     batcher = make_batcher(slot, rule=None, in_place=False, tally=tally)
-    batcher.profile.note(1, 40_000_000, "cpu")
-    batcher.latency_target_s = 0.1
+    batcher.profile.note(1, 800_000_000, "cpu")
+    batcher.latency_target_s = 2.0
     first = await blocked(batcher)
     second = Caller(batcher, [1])
-    with pytest.raises(TooLate, match=r"would answer in \d+ ms, and its latency target is 100 ms") as refused:
+    with pytest.raises(TooLate, match=r"in \d+ ms, and its latency target is 2000 ms") as refused:
         Caller(batcher, [2])
     assert 0 <= refused.value.retry_after_s < 1
     assert tally.refused["late"] == 1
@@ -545,8 +545,8 @@ async def test_a_higher_priority_is_not_refused_for_those_whom_it_overtakes():
 async def test_a_quiet_client_is_not_refused_for_the_flood_of_another():
     slot = DoublingSlot(hold=True)
     batcher = make_batcher(slot, rule=None, in_place=False, fair_clients=True)
-    batcher.profile.note(1, 30_000_000, "cpu")
-    batcher.latency_target_s = 0.1
+    batcher.profile.note(1, 600_000_000, "cpu")
+    batcher.latency_target_s = 2.0
     first = Caller(batcher, [0], client="flood")
     await asyncio.sleep(0.01)
     assert fill(batcher, TooLate, client="flood") == 2

@@ -88,3 +88,15 @@ def test_a_curve_is_bounded_however_many_sizes_come(runs):
         seen.note(rows, ns)
     assert len(seen.sizes) <= 64 + 32 * 14
     assert all(seen.expect(rows) > 0 for rows in (1, 77, 10_000)) or not runs
+
+
+def test_what_was_seen_seldom_is_in_doubt():
+    seen, chance = Curve(), random.Random(1)
+    assert seen.doubt(8) == 0
+    seen.note(8, 1000)
+    assert seen.doubt(8) == 1000
+    for _ in range(50):
+        seen.note(8, int(1000 * chance.uniform(0.9, 1.1)))
+    assert 0 < seen.doubt(8) < 30
+    seen.note(16, 2000)
+    assert seen.doubt(12) == seen.doubt(16) == 2000  # the nearest are 8 and 16

@@ -36,9 +36,18 @@ def test_a_full_batch_and_the_wait_for_the_one_before_fit_into_the_target():
 
 
 def test_a_batch_of_rows_that_each_cost_the_same_is_not_made_larger_than_it_pays():
-    assert enough_rows(line(1, 35), limit=6) == 3
-    assert enough_rows(line(2, 0.5), limit=32) >= 31
+    assert enough_rows(line(1, 35), limit=6) == 5
+    assert enough_rows(line(0, 35), limit=6) == 1
+    assert enough_rows(line(2, 0.5), limit=32) == 32
     assert enough_rows(line(10, 0), limit=64) == 64
+
+
+def test_a_smaller_batch_must_be_as_good_beyond_doubt():
+    def lucky(rows: int) -> float:
+        return line(2, 0.5)(rows) * (0.97 if rows == 28 else 1.0)
+
+    assert enough_rows(lucky, limit=32) == 28
+    assert enough_rows(lucky, limit=32, doubt=lambda rows: 0.03 * lucky(rows)) == 32
 
 
 def test_what_is_not_known_limits_nothing():
@@ -106,7 +115,7 @@ def test_the_door_is_open_as_far_as_the_slower_reckoning_would_let_in():
         one = target()
         open_rows = one.open_rows(wait, 0.0, seen)
         for ahead in range(open_rows):
-            expected = one.expected(1, ahead, wait, 0.0, seen) + one.margin_ns
+            expected = one.expected(1, ahead, wait, 0.0, seen) + one.margin.ns
             assert expected <= 50_000, (wait, ahead, open_rows)
 
 
