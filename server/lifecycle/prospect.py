@@ -113,9 +113,16 @@ class Looker:
         config = complete or offer.config
         assert config is not None
         instances: Counter[str] = Counter()
-        for placement in self._loader.placements(config, platform_for(config, version)):
+        platform = platform_for(config, version)
+        for placement in self._loader.placements(config, platform):
             instances[str(placement.device)] += placement.count
-        guess = estimate(verdict, file_bytes(version), instances, config.max_batch_size or 0)
+        guess = estimate(
+            verdict,
+            file_bytes(version),
+            instances,
+            config.max_batch_size or 0,
+            self._loader.process_bytes(config, platform),
+        )
         return Known(needs=guess.needs, estimate=guess, load_s=verdict.load_seconds, learned=NOTHING_LEARNED)
 
 
