@@ -4,6 +4,7 @@ from server.lifecycle.ending import Limits
 from server.lifecycle.memory import memory_limit
 from server.lifecycle.trials import Trials
 from server.lifecycle.verdicts import Verdicts
+from server.repository.content import holds
 from server.settings import Settings
 
 
@@ -16,4 +17,5 @@ def trials(settings: Settings) -> Trials:
         ),
         at_once=settings.model_load_thread_count,
         auto_complete=not settings.disable_auto_complete_config,
+        same_content=holds,
     )

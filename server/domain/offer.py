@@ -13,6 +13,7 @@ from server.domain.labels import NO_PINS
 from server.domain.stage import StageName
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
+NO_STAMPS: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class VersionOffer:
     pre, post     this version's own code, or None
     examples      golden example files, in the order of their names
     part          the one stage of it that this process is for; None for all of them
+    stamps        file below its folder -> size, times of writing and of change, inode, as they were when its
+                  content was read; empty where nobody took them. No part of what it is
     """
 
     version: int
@@ -34,6 +37,7 @@ class VersionOffer:
     post: Path | None = None
     examples: tuple[Path, ...] = ()
     part: StageName | None = None
+    stamps: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_STAMPS, compare=False)
 
     @property
     def stages(self) -> tuple[StageName, ...]:

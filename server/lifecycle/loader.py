@@ -41,6 +41,10 @@ from server.scheduling.resources import Limit, ResourceShort, check_limits, need
 from server.scheduling.turns import Turns
 from server.wire import golden
 
+MIB = 2**20
+WORKER_BYTES: Mapping[str, int] = {Platform.ONNX: 60 * MIB, Platform.TORCHSCRIPT: 176 * MIB}
+"""Resident of a worker process with a model of next to nothing, pages that it shares among them."""
+
 ELSEWHERE = (
     'its model is on another server (backend: "remote"): have a pre or a post tier serve its code, '
     "and name that server with --predict-endpoints=oip://HOST:PORT"
@@ -162,7 +166,7 @@ class Loader:
                 threads=threads_per_model(self._cpu_budget, models),
                 parameters=config.parameters,
             )
-            home = home_of(config.parameters, self._workers.default if self._workers else "off")
+            home = self._home(config)
             sessions: dict[Device, Session] = {}
             for device in devices:
                 on_device = replace(file, device=device, prepared=prepared if device.kind == "cpu" else None)
@@ -216,6 +220,16 @@ class Loader:
         for placement in placements:
             check_limits(needs_of(placement.resources, str(placement.device)), self._resource_limits)
         return placements
+
+    def process_bytes(self, config: ModelConfig, platform: Platform) -> int:
+        """What the process takes, without the model, that a version is to have for itself; 0 if it has none.
+
+        Raises `ModelBroken`.
+        """
+        home = self._home(config)
+        if self._workers is None or not home.in_worker or home.group:
+            return 0
+        return WORKER_BYTES.get(platform, 0)
 
     def resize(self, serving: ServedVersion, offer: ModelOffer, content: Content) -> bool:
         """On the event loop: give what serves other instances. False if that is not all that has changed."""
@@ -297,6 +311,9 @@ class Loader:
             max_queue_bytes=self._max_queue_bytes,
             fair_clients=self._fair_clients,
         )
+
+    def _home(self, config: ModelConfig) -> Home:
+        return home_of(config.parameters, self._workers.default if self._workers else "off")
 
     def _open(self, file: ModelFile, home: Home, model: str, version: int) -> Session:
         if self._workers is None or not home.in_worker:

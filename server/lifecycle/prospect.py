@@ -16,7 +16,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loader, labels_of, platform_for
 from server.lifecycle.residency.estimate import estimate
 from server.lifecycle.served import Served
-from server.lifecycle.stamps import stamps_of
+from server.lifecycle.stamps import are_as_offered, stamps_of
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.warmup import NOTHING_LEARNED
 from server.observe.tally import Tally
@@ -67,12 +67,12 @@ class Looker:
 
         Of content that was never tried it is known what is known of the same content `before`, or else it is
         guessed that it is like that. Where it `is_doubtful` that
-        the files are those that were offered, they are read.
+        the files are those that were offered, or their stamps differ, they are read.
         """
         stamps = stamps_of(version)
         if not stamps:
             raise FilesChanged("there is no such file any more as was offered")
-        if is_doubtful and not self._same_content(version):
+        if (is_doubtful or not are_as_offered(version, stamps)) and not self._same_content(version):
             raise FilesChanged("its files are not those that were offered")
         facts, bounds, is_guess = None, Bounds(requests=1, bytes=1), False
         described = Described.from_json(found.verdict.described.get("file"))
@@ -113,9 +113,16 @@ class Looker:
         config = complete or offer.config
         assert config is not None
         instances: Counter[str] = Counter()
-        for placement in self._loader.placements(config, platform_for(config, version)):
+        platform = platform_for(config, version)
+        for placement in self._loader.placements(config, platform):
             instances[str(placement.device)] += placement.count
-        guess = estimate(verdict, file_bytes(version), instances, config.max_batch_size or 0)
+        guess = estimate(
+            verdict,
+            file_bytes(version),
+            instances,
+            config.max_batch_size or 0,
+            self._loader.process_bytes(config, platform),
+        )
         return Known(needs=guess.needs, estimate=guess, load_s=verdict.load_seconds, learned=NOTHING_LEARNED)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from server.domain.offer import VersionOffer
 
-Stamps = Mapping[str, tuple[int, int, int]]
+Stamps = Mapping[str, tuple[int, ...]]
 """Path -> what every write or exchange of a file changes."""
 
 
@@ -23,12 +23,23 @@ def stamps_of(version: VersionOffer) -> Stamps:
         return {}
 
 
+def are_as_offered(version: VersionOffer, now: Stamps) -> bool:
+    """Whether these are the stamps of when its content was read; so where nobody took any.
+
+    A file that does not count, such as a hidden one, makes this false: then only reading the content tells.
+    """
+    if not version.stamps:
+        return True
+    whole = {os.path.join(version.directory, name): stamp for name, stamp in version.stamps.items()}
+    return whole == now
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for place, _, names in os.walk(folder):
         for name in names:
             yield Path(place, name)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino

@@ -5,7 +5,7 @@ nursery and, should that hang, here. Closing ends all of them.
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ import structlog
 
 from runtimes.errors import RuntimeFault
 from server.domain.configuration import Platform
-from server.domain.offer import ModelOffer, VersionOffer, content_of
+from server.domain.offer import NO_STAMPS, ModelOffer, VersionOffer, content_of
 from server.lifecycle.ending import Limits
 from server.lifecycle.hearing import Hearing, NurseryLost
 from server.lifecycle.nursery import NO_RUNTIME
 from server.lifecycle.nursery_handle import NurseryHandle
 from server.lifecycle.preparation import PreparationJob
-from server.lifecycle.stamps import Stamps, stamps_of
+from server.lifecycle.stamps import Stamps, are_as_offered, stamps_of
 from server.lifecycle.trial import Job
 from server.lifecycle.verdict import Verdict, key, surroundings
 from server.lifecycle.verdicts import Verdicts
@@ -32,6 +32,13 @@ GRACE_S = 30.0
 
 ATTEMPTS = 2
 """A nursery may just be going, idle, when a candidate comes; the next one is new."""
+
+
+NOT_AS_OFFERED = Verdict(
+    reason="its files have changed since they were offered; they are looked at again",
+    lasting=False,
+    may_pass=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Trials:
     limits    of one trial
     at_once   trials under way, at most
     wants_example   see `Job`
+    same_content    whether files that were touched since they were offered hold what they held; blocks
     """
 
     def __init__(
@@ -63,11 +71,13 @@ class Trials:
         at_once: int,
         auto_complete: bool = True,
         wants_example: bool = False,
+        same_content: Callable[[VersionOffer], bool] = lambda _: False,
     ) -> None:
         self._verdicts = verdicts
         self._limits = limits
         self._auto_complete = auto_complete
         self._wants_example = wants_example
+        self._same_content = same_content
         self._around = surroundings(auto_complete)
         self._turns = asyncio.Semaphore(at_once)
         self._nurseries: dict[str, NurseryHandle] = {}
@@ -108,7 +118,7 @@ class Trials:
 
         It has a turn as a trial has, and the same limits.
         """
-        job = Job(offer, version, self._auto_complete)
+        job = Job(offer, replace(version, stamps=NO_STAMPS), self._auto_complete)
         async with self._turns:
             handle = self._nurseries.setdefault(Platform.ONNX, NurseryHandle(self._limits, Platform.ONNX))
             try:
@@ -135,8 +145,11 @@ class Trials:
             nursery.close()
 
     def _look_up(self, name: str, version: VersionOffer) -> tuple[Stamps, Verdict | None]:
-        """How the files are before their trial, and what is known of them."""
-        return stamps_of(version), self._verdicts.of(name)
+        """How the files are before their trial, and what is known of the content that was offered."""
+        known, before = self._verdicts.of(name), stamps_of(version)
+        if known is not None or not before or are_as_offered(version, before):
+            return before, known
+        return before, None if self._same_content(version) else NOT_AS_OFFERED
 
     def _keep(self, name: str, version: VersionOffer, before: Stamps, found: Verdict) -> Verdict:
         """What is found of files that went or changed meanwhile is of other content than the one offered."""
@@ -147,7 +160,7 @@ class Trials:
 
     async def _tried(self, offer: ModelOffer, version: VersionOffer, platform: str) -> Verdict:
         async with self._turns:
-            job = Job(offer, version, self._auto_complete, self._wants_example)
+            job = Job(offer, replace(version, stamps=NO_STAMPS), self._auto_complete, self._wants_example)
             for _ in range(ATTEMPTS):
                 handle = self._nurseries.setdefault(platform, NurseryHandle(self._limits, platform))
                 nursery = None

@@ -229,6 +229,7 @@ class Versions:
                 examples=tuple(
                     folder.path / name for name in sorted(folder.files) if _EXAMPLE.fullmatch(name)
                 ),
+                stamps=folder.files,
             )
         return offers
 

@@ -109,7 +109,7 @@ async def serving(
 ) -> AsyncIterator[Serving]:
     """With a budget for so many models."""
     loader = CountingLoader(workers)
-    rules = {"on_request": True, "lazy_start": True, "min_residency_s": 0.0, "patience_s": 0.3, **rules}
+    rules = {"on_request": True, "lazy_start": True, "min_residency_s": 0.0, **rules}
     budget = {"cpu": int(models * needs(folder))}
     async with Manager(
         loader,

@@ -187,7 +187,7 @@ async def test_an_ensembles_models_may_be_loaded_one_after_the_other(tmp_path):
 
 
 async def test_what_is_in_use_is_not_evicted_and_who_has_no_time_to_wait_is_told_so(tmp_path):
-    async with serving(tmp_path, models=1.5) as now:
+    async with serving(tmp_path, models=1.5, patience_s=2.0) as now:
         await now.offer("a")
         await now.offer("b")
         with in_use(now, "b"):
@@ -254,7 +254,7 @@ async def test_a_version_that_can_never_fit_is_refused_with_the_arithmetic(tmp_p
 
 
 async def test_what_was_loaded_only_just_now_stays_unless_a_deadline_is_at_stake(tmp_path):
-    async with serving(tmp_path, models=1.5, min_residency_s=30.0) as now:
+    async with serving(tmp_path, models=1.5, min_residency_s=30.0, patience_s=2.0) as now:
         await now.offer("a")
         await now.offer("b")
         assert await now.ask("b") == 1.0

@@ -153,6 +153,15 @@ async def test_a_workers_own_memory_counts_and_is_given_back_before_the_books_ar
         assert counted(now) > OWN_MIB
 
 
+async def test_the_first_load_of_a_worker_has_room_for_its_process_made_before(tmp_path):
+    async with crowded(tmp_path, models=1e5) as now:  # some 20 MiB, and no process has so little
+        await now.offer("a")
+        state, reason = now.state("a")
+        assert state is State.UNAVAILABLE
+        assert reason.startswith("needs ")
+        assert now.loader.loads == []
+
+
 async def test_a_version_in_quarantine_gives_its_memory_back_and_says_so_once(tmp_path):
     async with crowded(tmp_path) as now:
         await now.offer("a")

@@ -85,21 +85,30 @@ NO_MEMORY = Estimate({}, {}, tried=True)
 
 
 def estimate(
-    verdict: Verdict | None, file_bytes: int, instances: Mapping[str, int], most_rows: int
+    verdict: Verdict | None,
+    file_bytes: int,
+    instances: Mapping[str, int],
+    most_rows: int,
+    process_bytes: int = 0,
 ) -> Estimate:
     """`verdict` as its trial gave it, or None without one; `instances` as many as run at once on each device.
 
     file_bytes   of the model's files, for want of a verdict
     most_rows    of one run; 0 where the model has no rows
+    process_bytes   of a process that the version is to have for itself, without the model
     """
     if verdict is None or not verdict.loaded_bytes:
         guessed = ceil(GUESS * file_bytes)
-        return Estimate(dict.fromkeys(instances, guessed), dict.fromkeys(instances, 0), tried=False)
+        loaded = _in_process(dict.fromkeys(instances, guessed), process_bytes)
+        return Estimate(loaded, dict.fromkeys(loaded, 0), tried=False)
     tried_rows = max(verdict.run_seconds, default=1)
     beyond = max(1.0, max(1, most_rows) / tried_rows)
     one_run = ceil(verdict.run_bytes * beyond)
-    return Estimate(
-        dict.fromkeys(instances, verdict.loaded_bytes),
-        {device: count * one_run for device, count in instances.items()},
-        tried=True,
-    )
+    loaded = _in_process(dict.fromkeys(instances, verdict.loaded_bytes), process_bytes)
+    runs = {device: instances.get(device, 0) * one_run for device in loaded}
+    return Estimate(loaded, runs, tried=True)
+
+
+def _in_process(loaded: Bytes, process_bytes: int) -> Bytes:
+    """On the host, whichever devices the process uses."""
+    return {**loaded, "cpu": loaded.get("cpu", 0) + process_bytes} if process_bytes else loaded

@@ -20,6 +20,16 @@ def test_a_batch_that_the_trial_had_no_time_for_takes_as_much_more_as_it_has_row
     assert estimate(TRIED, 0, {"cpu": 1}, most_rows=0).runs == {"cpu": 3 * MIB}
 
 
+def test_a_process_of_its_own_counts_on_the_host_whatever_device_it_uses():
+    here = estimate(TRIED, 0, {"cpu": 1}, most_rows=4, process_bytes=50 * MIB)
+    assert here.needs == {"cpu": 93 * MIB}
+    assert here.settled(Reading({}, alone=True, elsewhere=80 * MIB)) == {"cpu": 83 * MIB}
+    there = estimate(TRIED, 0, {"cuda:0": 1}, most_rows=4, process_bytes=50 * MIB)
+    assert there.needs == {"cuda:0": 43 * MIB, "cpu": 50 * MIB}
+    guessed = estimate(None, 10 * MIB, {"cpu": 1}, most_rows=4, process_bytes=50 * MIB)
+    assert guessed.needs == {"cpu": 70 * MIB}
+
+
 @pytest.mark.parametrize("verdict", [None, Verdict()])
 def test_without_a_trial_the_files_are_all_that_is_known(verdict):
     found = estimate(verdict, 10 * MIB, {"cpu": 1, "cuda:0": 2}, most_rows=8)
