@@ -18,8 +18,8 @@ README = (ROOT / "deploy" / "README.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-OF_OTHERS = {"--sbom", "--env"}
-"""Options that stand in running text and are Docker's."""
+OF_OTHERS = {"--sbom", "--env", "--set"}
+"""Options that stand in running text and are those of Docker or Helm."""
 
 
 def commands() -> list[list[str]]:

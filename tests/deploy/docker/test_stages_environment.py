@@ -1,7 +1,7 @@
 """The environment of the image for gateway, pre and post, made by the Dockerfile's own commands, and used.
 
-There is no Docker here: `RUN` lines are run by a shell, `COPY` lines by a copy, in a folder that stands in for
-the container.
+There is no Docker here: `RUN` lines are run by a shell, `COPY` lines by a copy, in a folder that stands in
+for the container.
 """
 
 import os

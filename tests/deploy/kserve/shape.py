@@ -1,8 +1,8 @@
 """Holds manifests against the classes that KServe and Kubernetes generate from their API.
 
-In a process of its own, as kserve and tritonclient cannot share one: `python -m tests.deploy.kserve.shape FILE`
-writes, as JSON, what is wrong with each document: fields that there are not, values of another type, required
-ones that are missing.
+In a process of its own, as kserve and tritonclient cannot share one:
+`python -m tests.deploy.kserve.shape FILE` writes, as JSON, what is wrong with each document: fields that
+there are not, values of another type, required ones that are missing.
 """
 
 import json
