@@ -162,7 +162,7 @@ class Admission:
             self.overhead_ns += (now - run.left - (run.ended - run.began) - self.overhead_ns) / 8
         target = self.target
         if target is not None:
-            target.note_run(curve)
+            target.note_run(curve, self.overhead_ns)
             due = run.tickets[0].due
             if due:
                 target.margin.note(late=now + run.short_ns > due)

@@ -131,8 +131,8 @@ class LatencyTarget:
         """A batch was started while others waited; now so many are under way."""
         self._parallel += (under_way - self._parallel) / 8
 
-    def note_run(self, curve: Curve) -> None:
-        """A run is over, and its curve knows of it."""
+    def note_run(self, curve: Curve, overhead_ns: float = 0.0) -> None:
+        """A run is over, and its curve knows of it; each run takes so long beyond its own time."""
         batch = self._batches.get(curve)
         if batch is None:
             batch = self._batches[curve] = _Batch(self._limit)
@@ -140,7 +140,9 @@ class LatencyTarget:
         if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
             batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             if batch.runs // LOOK_AGAIN % EXPLORE:
-                batch.most = enough_rows(curve.expect, batch.most, curve.doubt)
+                batch.most = enough_rows(
+                    lambda rows: curve.expect(rows) + overhead_ns, batch.most, curve.doubt
+                )
 
     def _most(self, curve: Curve) -> int:
         batch = self._batches.get(curve)

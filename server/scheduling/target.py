@@ -85,7 +85,7 @@ def answered_in(
 
 
 class Margin:
-    """What is added to every expectation at the door, so that one run in a hundred is late, in nanoseconds.
+    """What is added to every expectation at the door, in nanoseconds: three runs in a thousand are late then.
 
     Follows that quantile of the unforeseen without keeping anything: up by a large step where a run was late,
     down by a small one where not. Source: Robbins and Monro, A Stochastic Approximation Method, 1951.
@@ -93,7 +93,8 @@ class Margin:
 
     __slots__ = ("_most", "_step", "ns")
 
-    LATE = 0.01
+    LATE = 0.003
+    """One late run costs answers at once; being careful costs some only where the queue would run dry."""
 
     def __init__(self, target_ns: float) -> None:
         self.ns = target_ns / 10
