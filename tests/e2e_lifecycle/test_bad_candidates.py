@@ -13,7 +13,7 @@ from tests.server_process import Server, running
 
 KINDS = every_kind()
 OPTIONS = (
-    *("--verify-models=true", "--verify-timeout-secs=6", f"--verify-memory-bytes={200 * 2**20}"),
+    *("--verify-models=true", "--verify-timeout-secs=12", f"--verify-memory-bytes={200 * 2**20}"),
     *("--model-load-thread-count=12", "--repository-settle-secs=0.1", "--access-log=false"),
 )
 
@@ -43,7 +43,7 @@ def came_of_it(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str,
             for candidate in KINDS:
                 candidate.put(repository.path)
             with suppress(AssertionError):  # each test tells what has become of its own candidate
-                server.until(all_judged, within_s=60, every_s=0.2)
+                server.until(all_judged, within_s=150, every_s=0.2)
             index = said_of(server)
         assert load.faults == []
         assert len(load.outcomes) > 100
