@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from server.lifecycle.remote import Queue
+from server.observe.copies import Copies
 from server.settings import Settings
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.link import Link
@@ -17,7 +18,7 @@ CALLS = 4
 """Under way at once at a server that is not ours: what comes meanwhile leaves together in the next."""
 
 
-def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
+def tiers_ahead(settings: Settings, copies: Copies) -> tuple[Directory, Forwarding]:
     """The processes that are asked, and the way of requests from one of them to the next."""
     requests, most_bytes = settings.grpc_max_in_flight, settings.max_queue_bytes
 
@@ -32,6 +33,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
             max_requests=requests,
             max_bytes=most_bytes,
             max_calls=CALLS,
+            copies=copies,
         )
         for each in settings.predict_endpoints
         if each.startswith(SCHEME)
@@ -43,7 +45,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
             "post": _places(settings.post_endpoints),
         },
         name=f"{settings.id} ({settings.role})",
-        link=partial(Link, max_requests=requests, max_bytes=most_bytes),
+        link=partial(Link, max_requests=requests, max_bytes=most_bytes, copies=copies),
         foreign=foreign,
     )
     forwarding = Forwarding(directory, max_waiting=settings.max_queue_size)

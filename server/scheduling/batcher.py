@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic_ns
 
 from server.domain.errors import DeadlineExceeded, ServerStopping, ServingError
+from server.observe.copies import Copies
 from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
@@ -44,6 +45,7 @@ class Batcher:
     on the event loop: for models whose time hangs on the size of their inputs alone.
 
     profile   what its runs have taken
+    copies    is told of what a run had to lay anew
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Batcher:
         in_place: bool,
         tally: Tally,
         turns: Turns | None = None,
+        copies: Copies | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._model = model
@@ -72,6 +75,7 @@ class Batcher:
             fair=plan.fair_clients,
         )
         self._tally = tally
+        self.copies = copies or Copies()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._running: set[Run] = set()
@@ -332,6 +336,8 @@ class Batcher:
         self._slots.give_back(run.slot, None if run.in_place else now - run.left)
         self._learn(run, now)
         count_run(self._tally, run, now)
+        if run.copied:
+            self.copies.add("batch", run.copied)
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)

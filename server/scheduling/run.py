@@ -25,6 +25,7 @@ class Run:
     began      gathering the inputs began
     inferred   the model began
     ended      the model ended, and the rows were dealt out
+    copied     bytes of inputs that had to be laid anew
     computed   processor time of its thread, where that `is_measured`; it costs two calls into the kernel
     """
 
@@ -36,6 +37,7 @@ class Run:
         "answers",
         "began",
         "computed",
+        "copied",
         "elements",
         "ended",
         "expected",
@@ -76,7 +78,7 @@ class Run:
         self.expected = self.short_ns = 0.0
         self.answers: list[dict[str, Array] | ServingError] = []
         self.failed = False
-        self.left = self.began = self.inferred = self.ended = self.computed = 0
+        self.left = self.began = self.inferred = self.ended = self.computed = self.copied = 0
 
     def work(self) -> None:
         """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
@@ -108,6 +110,10 @@ class Run:
 
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
         inputs = stack([ticket.inputs for ticket in tickets])
+        first = tickets[0].inputs
+        for name in inputs:
+            if inputs[name] is not first[name]:
+                self.copied += inputs[name].nbytes
         self.inferred = self._clock()
         outputs = self.slot.run(inputs)
         if self._batches:

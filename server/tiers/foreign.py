@@ -17,6 +17,7 @@ from server.domain.stage import StageName
 from server.domain.state import State
 from server.domain.tier import VersionReport
 from server.lifecycle.remote import Queue
+from server.observe.copies import Copies
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.sender import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
@@ -61,12 +62,18 @@ class ForeignServer:
         max_requests: int,
         max_bytes: int,
         max_calls: int,
+        copies: Copies | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`changed` hears when it says something else than before."""
         self.address = at.address
         self.link = ForeignLink(
-            at.address, ahead, max_requests=max_requests, max_bytes=max_bytes, max_calls=max_calls
+            at.address,
+            ahead,
+            max_requests=max_requests,
+            max_bytes=max_bytes,
+            max_calls=max_calls,
+            copies=copies,
         )
         self.instance = ""
         self.why = "it has not answered yet"

@@ -16,6 +16,7 @@ import structlog
 from protos import stage_pb2 as pb
 from server.domain.errors import TierUnavailable
 from server.domain.stage import StageName
+from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
@@ -56,11 +57,12 @@ class Link:
         max_requests: int,
         max_bytes: int,
         shared_bytes: int = 2**26,
+        copies: Copies | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """It holds at most so many requests and bytes, whoever sends them. `changed` hears when `up` is.
 
-        At `shared_bytes` 0 all tensors go on the wire.
+        At `shared_bytes` 0 all tensors go on the wire. `copies` is told of what had to be laid anew.
         """
         self.address = address
         self.stage: StageName = stage
@@ -70,6 +72,7 @@ class Link:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._shared_bytes = shared_bytes
+        self._copies = copies or Copies()
         self._changed = changed
         self._open: Stream | None = None
         self._streams: set[Stream] = set()
@@ -136,7 +139,7 @@ class Link:
 
     async def _once(self, left: asyncio.Event, was_up: asyncio.Event) -> None:
         """Open a stream and serve it until it ends. `left` is set once its other side leaves."""
-        stream = Stream(self, self._shared_bytes)
+        stream = Stream(self, self._shared_bytes, self._copies)
         why = "it is being closed"
 
         def leaves() -> None:

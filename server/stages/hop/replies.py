@@ -9,6 +9,7 @@ from protos import stage_pb2 as pb
 from server.domain.shared import Place
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
+from server.observe.copies import Copies
 from server.stages.hop.arena import Arena, Theirs
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import fault_of
@@ -36,9 +37,10 @@ class _Group:
 class Replies:
     """Of one stream, on the event loop. `works` are the requests that can be given up, each by a call."""
 
-    def __init__(self, stage: StageName, *, shared_bytes: int = 2**26) -> None:
+    def __init__(self, stage: StageName, copies: Copies, *, shared_bytes: int = 2**26) -> None:
         self.theirs: Theirs | None = None
         self._shared_bytes = shared_bytes
+        self._copies = copies
         self._arena: Arena | None = None
         self._places: dict[int, Place] = {}
         self._read: deque[int] = deque()
@@ -183,6 +185,9 @@ class Replies:
             )
         pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
         if self._arena is not None:
+            before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
+            self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
+        self._copies.add("wire", sum(map(len, pieces)))
         return pack(head, pieces)
