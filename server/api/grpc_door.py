@@ -30,7 +30,9 @@ from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog, Record
 from server.observe.logs import ProcessLog
+from server.observe.tracing.tracer import Tracer
 from server.stages.route import Route
+from server.stages.tracing import over
 from server.wire import configuration, control, infer_proto, metadata
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of, sentence_of
@@ -94,6 +96,7 @@ class GrpcDoor:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._route = route
         self._catalogue = catalogue
@@ -107,6 +110,7 @@ class GrpcDoor:
         self._codes = codes
         self._forwarding = forwarding
         self._client_header = client_header
+        self._tracer = tracer
         self._limits = limits
         self._stream_infer = stream_infer
         self._busy = 0
@@ -178,6 +182,9 @@ class GrpcDoor:
             left = context.time_remaining()
             if left is not None:
                 request.deadline = min(request.deadline, arrived + left)
+            if self._tracer is not None:
+                asked = context.invocation_metadata()
+                request.trace = self._tracer.begin_by(request.model, arrived, asked)
             response = await self._route.infer(served, request)
             return infer_proto.encode(response, form, served.facts.labels)
         except asyncio.CancelledError:
@@ -188,6 +195,8 @@ class GrpcDoor:
             return self._refuse(context, error)
         finally:
             self._over()
+            if request is not None and request.trace is not None:
+                over(request, "grpc", context.peer(), status)
             if self._access is not None:
                 line = access_line(arrived, context.peer(), message, served, request, response, status)
                 self._access.record(line)

@@ -28,8 +28,10 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
+from server.observe.tracing.tracer import Tracer
 from server.scheduling.ticket import Ticket
 from server.stages.route import Route, respond
+from server.stages.tracing import over
 from server.wire import infer_proto
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of
@@ -94,7 +96,9 @@ class Call:
                 request.client = front.client_header.find(metadata)
             if time_remaining is not None:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
-            if served.staged:
+            if front.tracer is not None:
+                request.trace = front.tracer.begin_by(request.model, self._arrived, metadata)
+            if served.staged or request.trace is not None:
                 self._task = front.own_task(self._through_stages(served, request))
                 served.hold(self._task)
             else:
@@ -171,6 +175,11 @@ class Call:
         self._front.native.fail(self._id, code, details_of(error))
         self._front.end(self, self._id, None, code)
 
+    def note(self, code: int) -> None:
+        """The end of its trace, if it has one."""
+        if self._request is not None and self._request.trace is not None:
+            over(self._request, "grpc", self._peer, code)
+
     def line(self, response: InferResponse | None, code: int) -> Record:
         return access_line(
             self._arrived, self._peer, self._message, self._served, self._request, response, code
@@ -194,10 +203,12 @@ class InferFront:
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
         shares_port: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         self.route = route
         self.forwarding = forwarding
         self.client_header = client_header
+        self.tracer = tracer
         self.station = station
         self.codes = codes
         self.layouts = MessageLayouts()
@@ -267,6 +278,8 @@ class InferFront:
     def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
         """A call is answered."""
         self._calls.pop(call_id, None)
+        if self.tracer is not None:
+            call.note(code)
         if not self._calls:
             self._quiet.set()
         if self._access is not None:

@@ -25,8 +25,10 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog
+from server.observe.tracing.tracer import HEADER_BYTES, Tracer
 from server.stages.explaining import EXPLAIN, TIMING
 from server.stages.route import Route
+from server.stages.tracing import over
 from server.wire import infer_http
 from server.wire.bounds import check_request
 from server.wire.form import ReplyForm
@@ -154,8 +156,10 @@ class InferDoor:
         limits: Limits,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.route = route
+        self.tracer = tracer
         self.forwarding = forwarding
         self.client_header = client_header
         self.max_body_bytes = max_body_bytes
@@ -195,6 +199,8 @@ class InferDoor:
                     request.deadline = min(request.deadline, arrived + wishes.timeout_s)
             if self.forwarding is not None:
                 self.forwarding.add(request, scope["headers"])
+            if self.tracer is not None:
+                request.trace = self.tracer.begin(target.model, arrived, headers.get(HEADER_BYTES))
             response = await _unless_gone(receive, served, self.route.infer(served, request))
             if verb is None:
                 answer = Answer(*self.write(served, form, response, wishes.accept_encoding))
@@ -258,7 +264,9 @@ class InferDoor:
         arrived: float,
         status: int,
     ) -> None:
-        """The access line of one finished request."""
+        """The access line of one finished request, and the end of its trace."""
+        if request is not None and request.trace is not None:
+            over(request, "http", peer, status)
         if self._access is None:
             return
         ended = monotonic()

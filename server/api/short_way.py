@@ -1,8 +1,8 @@
 """The inference path without ASGI: uvicorn's own protocol answers plain infer requests by itself.
 
 Plain is a POST of HTTP/1.1 to exactly an infer URL, with a Content-Length within the limit, no
-Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded, and nothing
-still unanswered before it on the connection. Everything else goes the long way, through the ASGI app, and
+Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded or that asks for a
+trace, and nothing still unanswered before it on the connection. Everything else goes the long way, through the ASGI app, and
 a request gets the same bytes by either. A scope, a task and a timer for each request are what this saves.
 
 Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and uvicorn is pinned to a range.
@@ -101,6 +101,7 @@ class ShortWay(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._door = door
         self._forwarding = door.forwarding
+        self._tracer = door.tracer
         self._read_here = _read_here(door)
         self._targets = targets
         self._heads = heads
@@ -262,7 +263,11 @@ class ShortWay(HttpToolsProtocol):
         self.headers.append((name, value))
         if name in self._read_here:
             self._own[name] = value
-        elif name in LONG_WAY or (self._forwarding is not None and self._forwarding.takes(name)):
+        elif (
+            name in LONG_WAY
+            or (self._forwarding is not None and self._forwarding.takes(name))
+            or (self._tracer is not None and self._tracer.asks(name, value))
+        ):
             self._plain = False
 
     def on_headers_complete(self) -> None:

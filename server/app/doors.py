@@ -51,6 +51,8 @@ from server.observe.metrics import (
     registry,
 )
 from server.observe.tagged import Tagged, Tags
+from server.observe.tracing.exporting import ExportCollector
+from server.observe.tracing.tracer import Tracer
 from server.settings import Settings
 from server.stages.route import Route
 from server.wire.codes import CODES, TRITON_CODES
@@ -160,6 +162,7 @@ class Doors:
         tasks: asyncio.TaskGroup,
         listeners: dict[str, socket.socket],
         access: AccessLog | None,
+        tracer: Tracer | None,
     ) -> None:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
         settings = self._settings
@@ -186,6 +189,7 @@ class Doors:
                 limits=limits,
                 forwarding=_forwarding(settings.http_header_forward_pattern),
                 client_header=self._client_header(),
+                tracer=tracer,
             )
             rest = rest_app(
                 behind.catalogue,
@@ -217,6 +221,7 @@ class Doors:
                         for collector in (*behind.collectors, PassageCollector(behind.events.passages.all))
                     ),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
+                    *([ExportCollector(tracer.exporter)] if tracer is not None else []),
                 )
             )
             tasks.create_task(
@@ -236,6 +241,7 @@ class Doors:
                 limits=limits,
                 forwarding=forwarding,
                 client_header=self._client_header(),
+                tracer=tracer,
             )
             door = GrpcDoor(
                 route,
@@ -248,6 +254,7 @@ class Doors:
                 limits=limits,
                 forwarding=forwarding,
                 client_header=self._client_header(),
+                tracer=tracer,
                 **about,
             )
             if settings.reuse_grpc_port:
@@ -255,7 +262,7 @@ class Doors:
                 self._departures[port] = GrpcDeparture(port)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
-            front = self._grpc_front(route, access, codes, transport, limits, forwarding)
+            front = self._grpc_front(route, access, codes, transport, limits, forwarding, tracer)
             tasks.create_task(
                 self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
                 name="gRPC door",
@@ -295,6 +302,7 @@ class Doors:
         transport: Transport,
         limits: Limits,
         forwarding: HeaderForwarding | None,
+        tracer: Tracer | None,
     ) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
         try:
@@ -324,6 +332,7 @@ class Doors:
             forwarding=forwarding,
             client_header=self._client_header(),
             shares_port=self._settings.reuse_grpc_port,
+            tracer=tracer,
         )
 
     def _transport(self) -> Transport:

@@ -35,6 +35,7 @@ from server.lifecycle.parts import Parts
 from server.lifecycle.standbys import Policy
 from server.observe.copies import Copies, CopyCollector
 from server.observe.metrics import MemoryCollector, MirrorCollector, ResidencyCollector
+from server.observe.tracing.tracer import Tracer
 from server.repository.content import holds
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
@@ -110,7 +111,7 @@ class Local:
 
 
 @asynccontextmanager
-async def local_models(settings: Settings, station: Station) -> AsyncIterator[Local]:
+async def local_models(settings: Settings, station: Station, tracer: Tracer | None) -> AsyncIterator[Local]:
     """The models of this process, until the block is left: then what is loaded is retired."""
     leaving = asyncio.Event()
     stage = STAGES.get(settings.role)
@@ -135,7 +136,13 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         statistics = Counted(manager)
         as_stage: StageName = stage or "predict"
         tier = Tier(
-            as_stage, manager.table, route, forwarding, station, max_in_flight=settings.grpc_max_in_flight
+            as_stage,
+            manager.table,
+            route,
+            forwarding,
+            station,
+            max_in_flight=settings.grpc_max_in_flight,
+            tracer=tracer,
         )
         services: Sequence[Service] = (
             StageDoor(

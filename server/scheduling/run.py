@@ -5,6 +5,7 @@ from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
 from server.domain.tensors import Array
+from server.observe.tracing.parent import Parent
 from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
 from server.scheduling.stack import split, stack
@@ -18,6 +19,7 @@ class Run:
     elements   of its inputs, where their shapes vary; 0 where the rows tell all
     why        it left when it did
     in_place   whether it runs on the event loop
+    trace      the span of it, where a sampled request was in it
     answers    one for each ticket, once it is over: its rows, or why not
     expected   how long the run was expected to take; 0 for unknown
     short_ns   by how much it was made shorter than it would have been, for its oldest to be on time
@@ -50,6 +52,7 @@ class Run:
         "short_ns",
         "slot",
         "tickets",
+        "trace",
         "why",
     )
 
@@ -78,6 +81,7 @@ class Run:
         self.expected = self.short_ns = 0.0
         self.answers: list[dict[str, Array] | ServingError] = []
         self.failed = False
+        self.trace: Parent | None = None
         self.left = self.began = self.inferred = self.ended = self.computed = self.copied = 0
 
     def work(self) -> None:

@@ -284,8 +284,15 @@ class Sender:
         has_code = self._way.has_code
         for at, ticket in enumerate(tickets):
             asked = ticket.request
-            if ticket.client or (has_code and asked is not None and (asked.id or asked.parameters)):
+            trace = None if asked is None else asked.trace
+            if (
+                ticket.client
+                or trace is not None
+                or (has_code and asked is not None and (asked.id or asked.parameters))
+            ):
                 more = head.particulars.add(at=at, client=ticket.client)
+                if trace is not None:
+                    more.traceparent = trace.ahead
                 if has_code and asked is not None:
                     more.request_id = asked.id
                     more.parameters = orjson.dumps(dict(asked.parameters)) if asked.parameters else b""
