@@ -477,8 +477,8 @@ class Settings(BaseModel):
     )
     trace_config: Words = _traces(
         (),
-        "traces as Triton is told of them: mode=opentelemetry, opentelemetry,url=URL, level=TIMESTAMPS, rate=N "
-        "and count=N; repeat it",
+        "traces as Triton is told of them: mode=opentelemetry, opentelemetry,url=URL, level=TIMESTAMPS, "
+        "rate=N, count=N; repeat it",
     )
 
     @model_validator(mode="after")

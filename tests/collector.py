@@ -29,12 +29,17 @@ class Span:
 
 
 class Collector:
-    """What has come by now. `answer` is the status that it gives; `held` keeps answers back until set."""
+    """What has come by now, and in how many calls.
+
+    answer   the status that it gives
+    held     keeps answers back until it is set
+    """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.spans: list[Span] = []
         self.answer = 200
+        self.asked = 0
         self.held = threading.Event()
         self.held.set()
 
@@ -57,6 +62,7 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            collector.asked += 1
             collector.held.wait(30)
             if self.path == "/v1/traces" and collector.answer == 200:
                 collector.spans += _read(body)

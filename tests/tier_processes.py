@@ -89,5 +89,5 @@ def in_tiers(
             )
             tiers.gateway.append(stack.enter_context(started))
         for server in (*tiers.post, *tiers.predict, *tiers.pre, *tiers.gateway):
-            server.until(server.ready)
+            server.until(server.ready, within_s=90)
         yield tiers

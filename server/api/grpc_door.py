@@ -20,6 +20,7 @@ from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
+from server.api.trace_settings import TraceSettings
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError
@@ -90,6 +91,7 @@ class GrpcDoor:
         version: str,
         extensions: Sequence[str],
         log: ProcessLog,
+        traces: TraceSettings,
         codes: Table,
         statistics: Statistics,
         stream_infer: Answer,
@@ -105,7 +107,7 @@ class GrpcDoor:
         self._station = station
         self._access = access
         self._server = (name, version, extensions)
-        self._settings = SettingsDoor(log)
+        self._settings = SettingsDoor(log, traces)
         self._statistics = statistics
         self._codes = codes
         self._forwarding = forwarding

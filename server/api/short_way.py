@@ -2,8 +2,9 @@
 
 Plain is a POST of HTTP/1.1 to exactly an infer URL, with a Content-Length within the limit, no
 Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded or that asks for a
-trace, and nothing still unanswered before it on the connection. Everything else goes the long way, through the ASGI app, and
-a request gets the same bytes by either. A scope, a task and a timer for each request are what this saves.
+trace, and nothing still unanswered before it on the connection. Everything else goes the long way, through
+the ASGI app, and a request gets the same bytes by either. A scope, a task and a timer for each request are
+what this saves.
 
 Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and uvicorn is pinned to a range.
 """

@@ -31,6 +31,7 @@ from server.api.reply import Table
 from server.api.rest import HttpDoor, rest_app
 from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
+from server.api.trace_settings import TraceSettings
 from server.app.grpc_choice import choose, needs_grpcio
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
@@ -70,7 +71,7 @@ EXTENSIONS = (
     "statistics",
     "logging",
 )
-"""Of the protocol's extensions, those that are on."""
+"""Of the protocol's extensions, those that are always on."""
 
 
 def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket]:
@@ -173,8 +174,9 @@ class Doors:
         about: dict[str, Any] = {
             "name": settings.id,
             "version": installed_version("tercet"),
-            "extensions": EXTENSIONS,
+            "extensions": EXTENSIONS if tracer is None else (*EXTENSIONS, "trace"),
             "log": self._log,
+            "traces": TraceSettings(tracer, behind.catalogue),
             "codes": codes,
             "statistics": behind.statistics,
         }

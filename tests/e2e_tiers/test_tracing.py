@@ -11,12 +11,14 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
 
 from tests.collector import Collector, Span, collecting
 from tests.e2e.scrape import scrape
 from tests.e2e.workshop import put, times
 from tests.e2e_tiers.kitchen import furnish
-from tests.server_process import Server, free_ports, running
+from tests.server_process import Server, running
 from tests.tier_processes import Tiers, in_tiers
 
 PICKY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 1], "data": [1, 2]}]}
@@ -38,6 +40,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("traced") / "models"
     furnish(folder)
     put(folder, "company", times(2, 3), COMPANY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "models"
+    put(folder, "animals", times(1, 3), "max_batch_size: 8")
     return folder
 
 
@@ -226,6 +235,59 @@ def test_a_run_is_one_span_of_all_that_shared_it(fused, collector):
     assert [span.links for span in computed] == [(runs[0].span_id,)] * 2
 
 
+def in_text(settings: Any) -> dict[str, Any]:
+    """As HTTP has them, of either client."""
+    if not isinstance(settings, dict):
+        lists = {name: list(setting.value) for name, setting in settings.settings.items()}
+        return {name: values if name == "trace_level" else values[0] for name, values in lists.items()}
+    return settings
+
+
+@pytest.mark.parametrize("protocol", [triton_http, triton_grpc], ids=["http", "grpc"])
+def test_triton_clients_read_and_change_what_is_traced(fused, collector, protocol):
+    at_start = {
+        "trace_level": ["TIMESTAMPS"],
+        "trace_rate": "0",
+        "trace_count": "-1",
+        "log_frequency": "0",
+        "trace_file": "",
+        "trace_mode": "opentelemetry",
+    }
+    with protocol.InferenceServerClient(fused.http if protocol is triton_http else fused.grpc) as client:
+
+        def update(model: str | None, **settings: Any) -> dict[str, Any]:
+            return in_text(client.update_trace_settings(model_name=model, settings=settings))
+
+        def traced() -> int:
+            """Of four requests, as far as they are told of before one that asks for it."""
+            before = len({span.trace_id for span in collector.spans if span.whose == fused.pid})
+            for _ in range(4):
+                ask(fused, "animals", ANIMALS)
+            trace_id, _, headers = traceparent()
+            ask(fused, "picky", PICKY, headers)
+            collector.until(trace_id, 1, name="request")
+            return len({span.trace_id for span in collector.spans if span.whose == fused.pid}) - before - 1
+
+        assert "trace" in fused.client.get("/v2").json()["extensions"]
+        assert in_text(client.get_trace_settings()) == at_start
+        assert traced() == 0
+        assert update(None, trace_rate="2") == {**at_start, "trace_rate": "2"}
+        assert traced() == 2
+        assert update("animals", trace_rate="1", trace_count="3")["trace_count"] == "3"
+        assert traced() == 3
+        assert in_text(client.get_trace_settings(model_name="animals"))["trace_count"] == "0"
+        assert in_text(client.get_trace_settings())["trace_count"] == "-1"
+        assert update("animals", trace_level=["OFF"], trace_count="-1")["trace_level"] == ["OFF"]
+        assert traced() == 0
+        assert update("animals", trace_level=None, trace_rate=None, trace_count=None)["trace_rate"] == "2"
+        assert traced() == 2
+        assert update(None, trace_rate=None) == at_start
+        with pytest.raises(InferenceServerException, match="Request for unknown model"):
+            client.get_trace_settings(model_name="nobody")
+        with pytest.raises(InferenceServerException, match="location can not be updated"):
+            update(None, trace_file="x")
+
+
 def spans_counted(server: Server) -> dict[str, float]:
     return {
         labels["outcome"]: value
@@ -234,28 +296,32 @@ def spans_counted(server: Server) -> dict[str, float]:
     }
 
 
-def test_a_rate_and_a_collector_that_is_away(repository, tmp_path):
-    """Nobody listens there: requests are answered as ever, and what was not taken is counted."""
-    (port,) = free_ports(1)
-    options = [f"--trace-otlp-endpoint=http://127.0.0.1:{port}", "--trace-sample-rate=0.25"]
-    with running(tmp_path / "log", repository, options=options) as server:
-        for _ in range(8):
-            assert ask(server, "animals", ANIMALS).status_code == 200
-        server.until(lambda: spans_counted(server)["failed"] == 10)
-        began = time.monotonic()
-        assert ask(server, "animals", ANIMALS, traceparent()[2]).status_code == 200
-        assert server.stop() == 0
-        assert time.monotonic() - began < 10
+def test_every_so_many_th_is_traced_and_nobody_waits_for_the_collector(small, tmp_path):
+    """It refuses what comes, and then says nothing: requests are answered as ever, and that is counted."""
+    with collecting() as sick:
+        sick.answer = 400
+        options = [f"--trace-otlp-endpoint={sick.url}", "--trace-sample-rate=0.25"]
+        with running(tmp_path / "log", small, options=options) as server:
+            for _ in range(8):
+                assert ask(server, "animals", ANIMALS).status_code == 200
+            server.until(lambda: spans_counted(server)["failed"] == 2 * 5)
+            sick.held.clear()
+            assert ask(server, "animals", ANIMALS, traceparent()[2]).status_code == 200
+            server.until(lambda: sick.asked == 2)
+            began = time.monotonic()
+            assert ask(server, "animals", ANIMALS, traceparent()[2]).status_code == 200
+            assert server.stop() == 0
+            assert time.monotonic() - began < 15, "it gives the collector three seconds to answer"
 
 
-def test_what_is_left_is_handed_over_at_the_end(repository, collector, tmp_path):
+def test_what_is_left_is_handed_over_at_the_end(small, collector, tmp_path):
     options = [
         "--trace-config=mode=opentelemetry",
         f"--trace-config=opentelemetry,url={collector.url}/v1/traces",
         "--trace-config=level=TIMESTAMPS",
         "--trace-config=rate=1",
     ]
-    with running(tmp_path / "log", repository, options=options) as server:
+    with running(tmp_path / "log", small, options=options) as server:
         pid = server.pid
         for _ in range(3):
             assert ask(server, "animals", ANIMALS).status_code == 200
@@ -265,16 +331,10 @@ def test_what_is_left_is_handed_over_at_the_end(repository, collector, tmp_path)
     assert len(mine) == 3 * 5
 
 
-def test_waiting_for_a_load_is_part_of_the_trace(collector, tmp_path):
-    put(tmp_path / "models", "animals", times(1, 3), "max_batch_size: 8")
-    options = [
-        f"--trace-otlp-endpoint={collector.url}",
-        "--load-on-request=true",
-        "--verify-models=true",
-        f"--state-dir={tmp_path / 'state'}",
-    ]
-    with running(tmp_path / "log", tmp_path / "models", options=options) as server:
-        server.until(lambda: ("animals", "1") in server.index())
+def test_waiting_for_a_load_is_part_of_the_trace(small, collector, tmp_path):
+    options = [f"--trace-otlp-endpoint={collector.url}", "--idle-unload-secs=0.2", "--load-on-request=true"]
+    with running(tmp_path / "log", small, options=[*options, "--verify-models=true"]) as server:
+        server.until(lambda: "version_evicted" in server.log)
         trace_id, _, headers = traceparent()
         assert ask(server, "animals", ANIMALS, headers).status_code == 200
         spans = collector.until(trace_id, 1, name="request")

@@ -74,44 +74,37 @@ class Sampler:
     """Lives on the event loop. A model without settings of its own is counted with all others."""
 
     def __init__(self, at_start: Sampling) -> None:
-        self._at_start = self._everyone = at_start
+        self._at_start = at_start
         self._own: dict[str, Mapping[str, Level | int]] = {}
+        self._holds: dict[str, Sampling] = {"": at_start}
         self._counted: dict[str, _Counted] = {"": _Counted(at_start.count)}
 
     def of(self, model: str = "") -> Sampling:
-        """What is in force; for all models where none is named."""
-        own = self._own.get(model)
-        return self._everyone if own is None else replace(self._everyone, **own)  # type: ignore[arg-type]
+        """What is in force, with what is left of the count; for all models where none is named."""
+        whose = model if model in self._own else ""
+        return replace(self._holds[whose], count=self._counted[whose].left)
 
     def change(self, change: Change, model: str = "") -> Sampling:
-        """What holds from now on. A count begins anew whenever one is named."""
+        """What holds from now on. A count begins anew whenever one is named, or cleared."""
         if model:
-            own = dict(self._own.get(model, {}))
-            for name in change.cleared:
-                own.pop(name, None)
-            own.update(change.given)
-            if own:
-                self._own[model] = own
-            else:
-                self._own.pop(model, None)
-                self._counted.pop(model, None)
+            own = {**self._own.get(model, {}), **change.given}
+            self._own[model] = {name: value for name, value in own.items() if name not in change.cleared}
+            self._counted.setdefault(model, _Counted(self._holds[""].count))
+            if not self._own[model]:
+                del self._own[model], self._counted[model]
         else:
             cleared = {name: getattr(self._at_start, name) for name in change.cleared}
-            self._everyone = replace(self._everyone, **cleared, **change.given)  # type: ignore[arg-type]
-        holds = self.of(model)
-        counted = self._counted.get(model)
-        if model in self._own and counted is None:
-            self._counted[model] = _Counted(holds.count)
-        elif counted is not None and (change.count is not None or "count" in change.cleared):
-            counted.left = holds.count
-        return holds
+            self._holds[""] = replace(self._holds[""], **cleared, **change.given)  # type: ignore[arg-type]
+        whole = self._holds[""]
+        self._holds = {"": whole, **{each: replace(whole, **own) for each, own in self._own.items()}}  # type: ignore[arg-type]
+        if model in self._holds and ("count" in change.cleared or change.count is not None):
+            self._counted[model].left = self._holds[model].count
+        return self.of(model)
 
     def picks(self, model: str, parent: Parent | None = None) -> bool:
         """Whether this request is traced."""
-        own = model if model in self._own else ""
-        sampling = self.of(own)
-        if sampling.level == "OFF":
+        whose = model if model in self._own else ""
+        holds = self._holds[whose]
+        if holds.level == "OFF":
             return False
-        if parent is not None:
-            return parent.sampled
-        return self._counted[own].picks(sampling.rate)
+        return parent.sampled if parent is not None else self._counted[whose].picks(holds.rate)

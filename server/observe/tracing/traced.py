@@ -55,7 +55,7 @@ class Traced:
         links: Sequence[Parent] = (),
         error: str = "",
     ) -> Parent:
-        """Something of it that is over, `within` a span of its own, else of the whole; what was told of it."""
+        """Something of it that is over, `within` a span of its own or else of the whole; the ids of it."""
         own = Parent(self.trace_id, span_id or new_id(64))
         self._give(
             DoneSpan(
