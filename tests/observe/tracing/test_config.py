@@ -33,7 +33,9 @@ def test_a_start_line_of_triton_is_understood():
 
 
 def test_a_file_of_tritons_own_mode_is_understood_and_not_written():
-    config = read(["triton,file=/tmp/trace.json", "triton,log-frequency=5", "level=TIMESTAMPS", "level=TENSORS"])
+    config = read(
+        ["triton,file=/tmp/trace.json", "triton,log-frequency=5", "level=TIMESTAMPS", "level=TENSORS"]
+    )
     assert (config.mode, config.url, config.wants_traces) == ("triton", DEFAULT_URL, False)
 
 
