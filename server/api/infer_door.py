@@ -106,12 +106,14 @@ class Wishes(NamedTuple):
     timeout_s         None for no limit
     accept_encoding   as it was written; None if it was not
     client            who asks; empty where nobody is told apart
+    parent            its `traceparent`, where that is read and does not ask for a trace
     """
 
     json_length: int | None
     timeout_s: float | None
     accept_encoding: bytes | None
     client: str = ""
+    parent: bytes = b""
 
 
 def wishes_of(headers: Mapping[bytes, bytes], client: ClientHeader | None) -> Wishes:

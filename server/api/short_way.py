@@ -25,6 +25,7 @@ from server.api.heads import Heads, Targets
 from server.api.infer_door import InferDoor, wishes_of
 from server.api.reply import JSON
 from server.domain.errors import InvalidRequest
+from server.observe.tracing.tracer import HEADER_BYTES
 from server.wire.codes import error_body
 from server.wire.infer_http import Chunk
 
@@ -264,12 +265,12 @@ class ShortWay(HttpToolsProtocol):
         self.headers.append((name, value))
         if name in self._read_here:
             self._own[name] = value
-        elif (
-            name in LONG_WAY
-            or (self._forwarding is not None and self._forwarding.takes(name))
-            or (self._tracer is not None and self._tracer.asks(name, value))
-        ):
+        elif name in LONG_WAY or (self._forwarding is not None and self._forwarding.takes(name)):
             self._plain = False
+        elif self._tracer is not None and name == HEADER_BYTES:
+            self._own[name] = value
+            if self._tracer.asks(value):
+                self._plain = False
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -324,6 +325,8 @@ class ShortWay(HttpToolsProtocol):
         exchange = self._exchange
         try:
             wishes = wishes_of(self._own, self._door.client_header)
+            if self._tracer is not None:
+                wishes = wishes._replace(parent=self._own.get(HEADER_BYTES, b""))
         except InvalidRequest as fault:
             exchange.refuse(fault)
             return

@@ -314,7 +314,9 @@ def test_every_so_many_th_is_traced_and_nobody_waits_for_the_collector(small, tm
             assert time.monotonic() - began < 15, "it gives the collector three seconds to answer"
 
 
-def test_what_is_left_is_handed_over_at_the_end(small, collector, tmp_path):
+def test_all_but_those_who_decline_are_traced_and_what_is_left_is_handed_over_at_the_end(
+    small, collector, tmp_path
+):
     options = [
         "--trace-config=mode=opentelemetry",
         f"--trace-config=opentelemetry,url={collector.url}/v1/traces",
@@ -322,9 +324,10 @@ def test_what_is_left_is_handed_over_at_the_end(small, collector, tmp_path):
         "--trace-config=rate=1",
     ]
     with running(tmp_path / "log", small, options=options) as server:
-        pid = server.pid
+        pid, declined = server.pid, traceparent("00")[2]
         for _ in range(3):
             assert ask(server, "animals", ANIMALS).status_code == 200
+            assert ask(server, "animals", ANIMALS, declined).status_code == 200, "its caller wants no trace"
         assert server.stop() == 0
     mine = [span for span in collector.spans if span.whose == pid]
     assert len({span.trace_id for span in mine}) == 3

@@ -43,6 +43,7 @@ class Exporter:
     ) -> None:
         """`abort` has a `send` that is under way come back soon."""
         self.sent = self.dropped = self.failed = 0
+        self._does_well = True
         self._send = send
         self._abort = abort
         self._waiting: deque[DoneSpan] = deque()
@@ -78,15 +79,18 @@ class Exporter:
     def _empty(self) -> None:
         while self._waiting:
             together = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
+            reason = "the collector did not take them"
             try:
                 taken = self._send(together)
             except Exception as error:  # the collector's fault, or the way to it: requests do not suffer
-                log.warning("spans_not_taken", spans=len(together), reason=str(error) or type(error).__name__)
-                taken = False
+                taken, reason = False, str(error) or type(error).__name__
             if taken:
                 self.sent += len(together)
             else:
                 self.failed += len(together)
+                if self._does_well:  # said once, until it does well again: the metric counts the rest
+                    log.warning("spans_not_taken", spans=len(together), reason=reason)
+            self._does_well = taken
 
 
 class ExportCollector(Collector):

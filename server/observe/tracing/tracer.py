@@ -20,11 +20,9 @@ class Tracer:
         self.sampler = sampler
         self._give: Give = exporter.put
 
-    def asks(self, name: bytes, value: bytes) -> bool:
-        """Whether a header asks for its request to be traced."""
-        if name != HEADER_BYTES:
-            return False
-        parent = Parent.read(value)
+    def asks(self, told: bytes) -> bool:
+        """Whether this `traceparent` asks for its request to be traced."""
+        parent = Parent.read(told)
         return parent is not None and parent.sampled
 
     def begin(self, model: str, arrived: float, told: str | bytes | None = None) -> Traced | None:
