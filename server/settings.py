@@ -335,7 +335,7 @@ class Settings(BaseModel):
     )
     prepared_models_bytes: int = _memory(
         20 * 2**30,
-        "of large ONNX models that had to leave, prepared in the state folder opened in half the time; "
+        "of large ONNX models that are not in memory, prepared in the state folder opened in half the time; "
         "0: none",
         ge=0,
     )
