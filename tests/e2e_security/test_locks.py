@@ -220,6 +220,14 @@ def test_a_restricted_api_is_closed_over_http_as_triton_closes_it(restricted, he
                 assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v2/repository/index%0A", "/v2/repository/models/iris/load%0a"])
+def test_a_line_break_behind_a_path_opens_nothing(restricted, sworn, path):
+    assert restricted.client.post(path).status_code in (401, 403)
+    assert restricted.client.post(path, headers={"infer-key": "i"}).status_code in (401, 403)
+    if "load" in path:
+        assert sworn.server.client.post(path, headers=bearer("asker")).status_code == 403
+
+
 @pytest.mark.parametrize("header", OF_PROTOCOL)
 def test_a_restricted_protocol_is_closed_over_grpc_as_triton_closes_it(restricted, header):
     name = f"triton-grpc-protocol-{header}"
