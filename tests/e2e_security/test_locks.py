@@ -11,6 +11,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from tests.e2e.test_refusals_counted import told
 from tests.e2e_security.apis import BODY, INFER, METHODS, PATHS, SERVICE
 from tests.e2e_security.audit import audit
 from tests.e2e_security.keys import bearer, entry, write_keys
@@ -253,6 +254,18 @@ def test_nvidias_clients_open_restricted_apis_with_headers(restricted):
         assert over_grpc.get_inference_statistics(headers=headers).model_stats
         with pytest.raises(InferenceServerException, match="restricted, expecting header"):
             over_grpc.get_inference_statistics()
+
+
+def test_who_is_stopped_at_the_gate_is_counted_once_by_the_door(restricted):
+    before = [told(restricted, door, "ApiRestricted") for door in ("http", "grpc")]
+    assert restricted.client.post("/v2/repository/index").status_code == 403
+    with (
+        tritonclient.grpc.InferenceServerClient(restricted.grpc) as client,
+        pytest.raises(InferenceServerException),
+    ):
+        client.get_model_repository_index()
+    after = [told(restricted, door, "ApiRestricted") for door in ("http", "grpc")]
+    assert after == [count + 1 for count in before]
 
 
 def test_control_is_closed_where_the_anonymous_have_no_right_to_it(restricted):
