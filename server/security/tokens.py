@@ -79,7 +79,8 @@ class TokenRule:
             raise NotKnown("the token is not good here") from None
         if not begins - LEEWAY_S <= now < until + LEEWAY_S:
             raise NotKnown("the token has expired, or is yet to become good")
-        return Vouched(Caller(str(claims["sub"])[:LONGEST_NAME], self._rights(claims)), until + LEEWAY_S)
+        name = str(claims["sub"])[:LONGEST_NAME].encode("utf-8", "replace").decode()  # JSON has half pairs
+        return Vouched(Caller(name, self._rights(claims)), until + LEEWAY_S)
 
     def _rights(self, claims: Mapping[str, Any]) -> frozenset[Right]:
         """A list, or words in one text as in OAuth's `scope`; what is no right of ours is passed over."""

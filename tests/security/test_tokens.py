@@ -63,6 +63,10 @@ def test_a_token_for_somebody_else_or_of_another_time_is_refused(claims):
         RULE.read(FIRST.token(**claims), KEYS, NOW)
 
 
+def test_a_name_that_is_no_text_becomes_some():
+    assert RULE.read(FIRST.token(sub="\ud800x"), KEYS, NOW).caller.name == "?x"
+
+
 def test_clocks_may_differ_a_little():
     assert RULE.read(FIRST.token(exp=int(NOW) - LEEWAY_S + 1), KEYS, NOW)
     assert RULE.read(FIRST.token(nbf=int(NOW) + LEEWAY_S), KEYS, NOW)
