@@ -134,7 +134,10 @@ def test_keys_that_sign_nothing_are_left_out():
     secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"}
     encrypts = Issuer("encrypts").public(use="enc")
     wrong = Issuer("wrong", "RS256").public(alg="HS256")
-    assert read_key_set(key_set(FIRST.public(), secret, encrypts, wrong)).keys() == {"first", ""}
+    unknown = {"kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "unknown"}
+    broken = {"kty": "RSA", "kid": "broken"}
+    several = key_set(FIRST.public(), secret, encrypts, wrong, unknown, broken, {})
+    assert read_key_set(several).keys() == {"first", ""}
 
 
 @pytest.mark.parametrize(
