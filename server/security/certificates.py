@@ -33,7 +33,13 @@ class CertificateFiles:
 
     def read(self) -> Certificates:
         """Raises `CertificatesUnusable`, also for a key that is not the certificate's."""
-        self.context()
+        found = self._read()
+        self.context()  # which reads the files by itself
+        if self._read() != found:
+            raise CertificatesUnusable(f"{self.certificate} and {self.key} were replaced while they were read")
+        return found
+
+    def _read(self) -> Certificates:
         ca = None if self.ca is None else _bytes_of(self.ca)
         return Certificates(_bytes_of(self.certificate), _bytes_of(self.key), ca)
 
