@@ -70,9 +70,7 @@ class Security:
         """Read anew what changes, until `closing` is set."""
         async with asyncio.TaskGroup() as tasks:
             if self._keys_file is not None:
-                tasks.create_task(
-                    follow([self._keys_file], self._read_keys, closing, since=self._keys_since)
-                )
+                tasks.create_task(follow([self._keys_file], self._read_keys, closing, since=self._keys_since))
             if self._token_keys is not None:
                 tasks.create_task(self._token_keys.keep_up(closing))
             for files, tls, since in self._files:

@@ -36,7 +36,9 @@ class CertificateFiles:
         found = self._read()
         self.context()  # which reads the files by itself
         if self._read() != found:
-            raise CertificatesUnusable(f"{self.certificate} and {self.key} were replaced while they were read")
+            raise CertificatesUnusable(
+                f"{self.certificate} and {self.key} were replaced while they were read"
+            )
         return found
 
     def _read(self) -> Certificates:
