@@ -80,11 +80,13 @@ class Call:
     def start_at(self, gate: Gate, payload: bytes, metadata: Metadata, time_remaining: float | None) -> None:
         """Start if the gate lets it pass. Never raises, either."""
         try:
-            if not gate.is_prepared(shown_by(metadata)):
-                waiting = self._start_prepared(gate, payload, metadata, time_remaining)
-                self._task = self._front.own_task(waiting)
-                return
-            gate.admit_now(INFER, metadata)
+            shown = shown_by(metadata)
+            if not gate.admit_at_once(INFER, shown):
+                if not gate.is_prepared(shown):
+                    waiting = self._start_prepared(gate, payload, metadata, time_remaining)
+                    self._task = self._front.own_task(waiting)
+                    return
+                gate.admit_now(INFER, metadata)
         except Exception as error:
             self.fail(error)
         else:

@@ -46,20 +46,19 @@ class GrpcGate(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         """What answers in the place of who was asked."""
 
         async def unread(_: Any, context: Any) -> None:
+            status = end_with(context, error, self._codes)
             if call.order:
-                self._note(call, error, "", context)
-            end_with(context, error, self._codes)
+                self._note(call, error, "", context, status)
 
         async def read(wire: bytes, context: Any) -> bytes:
-            self._note(call, error, model_of(method, wire), context)
-            end_with(context, error, self._codes)
+            status = end_with(context, error, self._codes)
+            self._note(call, error, model_of(method, wire), context, status)
             return b""
 
         if call.order and not isinstance(error, NotKnown):
             return grpc.unary_unary_rpc_method_handler(read)
         return grpc.stream_stream_rpc_method_handler(unread)
 
-    def _note(self, call: Call, error: ServingError, model: str, context: Any) -> None:
-        status = self._codes[type(error)].grpc
+    def _note(self, call: Call, error: ServingError, model: str, context: Any, status: int) -> None:
         caller = getattr(error, "caller", UNKNOWN)
         self._audit.record(caller, call.order, model, "grpc", context.peer(), status, DENIED)

@@ -17,7 +17,10 @@ UNKNOWN = "unknown"
 MAY_READ = "tercet.may_read"
 """The key of the scope that says whether the caller may hear of models; without it, everybody may."""
 
-_MODEL = re.compile(r"/v2/(?:repository/(?:[^/]+/)?)?models/([^/]+)")
+_MODEL = re.compile(
+    r"/v2/repository/(?:[^/]+/)?models/(?P<stored>[^/]+)/[^/]+|/v2/models/(?P<served>[^/]+)/.+", re.DOTALL
+)
+"""The paths of orders about a model, which may have any name: `models`, say."""
 
 
 class HttpGate:
@@ -64,12 +67,12 @@ class HttpGate:
         await send({"type": "http.response.body", "body": body})
 
     def _note(self, call: Call, caller: str, scope: Any, status: int, outcome: str) -> None:
-        found = _MODEL.match(scope["path"])
+        found = _MODEL.fullmatch(scope["path"])
         client = scope.get("client")
         self._audit.record(
             caller,
             call.order,
-            found[1] if found else "",
+            found["stored"] or found["served"] if found else "",
             "http",
             client[0] if client else "",
             status,

@@ -302,7 +302,9 @@ class Doors:
             transport = self._transport()
             front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding, tracer)
             tasks.create_task(
-                self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
+                self._grpc(
+                    door, streams, front, watched, transport, listeners["grpc"], self._grpc_gate(grpc_codes)
+                ),
                 name="gRPC door",
             )
 
@@ -390,11 +392,10 @@ class Doors:
             compression=settings.grpc_infer_response_compression_level,
         )
 
-    def _grpc_gate(self) -> GrpcGate | None:
+    def _grpc_gate(self, codes: Table) -> GrpcGate | None:
         """The tiers' own service stays open where this process is a tier: only tiers are to reach it."""
         if self._security.grpc.is_open:
             return None
-        codes = CODES if self._settings.overload_status == "tercet" else TRITON_CODES
         is_tier = self._settings.role in ("pre", "predict", "post")
         return GrpcGate(self._security.grpc, self._audit, codes, stages_open=is_tier)
 
@@ -427,6 +428,7 @@ class Doors:
         health: HealthDoor,
         transport: Transport,
         listener: socket.socket,
+        gate: GrpcGate | None,
     ) -> None:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
         if self._settings.reuse_grpc_port:
@@ -436,7 +438,7 @@ class Doors:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         limits: dict[str, Any] = {"finish_within_s": self._settings.exit_timeout_secs}
         inside: dict[str, Any] = {
-            "gate": self._grpc_gate(),
+            "gate": gate,
             "max_message_bytes": self._settings.grpc_max_message_bytes,
             "services": self._behind.services,
         }

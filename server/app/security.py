@@ -1,6 +1,7 @@
 """Who may ask what of this process, as the settings have it: the gates of its doors, and their TLS."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from server.api.http_tls import HttpTls
 from server.app.ahead import tier_files
 from server.app.refused import StartRefused
 from server.security.certificates import CertificateFiles, CertificatesUnusable
-from server.security.following import follow
+from server.security.following import Stamps, follow, stamps_of
 from server.security.gate import Gate
 from server.security.guard import Guard
 from server.security.keys import KeyRing, KeysUnusable, read_keys
@@ -37,6 +38,7 @@ class Security:
     def __init__(self, settings: Settings) -> None:
         """Raises `StartRefused`."""
         self._keys_file = settings.api_keys
+        self._keys_since = stamps_of([] if settings.api_keys is None else [settings.api_keys])
         self._token_keys = _token_keys(settings)
         anonymous = _anonymous(settings)
         self._guard: Guard | None = None
@@ -53,7 +55,7 @@ class Security:
         self.http = Gate(self._guard, http)
         self.grpc = Gate(self._guard, grpc)
         self.metrics = Gate(self._guard, read_http(()))
-        self._files: list[tuple[CertificateFiles, HttpTls | GrpcTls]] = []
+        self._files: list[tuple[CertificateFiles, HttpTls | GrpcTls, Stamps]] = []
         try:
             self._open_tls(settings)
         except CertificatesUnusable as fault:
@@ -68,11 +70,12 @@ class Security:
         """Read anew what changes, until `closing` is set."""
         async with asyncio.TaskGroup() as tasks:
             if self._keys_file is not None:
-                tasks.create_task(follow([self._keys_file], self._read_keys, closing))
+                tasks.create_task(follow([self._keys_file], self._read_keys, closing, since=self._keys_since))
             if self._token_keys is not None:
                 tasks.create_task(self._token_keys.keep_up(closing))
-            for files, tls in self._files:
-                tasks.create_task(follow(files.all, partial(_read_certificates, files, tls), closing))
+            for files, tls, since in self._files:
+                read = partial(_read_certificates, files, tls)
+                tasks.create_task(follow(files.all, read, closing, since=since))
 
     def _open_tls(self, settings: Settings) -> None:
         """Raises `CertificatesUnusable`."""
@@ -81,14 +84,16 @@ class Security:
         self.grpc_tls: GrpcTls | None = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             files = CertificateFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-            self.http_tls = self._opened(files, HttpTls(files))
-            self.metrics_tls = self._opened(files, HttpTls(replace(files, ca=None)))
+            self.http_tls = self._opened(files, HttpTls)
+            self.metrics_tls = self._opened(replace(files, ca=None), HttpTls)
         grpc_files = _grpc_files(settings)
         if grpc_files is not None:
-            self.grpc_tls = self._opened(grpc_files, GrpcTls(grpc_files))
+            self.grpc_tls = self._opened(grpc_files, GrpcTls)
 
-    def _opened(self, files: CertificateFiles, tls: Tls) -> Tls:
-        self._files.append((files, tls))
+    def _opened(self, files: CertificateFiles, kind: Callable[[CertificateFiles], Tls]) -> Tls:
+        since = stamps_of(files.all)
+        tls = kind(files)
+        self._files.append((files, tls, since))
         return tls
 
     def _read_keys(self) -> None:

@@ -129,7 +129,10 @@ class PreparedModels:
             total -= size
 
     def _sweep(self) -> None:
-        for half in self._folder.glob(f"{HALF}*"):
+        """What was half written, or half removed, by who has gone: it counts for no bound."""
+        for half in self._folder.iterdir():
+            if not half.name.startswith(HALF) and (half / MADE).exists():
+                continue
             with suppress(OSError):
                 if time() - half.stat().st_mtime > LEFT_BEHIND_S:
                     shutil.rmtree(half, ignore_errors=True)

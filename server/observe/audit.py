@@ -50,7 +50,11 @@ class AuditLog:
         }
         try:
             text = orjson.dumps(line).decode()
-        except orjson.JSONEncodeError:  # half a surrogate pair, out of a path that is no UTF-8
-            line["model"] = model[:LONGEST].encode("utf-8", "replace").decode()
+        except orjson.JSONEncodeError:  # half a surrogate pair, out of a path or a token
+            line |= {"caller": _whole(caller), "model": _whole(model)}
             text = orjson.dumps(line).decode()
         self._lines.write(text + "\n")
+
+
+def _whole(name: str) -> str:
+    return name[:LONGEST].encode("utf-8", "replace").decode()

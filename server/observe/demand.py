@@ -17,6 +17,8 @@ class Asked(NamedTuple):
     """What has been asked so far of a few places that do work side by side.
 
     number        of rows, or of calls, in all
+    besides       requests that are not among them, as their rows were not counted
+    besides_each  rows, on average, of one of these
     each_ns       that one of them takes of one place; 0 where that is not known
     places        that there are
     ground        what they stand on, such as a device, if others may stand there too; empty if not
@@ -28,6 +30,8 @@ class Asked(NamedTuple):
     places: int
     ground: str = ""
     ground_places: int = 0
+    besides: float = 0.0
+    besides_each: float = 1.0
 
 
 class Demand:
@@ -36,22 +40,24 @@ class Demand:
     before `began` does not count; times are monotonic nanoseconds.
     """
 
-    __slots__ = ("_at", "_number", "_runs", "_tell")
+    __slots__ = ("_at", "_besides", "_number", "_runs", "_tell")
 
     def __init__(self, tell: Callable[[], Asked], began: int) -> None:
         self._tell = tell
         self._at = began
-        self._number = tell().number
+        asked = tell()
+        self._number, self._besides = asked.number, asked.besides
         self._runs = 0.0
 
     def read(self, now: int) -> tuple[float, Asked]:
         """The runs at once that are asked for, and of whom."""
         asked = self._tell()
         if now > self._at:
-            runs = (asked.number - self._number) * asked.each_ns / (now - self._at)
+            besides = (asked.besides - self._besides) * asked.besides_each  # not all of them by a new average
+            runs = (asked.number - self._number + besides) * asked.each_ns / (now - self._at)
             kept = exp((self._at - now) / MEMORY_NS)
             self._runs = runs + (self._runs - runs) * kept
-            self._at, self._number = now, asked.number
+            self._at, self._number, self._besides = now, asked.number, asked.besides
         return max(0.0, self._runs), asked
 
 

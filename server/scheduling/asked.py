@@ -21,14 +21,14 @@ def asked_of(
     ran = tally.queue.count
     each = tally.inference_count / ran if ran and tally.inference_count else 1.0
     besides = tally.pending + sum(tally.refused.values()) + tally.unserved
-    rows = tally.inference_count + sum([run.rows for run in running]) + besides * each
+    rows = tally.inference_count + sum([run.rows for run in running])
     if plan.rule is None:
         row_ns = curve.expect(max(1, round(each))) / each
     elif target_ns is None:
         row_ns = _best(curve, plan.max_rows)
     else:
         row_ns = _best(curve, most_rows(curve.expect, target_ns, max(1, len(slots)), plan.max_rows))
-    return Asked(rows, row_ns or _measured(tally), len(slots), *slots.ground())
+    return Asked(rows, row_ns or _measured(tally), len(slots), *slots.ground(), besides, each)
 
 
 def _best(curve: Curve, most: int) -> float:

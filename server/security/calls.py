@@ -108,9 +108,13 @@ _PATTERNS = tuple(_patterns())
 
 
 def http_call(verb: str, path: str) -> Call:
-    """What asking this path is; the path as it is once it is unquoted."""
+    """What asking this path is; the path as it is once it is unquoted.
+
+    The router reads a path that ends in a line break (%0A) as if that were not there, and so does this.
+    """
+    asked = path.removesuffix("\n")
     for pattern, call in _PATTERNS:
-        if pattern.fullmatch(path):
+        if pattern.fullmatch(asked):
             if isinstance(call, Call):
                 return call
             return call.get(verb) or call["*"]

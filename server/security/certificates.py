@@ -33,7 +33,15 @@ class CertificateFiles:
 
     def read(self) -> Certificates:
         """Raises `CertificatesUnusable`, also for a key that is not the certificate's."""
-        self.context()
+        found = self._read()
+        self.context()  # which reads the files by itself
+        if self._read() != found:
+            raise CertificatesUnusable(
+                f"{self.certificate} and {self.key} were replaced while they were read"
+            )
+        return found
+
+    def _read(self) -> Certificates:
         ca = None if self.ca is None else _bytes_of(self.ca)
         return Certificates(_bytes_of(self.certificate), _bytes_of(self.key), ca)
 
@@ -56,7 +64,9 @@ class CertificateFiles:
             except ssl.SSLError as error:
                 raise CertificatesUnusable(f"{self.ca} has no certificate in PEM: {_why(error)}") from None
             context.verify_mode = ssl.CERT_REQUIRED
-            context.num_tickets = 0  # a client whose certificate is good no more is to show it again
+            # A client whose certificate is good no more is to show it again: by TLS 1.3, and by 1.2.
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
         return context
 
 

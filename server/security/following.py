@@ -14,11 +14,23 @@ LOOK_AGAIN_S = 5.0
 """Where nothing tells of a change, as with some network folders, it is seen by then."""
 
 Stamp = tuple[int, int, int] | None
+Stamps = Sequence[Stamp]
 
 
-async def follow(files: Sequence[Path], changed: Callable[[], None], closing: asyncio.Event) -> None:
-    """Call `changed` whenever one of the files is another than before, until `closing` is set."""
-    stamps = [_stamp(file) for file in files]
+async def follow(
+    files: Sequence[Path],
+    changed: Callable[[], None],
+    closing: asyncio.Event,
+    *,
+    since: Stamps | None = None,
+) -> None:
+    """Call `changed` whenever one of the files is another than before, until `closing` is set.
+
+    `since` are the stamps of before they were read first: what changed since then is told at once.
+    """
+    stamps = stamps_of(files)
+    if since is not None and since != stamps:
+        changed()
     folders = {file.parent for file in files}
     looks = awatch(
         *folders,
@@ -28,10 +40,15 @@ async def follow(files: Sequence[Path], changed: Callable[[], None], closing: as
         yield_on_timeout=True,
     )
     async for _ in looks:
-        now = [_stamp(file) for file in files]
+        now = stamps_of(files)
         if now != stamps:
             stamps = now
             changed()
+
+
+def stamps_of(files: Sequence[Path]) -> Stamps:
+    """None for a file that is not there."""
+    return [_stamp(file) for file in files]
 
 
 def _stamp(file: Path) -> Stamp:

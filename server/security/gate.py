@@ -21,6 +21,7 @@ class Gate:
     def __init__(self, guard: Guard | None, restricted: Restrictions) -> None:
         self._guard = guard
         self._restricted = restricted
+        self._has_locks = bool(restricted)
 
     @property
     def is_open(self) -> bool:
@@ -51,9 +52,16 @@ class Gate:
 
     def admits_quickly(self, call: Call, shown: Shown) -> bool:
         """Whether it takes next to nothing to admit this, as who shows it has been found out before."""
-        if call.api is not None and call.api in self._restricted:
+        if self._has_locks and call.api is not None and call.api in self._restricted:
             return False
-        return self._guard is None or self._guard.knows(shown)
+        return self._guard is None or self._guard.knows(call, shown)
+
+    def admit_at_once(self, call: Call, shown: Shown) -> bool:
+        """Admit or refuse this if that takes next to nothing; False if it has to be asked otherwise."""
+        if self._has_locks or self._guard is None or not self._guard.knows(call, shown):
+            return False
+        self._guard.admit(call, shown)
+        return True
 
     def admit_quickly(self, call: Call, shown: Shown) -> None:
         """For a call that `admits_quickly`, again and again. Who is not admitted any more is refused."""

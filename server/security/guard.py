@@ -95,9 +95,15 @@ class Guard:
         except NotKnown:
             return False
 
-    def knows(self, shown: Shown) -> bool:
-        """Whether somebody has been found out about before: then to ask again costs next to nothing."""
-        return shown == NOTHING_SHOWN or shown in self._known
+    def knows(self, call: Call, shown: Shown) -> bool:
+        """Whether somebody who may has been found out about before: then to ask again costs next to nothing.
+
+        False for who may not: of such a caller a door is to take no more than the head.
+        """
+        if shown == NOTHING_SHOWN:
+            return not call.rights.isdisjoint(self._anonymous.rights)
+        known = self._known.get(shown)
+        return known is not None and not call.rights.isdisjoint(known.caller.rights)
 
     def is_prepared(self, shown: Shown) -> bool:
         """Whether nothing has to be fetched before this can be judged."""

@@ -66,13 +66,17 @@ def read_keys(text: bytes) -> KeyRing:
     except ValidationError as error:
         raise KeysUnusable(_fault(error)) from None
     callers: dict[bytes, Caller] = {}
+    rates: dict[str, Rate | None] = {}
     for number, entry in enumerate(entries, 1):
         digest = bytes.fromhex(entry.sha256)
         if digest in callers:
             raise KeysUnusable(f"key {number} ({entry.name!r}) is there twice: its sha256 is also another's")
         if entry.burst is not None and entry.requests_per_second is None:
             raise KeysUnusable(f"key {number} ({entry.name!r}) has a burst without requests_per_second")
-        callers[digest] = Caller(entry.name, frozenset(entry.rights), _rate(entry))
+        rate = _rate(entry)
+        if rates.setdefault(entry.name, rate) != rate:
+            raise KeysUnusable(f"key {number} ({entry.name!r}) has another rate than a key of that name has")
+        callers[digest] = Caller(entry.name, frozenset(entry.rights), rate)
     return KeyRing(callers)
 
 

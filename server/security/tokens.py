@@ -79,7 +79,8 @@ class TokenRule:
             raise NotKnown("the token is not good here") from None
         if not begins - LEEWAY_S <= now < until + LEEWAY_S:
             raise NotKnown("the token has expired, or is yet to become good")
-        return Vouched(Caller(str(claims["sub"])[:LONGEST_NAME], self._rights(claims)), until + LEEWAY_S)
+        name = str(claims["sub"])[:LONGEST_NAME].encode("utf-8", "replace").decode()  # JSON has half pairs
+        return Vouched(Caller(name, self._rights(claims)), until + LEEWAY_S)
 
     def _rights(self, claims: Mapping[str, Any]) -> frozenset[Right]:
         """A list, or words in one text as in OAuth's `scope`; what is no right of ours is passed over."""
@@ -102,7 +103,7 @@ def kid_of(token: bytes) -> str:
 
 
 def read_key_set(text: bytes) -> KeySet:
-    """A JWKS (RFC 7517). Keys that are not for signatures, or symmetric, are left out.
+    """A JWKS (RFC 7517). Keys that are not for signatures, symmetric, or not understood here are left out.
 
     Raises `KeySetUnusable`, also if nothing is left.
     """
@@ -113,7 +114,7 @@ def read_key_set(text: bytes) -> KeySet:
             signing = _signing_key(entry)
             if signing is not None:
                 found[str(entry.get("kid") or NO_KID)] = signing
-    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise KeySetUnusable(f"it is no set of keys (JWKS): {type(error).__name__}: {error}") from None
     if not found:
         raise KeySetUnusable("it has no key that could sign a token: RSA, EC or OKP, for signatures")
@@ -123,9 +124,13 @@ def read_key_set(text: bytes) -> KeySet:
 
 
 def _signing_key(entry: Mapping[str, Any]) -> SigningKey | None:
-    algorithms = ALGORITHMS.get(entry["kty"], ())
+    """None for one that is of no use here, as an issuer's other keys are to stay in force beside it."""
+    algorithms = ALGORITHMS.get(entry.get("kty", ""), ())
     if "alg" in entry:
         algorithms = tuple(each for each in algorithms if each == entry["alg"])
     if not algorithms or entry.get("use", "sig") != "sig":
         return None
-    return SigningKey(jwt.PyJWK(dict(entry)).key, algorithms)
+    try:
+        return SigningKey(jwt.PyJWK(dict(entry)).key, algorithms)
+    except (jwt.PyJWTError, ValueError):
+        return None

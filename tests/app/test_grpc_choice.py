@@ -71,3 +71,11 @@ def test_tls_is_grpcios_on_the_port_that_has_it():
     tier = {f"tier_tls_{name}": path for name, path in {**PAIR, "ca": "ca.pem"}.items()}
     assert needs_grpcio(Settings(role="predict", **tier)) == ["--tier-tls-certificate"]
     assert needs_grpcio(Settings(role="gateway", predict_endpoints=["p:1"], **tier)) == []
+
+
+def test_without_a_folder_for_its_socket_the_fast_front_is_left_out_and_the_log_says_what_brings_it_back():
+    chosen = choose("auto", installed=True, need_grpcio=[], has_folder=False)
+    assert chosen.front == "grpcio"
+    assert "a writable /tmp" in chosen.why
+    with pytest.raises(GrpcFrontRefused, match="mount a writable /tmp, or set TMPDIR"):
+        choose("native", installed=True, need_grpcio=[], has_folder=False)

@@ -1,5 +1,7 @@
 """Who shows a key may do what its rights open, over both protocols; who has none learns nothing."""
 
+import socket
+
 import grpc
 import httpx
 import pytest
@@ -115,3 +117,13 @@ def test_reflection_tells_everybody_which_services_there_are(channel):
     (answer,) = asked(iter([question]), timeout=30)
     listed = pb.ServerReflectionResponse.FromString(answer).list_services_response.service
     assert SERVICE in {service.name for service in listed}
+
+
+@pytest.mark.parametrize("who", ["nobody", "stranger", "operator"])
+def test_who_may_not_ask_is_refused_by_the_head_alone(guarded, who):
+    host, port = guarded.http.split(":")
+    lines = ["POST /v2/models/iris/infer HTTP/1.1", "Host: h", "Content-Length: 1000000"]
+    lines += [f"{name}: {value}" for name, value in bearer(who).items()]
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 40")

@@ -11,6 +11,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from tests.e2e.test_refusals_counted import told
 from tests.e2e_security.apis import BODY, INFER, METHODS, PATHS, SERVICE
 from tests.e2e_security.audit import audit
 from tests.e2e_security.keys import bearer, entry, write_keys
@@ -220,6 +221,14 @@ def test_a_restricted_api_is_closed_over_http_as_triton_closes_it(restricted, he
                 assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v2/repository/index%0A", "/v2/repository/models/iris/load%0a"])
+def test_a_line_break_behind_a_path_opens_nothing(restricted, sworn, path):
+    assert restricted.client.post(path).status_code in (401, 403)
+    assert restricted.client.post(path, headers={"infer-key": "i"}).status_code in (401, 403)
+    if "load" in path:
+        assert sworn.server.client.post(path, headers=bearer("asker")).status_code == 403
+
+
 @pytest.mark.parametrize("header", OF_PROTOCOL)
 def test_a_restricted_protocol_is_closed_over_grpc_as_triton_closes_it(restricted, header):
     name = f"triton-grpc-protocol-{header}"
@@ -245,6 +254,18 @@ def test_nvidias_clients_open_restricted_apis_with_headers(restricted):
         assert over_grpc.get_inference_statistics(headers=headers).model_stats
         with pytest.raises(InferenceServerException, match="restricted, expecting header"):
             over_grpc.get_inference_statistics()
+
+
+def test_who_is_stopped_at_the_gate_is_counted_once_by_the_door(restricted):
+    before = [told(restricted, door, "ApiRestricted") for door in ("http", "grpc")]
+    assert restricted.client.post("/v2/repository/index").status_code == 403
+    with (
+        tritonclient.grpc.InferenceServerClient(restricted.grpc) as client,
+        pytest.raises(InferenceServerException),
+    ):
+        client.get_model_repository_index()
+    after = [told(restricted, door, "ApiRestricted") for door in ("http", "grpc")]
+    assert after == [count + 1 for count in before]
 
 
 def test_control_is_closed_where_the_anonymous_have_no_right_to_it(restricted):

@@ -110,6 +110,17 @@ def test_what_a_server_that_is_gone_was_writing_is_swept_away(folder):
     assert new.name.startswith(HALF)
 
 
+def test_what_a_server_that_is_gone_was_removing_is_swept_away_and_what_is_whole_is_not(folder):
+    store = kept(folder)
+    kept(folder, "b" * 64)
+    (folder / NAME / MADE).unlink()
+    for name in (NAME, "b" * 64):
+        os.utime(folder / name, (1, 1))
+    store.begin(1)
+    assert (folder / NAME).exists() is False
+    assert store.find("b" * 64) is not None
+
+
 def test_what_is_prepared_hangs_on_the_content_and_on_the_configuration(folder, tmp_path):
     store, shelf = PreparedModels(folder, ROOMY), Shelf(tmp_path / "m")
     one, two = shelf.put(1), shelf.put(2)

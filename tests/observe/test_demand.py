@@ -1,5 +1,7 @@
 """What is asked, over what can be done."""
 
+from math import exp
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +121,10 @@ def test_waiting_counts_up_to_full():
 
 def test_without_places_there_is_nothing_to_be_full():
     assert ratios(Steady(30, 20e6, places=0)) == [0.0]
+
+
+def test_who_was_refused_long_ago_asks_nothing_anew_when_requests_become_larger():
+    said = [Asked(1000, 1e6, 1, besides=10_000, besides_each=1.0)]
+    demand = Demand(lambda: said[0], BEGAN)
+    said[0] = Asked(1800, 1e6, 1, besides=10_000, besides_each=1.7)
+    assert demand.read(BEGAN + 1_000_000_000)[0] == pytest.approx(0.8 * (1 - exp(-0.1)))

@@ -24,6 +24,13 @@ def test_every_path_of_the_openapi_document_is_in_the_table():
             assert http_call(verb.upper(), filled) is not UNKNOWN, (verb, path)
 
 
+def test_a_line_break_behind_a_path_makes_it_no_other_call_as_the_router_does_not_see_it():
+    for path, verbs in server_operations([]):
+        filled = path.replace("{model}", "m").replace("{version}", "1").replace("{region}", "r")
+        for verb in verbs:
+            assert http_call(verb.upper(), filled + "\n") is http_call(verb.upper(), filled)
+
+
 @pytest.mark.parametrize(
     "path",
     [

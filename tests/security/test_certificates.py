@@ -44,6 +44,22 @@ def test_the_key_of_another_certificate_is_refused(authority):
         files.context()
 
 
+def test_a_pair_that_is_replaced_while_it_is_read_is_not_taken_by_halves(authority):
+    class Replaced(CertificateFiles):
+        """Gets the key of the next certificate once the pair was held against each other."""
+
+        def context(self) -> ssl.SSLContext:
+            held = CertificateFiles.context(self)
+            self.key.write_bytes(authority.pair("next").key.read_bytes())
+            return held
+
+    pair = authority.pair("server")
+    with pytest.raises(CertificatesUnusable, match="were replaced while they were read"):
+        Replaced(*pair).read()
+    with pytest.raises(CertificatesUnusable, match="no certificate and its key"):
+        CertificateFiles(*pair).read()
+
+
 def test_an_encrypted_key_is_refused_without_a_question_at_the_terminal(authority, tmp_path):
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.security.following import follow
+from server.security.following import follow, stamps_of
 
 WITHIN_S = 20
 
@@ -50,6 +50,17 @@ async def test_a_file_that_is_written_replaced_linked_anew_or_gone_is_told(follo
     await followed.hears_of(lambda: put(other))
     await followed.hears_of(lambda: link(data, "first" if file.read_text() == "second" else "second"))
     await followed.hears_of(lambda: other.unlink(missing_ok=True))
+
+
+async def test_what_changed_before_anybody_looked_is_told_at_once(tmp_path):
+    file, told, closing = tmp_path / "file", asyncio.Event(), asyncio.Event()
+    file.write_text("read")
+    since = stamps_of([file])
+    put(file)
+    async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(follow([file], told.set, closing, since=since))
+        await told.wait()
+        closing.set()
 
 
 def put(file: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_token_is_read_once_and_is_good_until_it_expires():
     for clock.now in (0.0, 50.0, 99.0):
         assert guard.admit(INFER, bearer("good")).name == "by token"
     assert issuer.reads == 1
-    assert guard.knows(bearer("good"))
+    assert guard.knows(INFER, bearer("good"))
     clock.now = 100.0
     with pytest.raises(NotKnown):
         guard.admit(INFER, bearer("good"))
@@ -133,11 +133,11 @@ def test_strangers_are_not_remembered_and_those_who_are_known_not_without_end():
     guard = Guard(frozenset(), keys=ring(a=Caller("asker", ASKS)))
     with pytest.raises(NotKnown):
         guard.admit(INFER, bearer("wrong"))
-    assert not guard.knows(bearer("wrong"))
+    assert not guard.knows(INFER, bearer("wrong"))
     ways = [Shown(b"a", b"%d" % number) for number in range(10_000)]
     for shown in ways:
         guard.admit(INFER, shown)
-    assert sum(map(guard.knows, ways)) <= REMEMBERED
+    assert sum(guard.knows(INFER, shown) for shown in ways) <= REMEMBERED
 
 
 def test_a_caller_asks_no_more_often_than_its_rate_over_all_its_keys():
@@ -178,3 +178,12 @@ def test_headers_are_read_in_bytes_and_in_text_and_the_last_counts():
     assert shown_by([]) == NOBODY
     for names in itertools.permutations(["x-api-key", "authorization"]):
         assert shown_by([(name, "k") for name in names]) == Shown(b"k", b"k")
+
+
+def test_who_may_not_is_not_known_for_that():
+    guard = Guard(ASKS, keys=ring(o=Caller("operator", ORDERS)))
+    guard.admit(LOAD, bearer("o"))
+    assert guard.knows(LOAD, bearer("o"))
+    assert not guard.knows(INFER, bearer("o"))
+    assert guard.knows(INFER, NOBODY)
+    assert not guard.knows(LOAD, NOBODY)

@@ -54,6 +54,14 @@ def test_one_caller_may_have_two_keys_while_they_are_changed():
     assert keys.find(b"old") == keys.find(b"new") != None  # noqa: E711
 
 
+def test_keys_of_one_name_have_one_rate_as_the_bucket_is_the_names():
+    twice = [{**entry(b"old"), "requests_per_second": 1}, {**entry(b"new"), "requests_per_second": 2}]
+    with pytest.raises(KeysUnusable, match=r"key 2 \('ci'\) has another rate"):
+        read_keys(json.dumps(twice).encode())
+    with pytest.raises(KeysUnusable, match="has another rate"):
+        read_keys(json.dumps([twice[0], entry(b"new")]).encode())
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -63,6 +63,10 @@ def test_a_token_for_somebody_else_or_of_another_time_is_refused(claims):
         RULE.read(FIRST.token(**claims), KEYS, NOW)
 
 
+def test_a_name_that_is_no_text_becomes_some():
+    assert RULE.read(FIRST.token(sub="\ud800x"), KEYS, NOW).caller.name == "?x"
+
+
 def test_clocks_may_differ_a_little():
     assert RULE.read(FIRST.token(exp=int(NOW) - LEEWAY_S + 1), KEYS, NOW)
     assert RULE.read(FIRST.token(nbf=int(NOW) + LEEWAY_S), KEYS, NOW)
@@ -130,7 +134,10 @@ def test_keys_that_sign_nothing_are_left_out():
     secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "secret"}
     encrypts = Issuer("encrypts").public(use="enc")
     wrong = Issuer("wrong", "RS256").public(alg="HS256")
-    assert read_key_set(key_set(FIRST.public(), secret, encrypts, wrong)).keys() == {"first", ""}
+    unknown = {"kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "unknown"}
+    broken = {"kty": "RSA", "kid": "broken"}
+    several = key_set(FIRST.public(), secret, encrypts, wrong, unknown, broken, {})
+    assert read_key_set(several).keys() == {"first", ""}
 
 
 @pytest.mark.parametrize(
