@@ -45,6 +45,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
             "repository": {
                 "kind": "gitSync",
                 "gitSync": {
+                    "image": "r.example.com/git-sync:v4",
                     "url": "https://git.example.com/models",
                     "credentialsSecret": "git",
                     "subPath": "m",
