@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from server.settings import options
+from tests.deploy.chart.render import of_kind, render
 from tests.deploy.declared import Declared, leaves, started
 from tests.server_process import ROOT, SAMPLES
 
@@ -56,6 +57,26 @@ def test_a_field_that_kserve_has_not_and_one_that_is_missing_are_found(tmp_path)
         f"{named} has protocolVersion, which V1alpha1ServingRuntimeSpec has not",
         f"{named}: Invalid value for `containers`, must not be `None`",
     ]
+
+
+def test_the_charts_runtime_is_the_same_but_for_what_an_operator_chooses():
+    """Arguments, probes, ports, formats and rights; image, resources and volumes are the operator's."""
+    rendered = of_kind(render(["values-kserve.yaml"]), "ClusterServingRuntime")["tercet"]
+    ours, (chart,) = container(), rendered["spec"]["containers"]
+    assert rendered["spec"]["annotations"] == runtime()["annotations"]
+    assert rendered["spec"]["protocolVersions"] == runtime()["protocolVersions"]
+    assert formats(rendered["spec"]) == formats(runtime())
+    assert ours["args"][0] == chart["command"][-1] == "serve"
+    assert sorted(chart["args"]) == sorted(ours["args"][1:])
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert chart[probe] == ours[probe]
+    assert chart["securityContext"].items() <= ours["securityContext"].items()
+    assert chart["image"].partition(":")[0] == ours["image"].partition(":")[0]
+
+
+def formats(spec: Any) -> list[dict[str, Any]]:
+    """Where nothing is said, KServe does not take it by itself."""
+    return [{"autoSelect": False, **each} for each in spec["supportedModelFormats"]]
 
 
 def test_kserve_takes_it_by_itself_for_formats_that_can_only_be_meant_for_it():
