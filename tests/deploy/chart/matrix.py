@@ -46,7 +46,7 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
                 "kind": "gitSync",
                 "gitSync": {
                     "image": "r.example.com/git-sync:v4",
-                    "url": "https://git.example.com/models",
+                    "url": "https://git.example.com:8443/models",
                     "credentialsSecret": "git",
                     "subPath": "m",
                 },

@@ -208,6 +208,30 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(sets, sentence):
         render((), sets)
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("https://10.0.0.5/jwks", 443), ("https://id7/jwks", 443), ("https://id7:8443/jwks", 8443)],
+)
+def test_a_gateway_reaches_the_keys_of_tokens_at_their_port(url, port):
+    sets = [f"security.jwt.jwks={url}", "security.jwt.issuer=id", "security.jwt.audience=models"]
+    policy = of_kind(render((), sets), "NetworkPolicy")["tercet-gateway"]
+    assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("git@git.example.com:shop/models", 22), ("ssh://git@git.example.com:2222/models", 2222)],
+)
+def test_git_is_reached_by_ssh_where_its_address_says_so(url, port):
+    sets = [
+        "repository.kind=gitSync",
+        "repository.gitSync.image=git-sync:v4",
+        f"repository.gitSync.url={url}",
+    ]
+    policy = of_kind(render((), sets), "NetworkPolicy")["tercet-predict"]
+    assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
+
+
 def test_alerts_lead_to_the_runbooks_where_people_can_open_them():
     def pages(*sets: str) -> set[str]:
         rules = of_kind(render((), ["monitoring.rules=true", *sets]), "PrometheusRule")["tercet"]
