@@ -20,8 +20,8 @@ QUEUES = Row(
         Panel(
             title="Saturation, by model and tier",
             about=(
-                "What is asked, over what the processes can do: 1 is full, 2 is twice what can be done. It is "
-                "what a tier is scaled by."
+                "What is asked, over what the processes can do: 1 is full, 2 is twice what can be done. "
+                "It is what a tier is scaled by."
             ),
             unit="percentunit",
             width=12,
@@ -37,8 +37,8 @@ QUEUES = Row(
         Panel(
             title="How long requests wait, over how long they may",
             about=(
-                "They may for the latency target of the model, or for ten of its runs. Above 1 callers suffer; a "
-                "high saturation with little of this is a tier that is busy and keeps up."
+                "They may for the latency target of the model, or for ten of its runs. Above 1 callers "
+                "suffer. A high saturation with little of this is a tier that is busy and keeps up."
             ),
             unit="percentunit",
             width=12,

@@ -57,8 +57,8 @@ NOW = Row(
         Panel(
             title="Most pressed queue",
             about=(
-                "The highest saturation of any model in any process: what is asked over what can be done. 1 is "
-                "full, 2 is twice what can be done."
+                "The highest saturation of any model in any process: what is asked over what can be done. "
+                "1 is full, 2 is twice what can be done."
             ),
             unit="percentunit",
             kind="stat",

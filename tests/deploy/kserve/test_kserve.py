@@ -33,14 +33,14 @@ def container() -> Any:
     return only
 
 
-def faults(file: Path) -> Any:
-    command = [sys.executable, "-m", "tests.deploy.kserve.shape", str(file)]
+def faults(*files: Path) -> Any:
+    """Of each file, of each document in it."""
+    command = [sys.executable, "-m", "tests.deploy.kserve.shape", *map(str, files)]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
 def test_the_files_have_the_form_of_kserves_own_classes():
-    assert faults(RUNTIME) == [[]]
-    assert faults(SERVICES) == [[], []]
+    assert faults(RUNTIME, SERVICES) == [[[]], [[], []]]
 
 
 def test_a_field_that_kserve_has_not_and_one_that_is_missing_are_found(tmp_path):
@@ -50,7 +50,7 @@ def test_a_field_that_kserve_has_not_and_one_that_is_missing_are_found(tmp_path)
     bare = {**spoilt, "spec": {"protocolVersion": "v2"}}
     (tmp_path / "spoilt.yaml").write_text(yaml.safe_dump_all([spoilt, bare]))
     named = "ClusterServingRuntime.spec"
-    first, second = faults(tmp_path / "spoilt.yaml")
+    ((first, second),) = faults(tmp_path / "spoilt.yaml")
     assert f"{named}.containers[0].readinessProbe.httpGet has prot, which V1HTTPGetAction has not" in first
     assert f"{named}.protocolVersions is no list" in first
     assert second == [
