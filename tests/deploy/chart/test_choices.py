@@ -183,6 +183,7 @@ def test_rights_follow_from_keys_and_tokens():
         (["predict.endpoints={oip://triton:8001}"], "predict.enabled has to be false"),
         (["predict.rollout.maxSurge=0"], "nothing could ever be replaced"),
         (["predict.autoscaling.min=9"], "min is above max"),
+        (["predict.autoscaling.enabled=true"], "autoscaling.by is none"),
         (["repository.kind=bucket"], "repository.bucket.urls names none"),
         (["repository.kind=pvc"], "repository.pvc.claim is empty"),
         (["repository.kind=gitSync"], "repository.gitSync.url is empty"),
