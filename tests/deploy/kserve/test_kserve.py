@@ -130,7 +130,7 @@ def a_file_alone(mounted: Path) -> None:
     [
         a_triton_repository,
         pytest.param(one_models_folder, marks=pytest.mark.slow),
-        a_file_alone,
+        pytest.param(a_file_alone, marks=pytest.mark.slow),
     ],
 )
 def test_what_a_storage_uri_leads_to_is_served_by_the_containers_own_arguments(storage, tmp_path):

@@ -68,7 +68,7 @@ def test_systemd_waits_longer_than_the_server_takes_to_go():
     assert float(directives()["TimeoutStopSec"]) > longest
 
 
-@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_server_is_ready_for_systemd_when_it_is_ready_and_stops_when_it_drains(tmp_path, abstract):
     address = f"@{tmp_path}/notify" if abstract else str(tmp_path / "notify")
     models = tmp_path / "models"
