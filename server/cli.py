@@ -78,7 +78,7 @@ IDLE_VALUES = frozenset(
     grpc-infer-thread-count grpc-max-response-pool-size host-policy http-thread-count metrics-config
     metrics-interval-ms min-supported-compute-capability model-load-gpu-limit pinned-memory-pool-byte-size
     repoagent-directory response-cache-byte-size sagemaker-port sagemaker-safe-port-range
-    sagemaker-thread-count trace-config trace-count trace-file trace-level trace-log-frequency trace-rate
+    sagemaker-thread-count trace-count trace-file trace-level trace-log-frequency trace-rate
     vertex-ai-default-model vertex-ai-port vertex-ai-thread-count
     """.split()  # noqa: SIM905
 )

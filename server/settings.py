@@ -143,6 +143,9 @@ Places = Annotated[tuple[Path | str, ...], BeforeValidator(_places)]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 Pattern = Annotated[str, AfterValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*$")]
+Words = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)
+]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Resources = Annotated[
     tuple[Annotated[ResourceLimit, BeforeValidator(_resource)], ...],
@@ -229,6 +232,7 @@ _tiers = _group("Tiers")
 _logging = _group("Logging")
 _callers = _group("Who may ask")
 _tls = _group("TLS")
+_traces = _group("Traces")
 
 
 Role = Literal["all", "gateway", "pre", "predict", "post"]
@@ -331,7 +335,7 @@ class Settings(BaseModel):
     )
     prepared_models_bytes: int = _memory(
         20 * 2**30,
-        "of large ONNX models that had to leave, prepared in the state folder opened in half the time; "
+        "of large ONNX models that are not in memory, prepared in the state folder opened in half the time; "
         "0: none",
         ge=0,
     )
@@ -543,6 +547,22 @@ class Settings(BaseModel):
     log_format: Literal["default", "ISO8601", "json"] = _logging("default", "lines for people, or of JSON")
     log_file: FilePath = _logging(None, "append the log to this file; without it, stderr")
     access_log: bool = _logging(True, "write a line for each request")
+
+    trace_otlp_endpoint: str = _traces(
+        "", "send traces to this OpenTelemetry collector by OTLP over HTTP, such as http://collector:4318"
+    )
+    trace_sample_rate: float = _traces(
+        0,
+        "with --trace-otlp-endpoint, the share of requests that are traced beside those whose traceparent "
+        "asks for it: every so-many-th, rounded",
+        ge=0,
+        le=1,
+    )
+    trace_config: Words = _traces(
+        (),
+        "traces as Triton is told of them: mode=opentelemetry, opentelemetry,url=URL, level=TIMESTAMPS, "
+        "rate=N, count=N; repeat it",
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -119,8 +119,12 @@ START_SCRIPTS = {
         " --metrics-interval-ms=500 --metrics-config summary_latencies=true --metrics-port=8002"
         " --metrics-config=summary_quantiles=0.5:0.05 --trace-config triton,file=/tmp/trace.json"
         " --trace-config level=TIMESTAMPS --trace-config=rate=100",
-        {"allow_cpu_metrics": False, "allow_gpu_metrics": True},
-        "--metrics-interval-ms, --metrics-config, --trace-config",
+        {
+            "allow_cpu_metrics": False,
+            "allow_gpu_metrics": True,
+            "trace_config": ("triton,file=/tmp/trace.json", "level=TIMESTAMPS", "rate=100"),
+        },
+        "--metrics-interval-ms, --metrics-config",
     ),
     "tuned": (
         "--model-repository=models --backend-config=onnxruntime,default-max-batch-size=16"

@@ -55,11 +55,12 @@ def in_tiers(
     post: int = 1,
     gateway: int = 1,
     options: Sequence[str] = (),
+    gateway_options: Sequence[str] = (),
 ) -> Iterator[Tiers]:
     """So many processes of each tier over these repositories, all of them ready.
 
     They start side by side, and are stopped from the front to the back. `options` go to the tiers that have
-    models.
+    models, `gateway_options` to the gateways.
     """
     tiers = Tiers()
     more: dict[str, Any] = {"options": options, "wait": False}
@@ -82,7 +83,7 @@ def in_tiers(
                 "gateway",
                 predict=tiers.predict,
                 post=tiers.post,
-                options=ahead,
+                options=[*ahead, *gateway_options],
                 name=f"gateway-{number}",
                 wait=False,
             )

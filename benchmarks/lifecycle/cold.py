@@ -138,8 +138,7 @@ def _measure(
     rounds: int,
     from_file: _Turns,
 ) -> ColdFigures:
-    _turns(server, bare, 1)  # it leaves once, and is prepared
-    _await_prepared(log)
+    _await_prepared(log)  # nobody has asked for it
     with _visitor(server.http_port) as visits:
         turns = _turns(server, bare, rounds)
     busy = [ended - began for began, ended in visits if _overlaps(began, ended, turns.loads)]

@@ -97,7 +97,9 @@ class Exchange:
         try:
             served, request, self._form = self._door.read(self.target, wishes, body, now)
             self._served, self._request = served, request
-            if served.staged:
+            if self._door.tracer is not None:
+                request.trace = self._door.tracer.begin(self.target.model, now, wishes.parent)
+            if served.staged or request.trace is not None:
                 self._task = self._connection.own_task(self._through_stages(served, request))
                 served.hold(self._task)
             else:

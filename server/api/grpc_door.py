@@ -21,6 +21,7 @@ from server.api.forwarding import HeaderForwarding
 from server.api.grpc_audit import audited
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
+from server.api.trace_settings import TraceSettings
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import InvalidRequest, ModelNotFound, ModelNotReady, ServingError
@@ -32,7 +33,9 @@ from server.lifecycle.served import Served
 from server.observe.access import AccessLog, Record
 from server.observe.audit import AuditLog
 from server.observe.logs import ProcessLog
+from server.observe.tracing.tracer import Tracer
 from server.stages.route import Route
+from server.stages.tracing import over
 from server.wire import configuration, control, infer_proto, metadata
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of, sentence_of
@@ -93,6 +96,7 @@ class GrpcDoor:
         version: str,
         extensions: Sequence[str],
         log: ProcessLog,
+        traces: TraceSettings,
         codes: Table,
         statistics: Statistics,
         stream_infer: Answer,
@@ -100,6 +104,7 @@ class GrpcDoor:
         audit: AuditLog,
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._audit = audit
         self._route = route
@@ -109,11 +114,12 @@ class GrpcDoor:
         self._station = station
         self._access = access
         self._server = (name, version, extensions)
-        self._settings = SettingsDoor(log)
+        self._settings = SettingsDoor(log, traces)
         self._statistics = statistics
         self._codes = codes
         self._forwarding = forwarding
         self._client_header = client_header
+        self._tracer = tracer
         self._limits = limits
         self._stream_infer = stream_infer
         self._busy = 0
@@ -185,6 +191,9 @@ class GrpcDoor:
             left = context.time_remaining()
             if left is not None:
                 request.deadline = min(request.deadline, arrived + left)
+            if self._tracer is not None:
+                asked = context.invocation_metadata()
+                request.trace = self._tracer.begin_by(request.model, arrived, asked)
             response = await self._route.infer(served, request)
             return infer_proto.encode(response, form, served.facts.labels)
         except asyncio.CancelledError:
@@ -195,6 +204,8 @@ class GrpcDoor:
             return NOT_SENT
         finally:
             self._over()
+            if request is not None and request.trace is not None:
+                over(request, "grpc", context.peer(), status)
             if self._access is not None:
                 line = access_line(arrived, context.peer(), message, served, request, response, status)
                 self._access.record(line)

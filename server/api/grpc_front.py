@@ -28,11 +28,13 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
+from server.observe.tracing.tracer import Tracer
 from server.scheduling.ticket import Ticket
 from server.security.caller import shown_by
 from server.security.calls import INFER
 from server.security.gate import Gate
 from server.stages.route import Route, respond
+from server.stages.tracing import over
 from server.wire import infer_proto
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of
@@ -125,7 +127,9 @@ class Call:
                 request.client = front.client_header.find(metadata)
             if time_remaining is not None:
                 request.deadline = min(request.deadline, self._arrived + time_remaining)
-            if served.staged:
+            if front.tracer is not None:
+                request.trace = front.tracer.begin_by(request.model, self._arrived, metadata)
+            if served.staged or request.trace is not None:
                 self._task = front.own_task(self._through_stages(served, request))
                 served.hold(self._task)
             else:
@@ -202,6 +206,11 @@ class Call:
         self._front.native.fail(self._id, code, details_of(error))
         self._front.end(self, self._id, None, code)
 
+    def note(self, code: int) -> None:
+        """The end of its trace, if it has one."""
+        if self._request is not None and self._request.trace is not None:
+            over(self._request, "grpc", self._peer, code)
+
     def line(self, response: InferResponse | None, code: int) -> Record:
         return access_line(
             self._arrived, self._peer, self._message, self._served, self._request, response, code
@@ -226,12 +235,14 @@ class InferFront:
         client_header: ClientHeader | None = None,
         gate: Gate | None = None,
         shares_port: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         """`gate` is None where everybody may ask."""
         self.route = route
         self._gate = gate
         self.forwarding = forwarding
         self.client_header = client_header
+        self.tracer = tracer
         self.station = station
         self.codes = codes
         self.layouts = MessageLayouts()
@@ -301,6 +312,8 @@ class InferFront:
     def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
         """A call is answered."""
         self._calls.pop(call_id, None)
+        if self.tracer is not None:
+            call.note(code)
         if not self._calls:
             self._quiet.set()
         if self._access is not None:

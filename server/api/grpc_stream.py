@@ -24,9 +24,11 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog
+from server.observe.tracing.tracer import Tracer
 from server.security.calls import INFER
 from server.security.gate import Gate
 from server.stages.route import Route
+from server.stages.tracing import over
 from server.wire import infer_proto, stream_proto
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of, sentence_of
@@ -64,6 +66,7 @@ class InferStreams:
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
         gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`gate` is None where everybody may ask; else it is asked for every request of a stream."""
         self.route = route
@@ -77,6 +80,7 @@ class InferStreams:
         self.limits = limits
         self.forwarding = forwarding
         self.client_header = client_header
+        self.tracer = tracer
         self._max_streams = max_streams
         self._open = 0
         self._open_at_stop = False
@@ -239,6 +243,8 @@ class Asked:
             self.error = error.with_traceback(None)  # which would keep the request until the collector comes
             return stream_proto.refusal(sentence_of(error), self.message)
         finally:
+            if self._request is not None and self._request.trace is not None:
+                over(self._request, "grpc", self._peer, status)
             if self._streams.access is not None:
                 known = (self.message, self._served, self._request, self._response)
                 self._streams.access.record(access_line(self._arrived, self._peer, *known, status))
@@ -255,6 +261,9 @@ class Asked:
         left = self._context.time_remaining()
         if left is not None:
             request.deadline = min(request.deadline, self._arrived + left)
+        if self._streams.tracer is not None:
+            asked = self._context.invocation_metadata()
+            request.trace = self._streams.tracer.begin_by(request.model, self._arrived, asked)
         response = await route.infer(served, request)
         response.parameters = stream_proto.last(response.parameters)
         content = infer_proto.encode(response, form, served.facts.labels)

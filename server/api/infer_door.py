@@ -25,11 +25,13 @@ from server.domain.phase import Station
 from server.domain.request import InferRequest, InferResponse
 from server.lifecycle.served import Served
 from server.observe.access import AccessLog
+from server.observe.tracing.tracer import HEADER_BYTES, Tracer
 from server.security.caller import API_KEY, AUTHORIZATION, Shown
 from server.security.calls import INFER
 from server.security.gate import Gate
 from server.stages.explaining import EXPLAIN, TIMING
 from server.stages.route import Route
+from server.stages.tracing import over
 from server.wire import infer_http
 from server.wire.bounds import check_request
 from server.wire.form import ReplyForm
@@ -108,6 +110,7 @@ class Wishes(NamedTuple):
     accept_encoding   as it was written; None if it was not
     client            who asks; empty where nobody is told apart
     shown             what says so to a gate, once that has let it pass; None where there is no gate
+    parent            its `traceparent`, where that is read and does not ask for a trace
     """
 
     json_length: int | None
@@ -115,6 +118,7 @@ class Wishes(NamedTuple):
     accept_encoding: bytes | None
     client: str = ""
     shown: Shown | None = None
+    parent: bytes = b""
 
 
 def wishes_of(
@@ -167,10 +171,12 @@ class InferDoor:
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
         gate: Gate | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`gate` is None where everybody may ask."""
         self.route = route
         self.gate = gate
+        self.tracer = tracer
         self.forwarding = forwarding
         self.client_header = client_header
         self.max_body_bytes = max_body_bytes
@@ -212,6 +218,8 @@ class InferDoor:
                     request.deadline = min(request.deadline, arrived + wishes.timeout_s)
             if self.forwarding is not None:
                 self.forwarding.add(request, scope["headers"])
+            if self.tracer is not None:
+                request.trace = self.tracer.begin(target.model, arrived, headers.get(HEADER_BYTES))
             response = await _unless_gone(receive, served, self.route.infer(served, request))
             if verb is None:
                 answer = Answer(*self.write(served, form, response, wishes.accept_encoding))
@@ -278,7 +286,9 @@ class InferDoor:
         arrived: float,
         status: int,
     ) -> None:
-        """The access line of one finished request."""
+        """The access line of one finished request, and the end of its trace."""
+        if request is not None and request.trace is not None:
+            over(request, "http", peer, status)
         if self._access is None:
             return
         ended = monotonic()

@@ -20,6 +20,7 @@ from server.api.infer_door import InferDoor, target_of
 from server.api.reply import Table, refuse
 from server.api.rest_lifecycle import HistoryOf, add_lifecycle
 from server.api.rest_settings import add_settings
+from server.api.trace_settings import TraceSettings
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
 from server.domain.errors import (
@@ -87,6 +88,7 @@ def rest_app(
     version: str,
     extensions: Sequence[str],
     log: ProcessLog,
+    traces: TraceSettings,
     schedules: Schedules,
     statistics: Statistics,
     chronicle: Listening,
@@ -112,7 +114,7 @@ def rest_app(
     _add_control(app, catalogue, control_, max_body_bytes)
     _add_v1(app, catalogue)
     add_lifecycle(app, chronicle, labels, history_of, max_body_bytes)
-    add_settings(app, log, schedules, max_body_bytes)
+    add_settings(app, log, schedules, traces, max_body_bytes)
     if docs:
         add_docs(app, catalogue, version)
     return app

@@ -1,21 +1,24 @@
-"""Settings over HTTP: the log, a model's scheduling, and what answers for what is not offered."""
+"""Settings over HTTP: the log, a model's scheduling, the traces, and what answers for what is not offered."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from server.api.body import read_body
-from server.domain.absent import check_region, no_shared_memory, no_tracing
+from server.api.trace_settings import TraceSettings
+from server.domain.absent import check_region, no_shared_memory
 from server.domain.scheduling import Schedules
 from server.observe.logs import ProcessLog
-from server.wire import log_settings, scheduling
+from server.wire import log_settings, scheduling, trace_settings
 
 READ_AND_CHANGE = ["GET", "POST"]
 
 
-def add_settings(app: FastAPI, log: ProcessLog, schedules: Schedules, max_body_bytes: int) -> None:
+def add_settings(
+    app: FastAPI, log: ProcessLog, schedules: Schedules, traces: TraceSettings, max_body_bytes: int
+) -> None:
     _add_logging(app, log, max_body_bytes)
     _add_scheduling(app, schedules, max_body_bytes)
-    _add_tracing(app)
+    _add_tracing(app, traces, max_body_bytes)
     for kind in ("system", "cuda"):
         _add_shared_memory(app, kind)
 
@@ -42,13 +45,18 @@ def _add_scheduling(app: FastAPI, schedules: Schedules, max_body_bytes: int) -> 
         return JSONResponse(scheduling.scheduling(schedules.of(model)))
 
 
-def _add_tracing(app: FastAPI) -> None:
+def _add_tracing(app: FastAPI, traces: TraceSettings, max_body_bytes: int) -> None:
     """A model's versions have no trace settings of their own: with a version, there is nothing there."""
 
     @app.api_route("/v2/trace/setting", methods=READ_AND_CHANGE)
     @app.api_route("/v2/models/{model}/trace/setting", methods=READ_AND_CHANGE)
-    async def trace_setting() -> Response:
-        raise no_tracing()
+    async def trace_setting(request: Request, model: str = "") -> Response:
+        if request.method == "POST":
+            body = await read_body(request.receive, dict(request.scope["headers"]), max_body_bytes)
+            sampling = traces.change(trace_settings.decode(body), model)
+        else:
+            sampling = traces.of(model)
+        return JSONResponse(trace_settings.trace_settings(sampling, traces.mode))
 
 
 def _add_shared_memory(app: FastAPI, kind: str) -> None:

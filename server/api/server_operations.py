@@ -127,8 +127,11 @@ def _settings(model: Json) -> Iterator[tuple[str, Json]]:
     change = _order("settings", say, says, (400, 404, 413), schema.SCHEDULING_REQUEST, [model])
     yield f"{MODEL}/scheduling", {**wanted, **change}
     for base, named in (("/v2", []), (MODEL, [model])):
-        refused = _not_offered("settings", "trace settings", named)
-        yield f"{base}/trace/setting", {**refused, "get": refused["post"]}
+        codes = (400, 404, 503) if named else (400,)
+        traces = _get("settings", "Which requests are traced", schema.TRACES, *codes, named=named)
+        says, wanted = as_json(schema.TRACES), schema.TRACES_REQUEST
+        change = _order("settings", "Change it", says, (*codes, 413, 501), wanted, named)
+        yield f"{base}/trace/setting", {**traces, **change}
 
 
 def _shared_memory() -> Iterator[tuple[str, Json]]:

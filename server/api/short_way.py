@@ -1,10 +1,10 @@
 """The inference path without ASGI: uvicorn's own protocol answers plain infer requests by itself.
 
 Plain is a POST of HTTP/1.1 to exactly an infer URL, with a Content-Length within the limit, no
-Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded, and nothing
-still unanswered before it on the connection; where there is a gate, one that has let the caller pass before.
-Everything else goes the long way, through the ASGI app, and a request gets the same bytes by either. A
-scope, a task and a timer for each request are what this saves.
+Content-Encoding, Expect, Upgrade or Transfer-Encoding, no header that is to be forwarded or that asks for a
+trace, and nothing still unanswered before it on the connection; where there is a gate, one that has let the
+caller pass before. Everything else goes the long way, through the ASGI app, and a request gets the same bytes
+by either. A scope, a task and a timer for each request are what this saves.
 
 Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and uvicorn is pinned to a range.
 """
@@ -25,6 +25,7 @@ from server.api.heads import Heads, Targets
 from server.api.infer_door import InferDoor, shown_in, wishes_of
 from server.api.reply import JSON
 from server.domain.errors import InvalidRequest
+from server.observe.tracing.tracer import HEADER_BYTES
 from server.security.caller import API_KEY, AUTHORIZATION
 from server.security.calls import INFER
 from server.wire.codes import error_body
@@ -105,6 +106,7 @@ class ShortWay(HttpToolsProtocol):
         self._door = door
         self._forwarding = door.forwarding
         self._gate = door.gate
+        self._tracer = door.tracer
         self._read_here = _read_here(door)
         self._targets = targets
         self._heads = heads
@@ -268,6 +270,10 @@ class ShortWay(HttpToolsProtocol):
             self._own[name] = value
         elif name in LONG_WAY or (self._forwarding is not None and self._forwarding.takes(name)):
             self._plain = False
+        elif self._tracer is not None and name == HEADER_BYTES:
+            self._own[name] = value
+            if self._tracer.asks(value):
+                self._plain = False
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -322,6 +328,8 @@ class ShortWay(HttpToolsProtocol):
         exchange = self._exchange
         try:
             wishes = wishes_of(self._own, self._door.client_header, is_gated=self._gate is not None)
+            if self._tracer is not None:
+                wishes = wishes._replace(parent=self._own.get(HEADER_BYTES, b""))
         except InvalidRequest as fault:
             exchange.refuse(fault)
             return

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import structlog
 
+from server.observe.copies import Copies
 from server.stages.hop.arena import columns_of
 from server.stages.hop.replies import Replies
 from server.stages.hop.tier import Tier
@@ -21,10 +22,14 @@ class StageDoor:
 
     leaving           set when nothing new is to come: streams end once all that is on them is answered
     finish_within_s   how long that may take
+    copies            is told of what answers had to lay anew
     """
 
-    def __init__(self, tier: Tier, leaving: asyncio.Event, *, finish_within_s: float) -> None:
+    def __init__(
+        self, tier: Tier, leaving: asyncio.Event, *, finish_within_s: float, copies: Copies | None = None
+    ) -> None:
         self._tier = tier
+        self._copies = copies or Copies()
         self._leaving = leaving
         self._finish_within_s = finish_within_s
 
@@ -36,7 +41,7 @@ class StageDoor:
         """One stream, until its sender ends it, breaks off, or this process goes."""
         if self._leaving.is_set():  # its sender could not tell this from the end of one that was open
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
-        replies = Replies(self._tier.stage)
+        replies = Replies(self._tier.stage, self._copies)
         said_all = asyncio.Event()
         reading = asyncio.create_task(self._read(context, replies, said_all))
         writing = asyncio.create_task(replies.run(context.write))

@@ -5,6 +5,7 @@ from functools import partial
 
 from server.app.refused import StartRefused
 from server.lifecycle.remote import Queue
+from server.observe.copies import Copies
 from server.security.certificates import CertificateFiles, CertificatesUnusable
 from server.settings import Settings
 from server.stages.hop.channels import Channels
@@ -20,7 +21,7 @@ CALLS = 4
 """Under way at once at a server that is not ours: what comes meanwhile leaves together in the next."""
 
 
-def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
+def tiers_ahead(settings: Settings, copies: Copies) -> tuple[Directory, Forwarding]:
     """The processes that are asked, and the way of requests from one of them to the next.
 
     Raises `StartRefused`.
@@ -43,6 +44,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
             max_bytes=most_bytes,
             max_calls=CALLS,
             channels=channels,
+            copies=copies,
         )
         for each in settings.predict_endpoints
         if each.startswith(SCHEME)
@@ -54,7 +56,7 @@ def tiers_ahead(settings: Settings) -> tuple[Directory, Forwarding]:
             "post": _places(settings.post_endpoints),
         },
         name=f"{settings.id} ({settings.role})",
-        link=partial(Link, max_requests=requests, max_bytes=most_bytes),
+        link=partial(Link, max_requests=requests, max_bytes=most_bytes, copies=copies),
         foreign=foreign,
         channels=channels,
     )

@@ -35,6 +35,7 @@ from server.api.reply import Table
 from server.api.rest import HttpDoor, WithinLimits, rest_app
 from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
+from server.api.trace_settings import TraceSettings
 from server.app.grpc_choice import choose, has_temporary_folder, needs_grpcio
 from server.app.security import Security
 from server.domain.catalogue import Catalogue
@@ -63,6 +64,8 @@ from server.observe.metrics import (
 from server.observe.process import IdentityCollector, resources
 from server.observe.refusals import RefusalCollector
 from server.observe.tagged import Tagged, Tags
+from server.observe.tracing.exporting import ExportCollector
+from server.observe.tracing.tracer import Tracer
 from server.settings import Settings
 from server.stages.route import Route
 from server.wire.codes import CODES, TRITON_CODES
@@ -80,7 +83,7 @@ EXTENSIONS = (
     "statistics",
     "logging",
 )
-"""Of the protocol's extensions, those that are on."""
+"""Of the protocol's extensions, those that are always on."""
 
 
 def listen(settings: Settings, parts: AsyncExitStack) -> dict[str, socket.socket]:
@@ -176,6 +179,7 @@ class Doors:
         tasks: asyncio.TaskGroup,
         listeners: dict[str, socket.socket],
         access: AccessLog | None,
+        tracer: Tracer | None,
     ) -> None:
         """Serve each listener by a task. Raises `GrpcFrontRefused` for a front that cannot be had."""
         settings, security = self._settings, self._security
@@ -188,8 +192,9 @@ class Doors:
         about: dict[str, Any] = {
             "name": settings.id,
             "version": installed_version("tercet"),
-            "extensions": EXTENSIONS,
+            "extensions": EXTENSIONS if tracer is None else (*EXTENSIONS, "trace"),
             "log": self._log,
+            "traces": TraceSettings(tracer, behind.catalogue),
             "codes": codes,
             "statistics": behind.statistics,
         }
@@ -205,6 +210,7 @@ class Doors:
                 forwarding=_forwarding(settings.http_header_forward_pattern),
                 client_header=self._client_header(),
                 gate=None if security.http.is_open else security.http,
+                tracer=tracer,
             )
             rest = rest_app(
                 behind.catalogue,
@@ -249,6 +255,7 @@ class Doors:
                         for collector in (*behind.collectors, PassageCollector(behind.events.passages.all))
                     ),
                     *([MachineCollector()] if settings.allow_cpu_metrics else []),
+                    *([ExportCollector(tracer.exporter)] if tracer is not None else []),
                 )
             )
             metrics = MetricsDoor(shown, health, security.metrics, codes)
@@ -271,6 +278,7 @@ class Doors:
                 forwarding=forwarding,
                 client_header=self._client_header(),
                 gate=None if security.grpc.is_open else security.grpc,
+                tracer=tracer,
             )
             door = GrpcDoor(
                 route,
@@ -284,6 +292,7 @@ class Doors:
                 audit=self._audit,
                 forwarding=forwarding,
                 client_header=self._client_header(),
+                tracer=tracer,
                 **(about | {"codes": grpc_codes}),
             )
             if settings.reuse_grpc_port:
@@ -291,7 +300,7 @@ class Doors:
                 self._departures[port] = GrpcDeparture(port, is_plain=security.grpc_tls is None)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
-            front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding)
+            front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding, tracer)
             tasks.create_task(
                 self._grpc(door, streams, front, watched, transport, listeners["grpc"]),
                 name="gRPC door",
@@ -331,6 +340,7 @@ class Doors:
         transport: Transport,
         limits: Limits,
         forwarding: HeaderForwarding | None,
+        tracer: Tracer | None,
     ) -> Any:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
         try:
@@ -362,6 +372,7 @@ class Doors:
             client_header=self._client_header(),
             gate=None if self._security.grpc.is_open else self._security.grpc,
             shares_port=self._settings.reuse_grpc_port,
+            tracer=tracer,
         )
 
     def _transport(self) -> Transport:

@@ -13,6 +13,7 @@ from server.domain.labels import NO_PINS
 from server.domain.phase import Station
 from server.lifecycle.events import Chronicle
 from server.lifecycle.labels import Labels
+from server.observe.copies import Copies, CopyCollector
 from server.observe.tiers import GatewayCollector, TierCollector
 from server.settings import Settings
 from server.stages.pool import Pool
@@ -52,7 +53,8 @@ async def gateway_models(
     settings: Settings, station: Station, closing: asyncio.Event
 ) -> AsyncIterator[Models]:
     """The tiers behind this gateway, until the block is left: then what is on its way is answered."""
-    directory, _ = tiers_ahead(settings)
+    copies = Copies()
+    directory, _ = tiers_ahead(settings, copies)
     events = Chronicle()
     gateway = Gateway(
         directory,
@@ -79,6 +81,7 @@ async def gateway_models(
         collectors=[
             TierCollector(lambda: measured(directory)),
             GatewayCollector(lambda: versions_of(gateway), lambda: gateway.retries),
+            CopyCollector(copies),
         ],
     )
     try:

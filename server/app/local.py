@@ -35,9 +35,11 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.parts import Parts
 from server.lifecycle.standbys import Policy
+from server.observe.copies import Copies, CopyCollector
 from server.observe.metrics import MemoryCollector, MirrorCollector, ResidencyCollector
 from server.observe.targets import TargetCollector
 from server.observe.tiers import TierCollector
+from server.observe.tracing.tracer import Tracer
 from server.repository.content import holds
 from server.repository.scanner import Scanner
 from server.repository.seal import Demand
@@ -114,7 +116,7 @@ class Local:
 
 
 @asynccontextmanager
-async def local_models(settings: Settings, station: Station) -> AsyncIterator[Local]:
+async def local_models(settings: Settings, station: Station, tracer: Tracer | None) -> AsyncIterator[Local]:
     """The models of this process, until the block is left: then what is loaded is retired."""
     leaving = asyncio.Event()
     stage = STAGES.get(settings.role)
@@ -123,8 +125,9 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         parts.callback(workers.close)
         histories = await parts.enter_async_context(histories_of(settings))
         events = Chronicle()
+        copies = Copies()
         events.heard_by(histories.hear)
-        manager = await parts.enter_async_context(_manager(settings, workers, events))
+        manager = await parts.enter_async_context(_manager(settings, workers, events, copies))
         lingering = Lingering(manager.ready_versions, monotonic)
         reports = Reports(stage, manager.table, station, lingering.lingers, manager.taken_back)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
@@ -139,17 +142,28 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
         )
         pool = Pool(settings.stage_threads, settings.stage_queue_size)
         parts.callback(pool.close)
-        directory, forwarding = tiers_ahead(settings)
+        directory, forwarding = tiers_ahead(settings, copies)
         await parts.enter_async_context(_known(directory))
         onward = Onward(forwarding) if settings.predict_endpoints else None
         route = Route(manager.table, pool, onward)
         statistics = Counted(manager)
         as_stage: StageName = stage or "predict"
         tier = Tier(
-            as_stage, manager.table, route, forwarding, station, max_in_flight=settings.grpc_max_in_flight
+            as_stage,
+            manager.table,
+            route,
+            forwarding,
+            station,
+            max_in_flight=settings.grpc_max_in_flight,
+            tracer=tracer,
         )
         services: Sequence[Service] = (
-            StageDoor(tier, leaving, finish_within_s=settings.drain_grace_secs + settings.exit_timeout_secs),
+            StageDoor(
+                tier,
+                leaving,
+                finish_within_s=settings.drain_grace_secs + settings.exit_timeout_secs,
+                copies=copies,
+            ),
             TierDoor(as_stage, reports, orders, statistics, lingering.hold, manager.take_back),
         )
         strict = settings.strict_readiness
@@ -169,6 +183,7 @@ async def local_models(settings: Settings, station: Station) -> AsyncIterator[Lo
                 MemoryCollector(manager.residence.stays.picture),
                 TargetCollector(manager.schedules.targets_s),
                 TierCollector(lambda: measured(directory)),
+                CopyCollector(copies),
             ],
             services=services,
         )
@@ -186,7 +201,7 @@ async def _known(directory: Directory) -> AsyncIterator[None]:
             running.cancel()
 
 
-def _manager(settings: Settings, workers: Workers, events: Chronicle) -> Manager:
+def _manager(settings: Settings, workers: Workers, events: Chronicle, copies: Copies) -> Manager:
     processors = settings.cpu_threads or thread_budget(read_cpu())
     loader = Loader(
         cpu_budget=processors,
@@ -201,6 +216,7 @@ def _manager(settings: Settings, workers: Workers, events: Chronicle) -> Manager
         resource_limits=_resource_limits(settings),
         fair_clients=bool(settings.fairness_header),
         workers=workers,
+        copies=copies,
     )
     return Manager(
         loader,

@@ -33,11 +33,13 @@ from server.app.notifying import READY, STOPPING, tell
 from server.app.orders import UnknownStartupModel
 from server.app.refused import StartRefused
 from server.app.security import Security
+from server.app.tracing import traces
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
 from server.observe.access import AccessLog
 from server.observe.audit import AuditLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
+from server.observe.tracing.tracer import Tracer
 from server.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -139,16 +141,17 @@ class Process:
                 self._log = parts.enter_context(_logging(self._settings))
             access = self._access_log(parts)
             audit = parts.enter_context(AuditLog(self._log_stream(parts)))
+            tracer = parts.enter_context(traces(self._settings))
             listeners = listen(self._settings, parts)
             addresses = Addresses(**{door: each.getsockname()[:2] for door, each in listeners.items()})
             security = Security(self._settings)
-            models = await parts.enter_async_context(self._models())
+            models = await parts.enter_async_context(self._models(tracer))
             async with asyncio.TaskGroup() as tasks:
                 models.begin(tasks)
                 doors = Doors(
                     self._settings, self._station, self._closing, models.behind, self._log, security, audit
                 )
-                doors.open(tasks, listeners, access)
+                doors.open(tasks, listeners, access, tracer)
                 starting = tasks.create_task(self._greet(models, doors, addresses, security), name="start")
                 await stopping.wait()
                 log.info("server_leaving", grace_s=self._settings.drain_grace_secs)
@@ -162,11 +165,11 @@ class Process:
             log.info("server_drained")
         log.info("server_stopped")
 
-    def _models(self) -> AbstractAsyncContextManager[Models]:
+    def _models(self, tracer: Tracer | None) -> AbstractAsyncContextManager[Models]:
         """Those of this process, or of the tiers behind it."""
         if self._settings.role == "gateway":
             return gateway_models(self._settings, self._station, self._closing)
-        return local_models(self._settings, self._station)
+        return local_models(self._settings, self._station, tracer)
 
     def _move_to(self, phase: Phase, models: Models) -> None:
         self._station.move_to(phase)

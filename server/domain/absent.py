@@ -3,10 +3,6 @@
 from server.domain.errors import NotSupported, RegionUnknown
 
 
-def no_tracing() -> NotSupported:
-    return NotSupported("tracing is not offered: this server has no trace settings to read or change")
-
-
 def no_shared_memory() -> NotSupported:
     """For whoever registers or unregisters a region; Triton's sentence begins with the same words."""
     return NotSupported("Client shared memory is disabled: send the tensors in the request itself")

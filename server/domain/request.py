@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from server.domain.tensors import Array, Tensors
+from server.observe.tracing.traced import Traced
 
 Parameter = bool | int | float | str
 Parameters = Mapping[str, Parameter]
@@ -24,6 +25,7 @@ class InferRequest:
     arrived    of the monotonic clock, in seconds
     rows       of the inputs, once they are known to fit the model's signature; 0 until then
     client     who asks, where clients have fair shares; all that are "" are one
+    trace      of the few that are sampled
     """
 
     model: str
@@ -37,6 +39,7 @@ class InferRequest:
     arrived: float = 0.0
     rows: int = 0
     client: str = ""
+    trace: Traced | None = None
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ from server.lifecycle.rehearsal import rehearse, sample_of
 from server.lifecycle.residency.estimate import Reading
 from server.lifecycle.version import ServedVersion
 from server.lifecycle.warmup import NOTHING_LEARNED, Learned
+from server.observe.copies import Copies
 from server.observe.tally import Tally
 from server.scheduling.batcher import Batcher
 from server.scheduling.padding import PadRule
@@ -97,6 +98,7 @@ class Loader:
     max_queue_size    requests that may wait for a version whose configuration has no limit
     max_queue_bytes   bytes of their inputs, whatever the configuration says
     turns             whose run is next on the devices that all share
+    copies            is told of what runs had to lay anew
     resource_limits   what there is for the rate limiter; none where it is off, or has what instances need
     fair_clients      whether the clients that the doors tell apart share each queue
     workers           processes for models that are to live in one; None to open every model here
@@ -110,6 +112,7 @@ class Loader:
         max_queue_size: int,
         max_queue_bytes: int = 2**28,
         turns: Turns | None = None,
+        copies: Copies | None = None,
         auto_complete: bool = True,
         resource_limits: Sequence[Limit] = (),
         fair_clients: bool = False,
@@ -120,6 +123,7 @@ class Loader:
         self._max_queue_size = max_queue_size
         self._max_queue_bytes = max_queue_bytes
         self._turns = turns or Turns(processors=cpu_budget)
+        self._copies = copies
         self._auto_complete = auto_complete
         self._resource_limits = tuple(resource_limits)
         self._fair_clients = fair_clients
@@ -290,6 +294,7 @@ class Loader:
                 ),
                 tally=tally,
                 turns=self._turns,
+                copies=self._copies,
             ),
             instances=instances,
             sessions=tuple(loaded.sessions.values()),

@@ -78,13 +78,19 @@ class PreparedModels:
             return None
         return folder / GRAPH
 
-    def begin(self, needed_bytes: int) -> Path:
-        """An empty folder to prepare something of about that size in. Raises `NotKept` and `OSError`."""
+    def begin(self, needed_bytes: int, *, displacing: bool = True) -> Path:
+        """An empty folder to prepare something of about that size in. Raises `NotKept` and `OSError`.
+
+        Unless `displacing`, there has to be room for it beside all that is kept.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         needs = f"it needs some {amount(needed_bytes)}"
         if needed_bytes > self._most_bytes:
             raise NotKept(f"{needs}, and --prepared-models-bytes is {amount(self._most_bytes)}")
+        kept_bytes = 0 if displacing else sum(size for _, _, size in self._kept())
+        if kept_bytes + needed_bytes > self._most_bytes:
+            raise NotKept(f"{needs}, and {amount(kept_bytes)} of {amount(self._most_bytes)} are taken")
         disk = shutil.disk_usage(self._folder)
         if disk.free - needed_bytes < SPARED_SHARE * disk.total:
             raise NotKept(f"{needs}, and {amount(disk.free)} are free where the state folder lies")
@@ -105,11 +111,16 @@ class PreparedModels:
         """It is of no use. What is mapped of it stays until it is closed."""
         shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def _thin_out(self) -> None:
+    def _kept(self) -> list[tuple[int, Path, int]]:
+        """When each was used last, in ns, its folder and its bytes."""
         kept = []
         for made in self._folder.glob(f"[!.]*/{MADE}"):
             with suppress(OSError):  # another server thins out too
                 kept.append((made.stat().st_mtime_ns, made.parent, _bytes_in(made.parent)))
+        return kept
+
+    def _thin_out(self) -> None:
+        kept = self._kept()
         total = sum(size for _, _, size in kept)
         for _, folder, size in sorted(kept):
             if total <= self._most_bytes:

@@ -1,6 +1,7 @@
-"""Has large models that left memory prepared for a quick return: one at a time, in a process of its own.
+"""Has large models that are not in memory prepared for a quick load: one at a time, in a process of its own.
 
-Only who leaves comes back, so a server with room for all of its models prepares none. What could not be
+A server with room for all of its models prepares none. Who has left takes the place of those that were not
+used for longest; who was never asked for is prepared where that costs nobody a place. What could not be
 prepared is not tried again before the server is started anew. Lives on the event loop.
 """
 
@@ -59,6 +60,13 @@ class Preparing:
 
     def left(self, origin: Origin) -> None:
         """It was evicted, and what it is made of is still there."""
+        self._soon(origin, displacing=True)
+
+    def waits(self, origin: Origin) -> None:
+        """It was verified, and is loaded once it is asked for."""
+        self._soon(origin, displacing=False)
+
+    def _soon(self, origin: Origin, *, displacing: bool) -> None:
         config, content = origin.offer.config, origin.content.whole
         if config is None or content in self._seen or self._waiting >= MOST_WAITING:
             return
@@ -66,13 +74,13 @@ class Preparing:
             return
         self._seen.add(content)
         self._waiting += 1
-        self._start(self._in_turn(origin), f"prepare {origin.key[0]}")
+        self._start(self._in_turn(origin, displacing), f"prepare {origin.key[0]}")
 
-    async def _in_turn(self, origin: Origin) -> None:
+    async def _in_turn(self, origin: Origin, displacing: bool) -> None:
         try:
             async with self._turn:
                 if not self._is_over():
-                    await self._have_prepared(origin)
+                    await self._have_prepared(origin, displacing)
         except OSError as error:
             self._say_not(origin, error.strerror or str(error))
         except Exception:  # a fault of ours: it is opened from its file, as it was till now
@@ -80,14 +88,16 @@ class Preparing:
         finally:
             self._waiting -= 1
 
-    async def _have_prepared(self, origin: Origin) -> None:
+    async def _have_prepared(self, origin: Origin, displacing: bool) -> None:
         name = self._prepared.name_of(origin.offer, origin.version)
         size = await asyncio.to_thread(file_bytes, origin.version)
         if size < self._least_bytes or await asyncio.to_thread(self._prepared.find, name) is not None:
             return
         try:
-            into = await asyncio.to_thread(self._prepared.begin, GROWS * size)
+            into = await asyncio.to_thread(self._prepared.begin, GROWS * size, displacing=displacing)
         except NotKept as error:
+            if not displacing:
+                self._seen.discard(origin.content.whole)  # once it was asked for and leaves, it may
             self._say_not(origin, str(error))
             return
         try:

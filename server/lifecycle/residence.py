@@ -115,6 +115,8 @@ class Residence:
         """As it is to stand in the table until it is asked for; its `tally` goes on, if it has one."""
         assert prospect.facts is not None
         facts = prospect.facts if tally is None else replace(prospect.facts, tally=tally)
+        if self._preparing is not None and not prospect.is_guess and prospect.known.needs.keys() <= {"cpu"}:
+            self._preparing.waits(prospect.origin)
         return self._idle(facts, prospect.origin, prospect.known, prospect.bounds, prospect.is_guess)
 
     def set_aside(self, served: Served) -> IdleVersion | None:

@@ -15,6 +15,7 @@ from functools import partial
 from time import monotonic_ns
 
 from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
+from server.observe.copies import Copies
 from server.observe.demand import Asked, Demand
 from server.observe.pressure import patience_ns
 from server.observe.tally import Tally
@@ -45,6 +46,7 @@ class Batcher:
     on the event loop: for models whose time hangs on the size of their inputs alone.
 
     profile   what its runs have taken
+    copies    is told of what a run had to lay anew
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Batcher:
         in_place: bool,
         tally: Tally,
         turns: Turns | None = None,
+        copies: Copies | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._model = model
@@ -75,6 +78,7 @@ class Batcher:
             fair=plan.fair_clients,
         )
         self._tally = tally
+        self.copies = copies or Copies()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._call_soon = self._loop.call_soon
@@ -357,6 +361,8 @@ class Batcher:
         self._learn(run, now)
         count_run(self._tally, run, now)
         ordering = self._ordering
+        if run.copied:
+            self.copies.add("batch", run.copied)
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)

@@ -5,6 +5,7 @@ from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
 from server.domain.tensors import Array
+from server.observe.tracing.parent import Parent
 from server.scheduling.profile import Curve
 from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
@@ -19,6 +20,7 @@ class Run:
     elements   of its inputs, where their shapes vary; 0 where the rows tell all
     why        it left when it did
     in_place   whether it runs on the event loop
+    trace      the span of it, where a sampled request was in it
     answers    one for each ticket, once it is over: its rows, or why not
     curve      of runs like it, where that is known
     expected   how long the run was expected to take; 0 for unknown
@@ -27,6 +29,7 @@ class Run:
     began      gathering the inputs began
     inferred   the model began
     ended      the model ended, and the rows were dealt out
+    copied     bytes of inputs that had to be laid anew
     computed   processor time of its thread, where that `is_measured`; it costs two calls into the kernel
     """
 
@@ -38,6 +41,7 @@ class Run:
         "answers",
         "began",
         "computed",
+        "copied",
         "curve",
         "elements",
         "ended",
@@ -51,6 +55,7 @@ class Run:
         "short_ns",
         "slot",
         "tickets",
+        "trace",
         "why",
     )
 
@@ -80,7 +85,8 @@ class Run:
         self.expected = self.short_ns = 0.0
         self.answers: Sequence[dict[str, Array] | ServingError] = ()
         self.failed = False
-        self.left = self.began = self.inferred = self.ended = self.computed = 0
+        self.trace: Parent | None = None
+        self.left = self.began = self.inferred = self.ended = self.computed = self.copied = 0
 
     def work(self) -> None:
         """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
@@ -113,6 +119,10 @@ class Run:
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
         one = tickets[0] if len(tickets) == 1 else None
         inputs = contiguous(one.inputs) if one is not None else stack([ticket.inputs for ticket in tickets])
+        first = tickets[0].inputs
+        for name in inputs:
+            if inputs[name] is not first[name]:
+                self.copied += inputs[name].nbytes
         self.inferred = self._clock()
         outputs = self.slot.run(inputs)
         if not self._batches:

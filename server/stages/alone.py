@@ -81,6 +81,8 @@ class Alone:
             raise
         ended = monotonic_ns()
         waited, took = began - queued, ended - began
+        if request.trace is not None:
+            request.trace.stage(served.stage, queued, began, ended)
         tally.pressure.note(waited / patience_ns(took), 1, ended)
         tally.queue.add(1, waited)
         tally.queue_s.add(waited / 1e9)

@@ -116,9 +116,11 @@ class Ensembles:
         """Run one step. What its model refuses is refused in the name of the ensemble."""
         served = member.served
         began = monotonic()
+        trace = None
         try:
             async with journey.turn(at):
                 request = journey.request_of(at, served)
+                trace = request.trace
                 served = self._standing_for(served)
                 if isinstance(served, EnsembleVersion):
                     with counted(served.facts.tally, request.arrived):
@@ -127,5 +129,7 @@ class Ensembles:
         except ServingError as error:
             raise journey.told(at, error) from None
         finally:
+            if trace is not None:
+                trace.end({"tercet.model": served.facts.model})
             member.held.close()  # memory that another step needs may have to come from this one
             journey.note_time(at, monotonic() - began)

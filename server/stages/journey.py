@@ -61,6 +61,7 @@ class Journey:
             whole.priority,
             monotonic(),
             client=whole.client,
+            trace=None if whole.trace is None else whole.trace.step(f"step {at}"),
         )
 
     def note(self, at: int, response: InferResponse) -> list[int]:

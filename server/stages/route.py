@@ -6,10 +6,9 @@ found, for its whole way.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from time import monotonic
-from types import MappingProxyType
+from time import monotonic, monotonic_ns
 from uuid import uuid4
 
 import structlog
@@ -28,9 +27,11 @@ from server.lifecycle.ensemble import EnsembleVersion
 from server.lifecycle.idle import IdleVersion
 from server.lifecycle.part import CodeStage, Part
 from server.lifecycle.part_version import PartVersion
+from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Plain, Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.observe.tracing.traced import Traced
 from server.scheduling.padding import PadRule
 from server.scheduling.queue import input_bytes
 from server.scheduling.ticket import Lane, Ticket
@@ -41,6 +42,7 @@ from server.stages.explaining import timings, wants_timing
 from server.stages.hop.counting import HopRun
 from server.stages.pool import Pool
 from server.stages.splitting import cut, through_pieces
+from server.stages.tracing import hopped, ran
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,9 @@ class Route:
         except asyncio.CancelledError:
             self.leave(served, ticket)
             raise
+        finally:
+            if request.trace is not None:
+                _note(request.trace, served, ticket)
         if ticket.outputs is None:
             assert ticket.error is not None
             raise ticket.error
@@ -113,11 +118,15 @@ class Route:
             left = None if request.deadline == FOREVER else request.deadline - monotonic()
             if left is not None and left <= 0:
                 raise DeadlineExceeded(request.model)
+            began = monotonic_ns()
             try:
                 async with asyncio.timeout(left):
                     return await served.bring(stay, input_bytes(request.inputs), request.deadline)
             except TimeoutError:
                 raise DeadlineExceeded(request.model) from None
+            finally:
+                if request.trace is not None:
+                    request.trace.part("load", began, monotonic_ns())
 
     def begin(self, served: Plain, request: InferRequest, told: Callable[[Ticket], None]) -> Ticket:
         """The way without a task, for a version that is not `staged`: `told` is called once, on the loop.
@@ -161,11 +170,9 @@ class Route:
         if isinstance(served, PartVersion):
             return await self._alone.run(served, request, tensors, request.id or uuid4().hex)
         assert isinstance(served, ServedVersion)
-        began = monotonic()
         part = served.pre if stage == "pre" else served.post
         if stage != "predict" and part is not None:
-            done = await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
-            return done, Span(stage, 0, int((monotonic() - began) * 1e9))
+            return await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
         rows = served.predicts.rows(tensors)
         if served.padding is None:
             ticket = await self._predict(served, request, tensors, rows)
@@ -198,9 +205,12 @@ class Route:
         most = served.predicts.max_batch_size
         if most and rows > most:
             pieces = cut(inputs, rows, most)
-            return await through_pieces(
+            whole = await through_pieces(
                 served.batcher, served.facts.model, served.facts.tally, ticket_of, pieces
             )
+            if request.trace is not None:
+                ran(request.trace, whole)
+            return whole
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ticket = ticket_of(inputs, rows, lambda _: None if answered.done() else answered.set_result(None))
         served.batcher.submit(ticket)
@@ -209,6 +219,8 @@ class Route:
         except asyncio.CancelledError:
             self.leave(served, ticket)
             raise
+        if request.trace is not None:
+            ran(request.trace, ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket
@@ -230,14 +242,13 @@ class Route:
         rows = request.rows = seen.rows(request.inputs)
         request_id = request.id or uuid4().hex
         left = None if request.deadline == FOREVER else request.deadline - monotonic()
-        took: dict[StageName, float] = {}
+        took: list[Span] = []
         try:
             async with asyncio.timeout(left):
                 inputs: Tensors = request.inputs
                 if served.pre is not None:
-                    began = monotonic()
-                    inputs = await self._stage(served, "pre", served.pre, inputs, request, request_id)
-                    took["pre"] = monotonic() - began
+                    inputs, span = await self._stage(served, "pre", served.pre, inputs, request, request_id)
+                    took.append(span)
                     rows = _rows_for_model(served, inputs, request_id)
                 if served.padding is None:
                     ticket = await self._predict(served, request, inputs, rows)
@@ -248,9 +259,10 @@ class Route:
                         served, served.padding, request, inputs, rows
                     )
                 if served.post is not None:
-                    began = monotonic()
-                    outputs = await self._stage(served, "post", served.post, outputs, request, request_id)
-                    took["post"] = monotonic() - began
+                    outputs, span = await self._stage(
+                        served, "post", served.post, outputs, request, request_id
+                    )
+                    took.append(span)
         except TimeoutError:
             raise DeadlineExceeded(request.model) from None
         missing = [name for name in request.outputs or seen.output_names if name not in outputs]
@@ -269,15 +281,22 @@ class Route:
         tensors: Tensors,
         request: InferRequest,
         request_id: str,
-    ) -> dict[str, Array]:
-        began = monotonic()
-        done = await self._pool.run(
-            served.facts.model, lambda: part.run(tensors, request_id, request.parameters, request.priority)
-        )
+    ) -> tuple[dict[str, Array], Span]:
+        queued = began = monotonic_ns()
+
+        def work() -> dict[str, Array]:
+            nonlocal began
+            began = monotonic_ns()
+            return part.run(tensors, request_id, request.parameters, request.priority)
+
+        done = await self._pool.run(served.facts.model, work)
+        ended = monotonic_ns()
+        if request.trace is not None:
+            request.trace.stage(name, queued, began, ended)
         tally = served.facts.tally
         tally.of_code = self._pool.demand
-        tally.stage(name).add(monotonic() - began)
-        return done
+        tally.stage(name).add((ended - queued) / 1e9)
+        return done, Span(name, began - queued, ended - began)
 
 
 def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> int:
@@ -301,7 +320,12 @@ def lane_of(inputs: Tensors) -> Lane:
     return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
 
 
-NOTHING_TOOK: Mapping[StageName, float] = MappingProxyType({})
+def _note(trace: Traced, served: Plain, ticket: Ticket) -> None:
+    """Have the trace of a request tell of its run, here or in another tier."""
+    if isinstance(served, RemoteVersion):
+        hopped(trace, ticket, served.route[0])
+    else:
+        ran(trace, ticket)
 
 
 def respond(
@@ -309,11 +333,11 @@ def respond(
     request: InferRequest,
     ticket: Ticket,
     outputs: Tensors,
-    took: Mapping[StageName, float] = NOTHING_TOOK,
+    took: Sequence[Span] = (),
 ) -> InferResponse:
     """The answer: the outputs asked for, in the order asked for; `outputs` as they are if none was named.
 
-    `took` has the seconds that stages beside the run took in this process.
+    `took` has what stages beside the run took in this process.
     """
     if request.outputs:
         outputs = {name: outputs[name] for name in request.outputs}
@@ -334,11 +358,11 @@ def respond(
     )
 
 
-def _timings(request: InferRequest, ticket: Ticket, took: Mapping[StageName, float]) -> Parameters:
+def _timings(request: InferRequest, ticket: Ticket, took: Sequence[Span]) -> Parameters:
     run = ticket.run
     assert run is not None
     if isinstance(run, HopRun):
         return timings(request, run.spans, run.transfer_ns)
-    spans = {stage: Span(stage, 0, int(seconds * 1e9)) for stage, seconds in took.items()}
+    spans = {span.stage: span for span in took}
     spans["predict"] = Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
     return timings(request, [spans[stage] for stage in STAGES if stage in spans])

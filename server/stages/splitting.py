@@ -93,4 +93,7 @@ async def through_pieces(
                 batcher.leave(ticket, RequestCancelled(model))
         raise
     tally.uncount(len(tickets) - 1)
-    return join(tickets)
+    whole = join(tickets)
+    assert whole.outputs is not None
+    batcher.copies.add("pieces", sum([array.nbytes for array in whole.outputs.values()]))
+    return whole

@@ -17,6 +17,7 @@ from server.domain.stage import StageName
 from server.domain.state import State
 from server.domain.tier import VersionReport
 from server.lifecycle.remote import Queue
+from server.observe.copies import Copies
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.sender import Way
@@ -63,6 +64,7 @@ class ForeignServer:
         max_bytes: int,
         max_calls: int,
         channels: Channels = PLAIN,
+        copies: Copies | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`changed` hears when it says something else than before; `channels` is how it is reached."""
@@ -74,6 +76,7 @@ class ForeignServer:
             max_bytes=max_bytes,
             max_calls=max_calls,
             channels=channels,
+            copies=copies,
         )
         self._channels = channels
         self.instance = ""

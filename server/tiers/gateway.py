@@ -29,6 +29,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
+from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 from server.tiers.directory import Directory
@@ -397,15 +398,16 @@ class Gateway:
             row_bytes=row_bytes_of(signature),
             max_rows=PARCEL_ROWS,
         )
-        return Sender(
+        sender = partial(
+            Sender,
             way,
-            self._directory,
             tally=facts.tally,
             max_waiting=self._max_waiting,
             budget=self._budget,
             fit=partial(as_seen, facts) if "post" in live.stages else None,
             patience_s=BACK_WITHIN_S,
         )
+        return by_key(way, self._directory, sender)
 
     def _serve(self, served: Served) -> None:
         facts = served.facts

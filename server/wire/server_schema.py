@@ -195,6 +195,22 @@ _LOG_SETTINGS: dict[str, Schema] = {
 }
 LOGGING = _object({"log_file": _TEXT, **_LOG_SETTINGS})
 LOGGING_REQUEST = {**_object(_LOG_SETTINGS, optional=[*_LOG_SETTINGS]), "additionalProperties": False}
+_WRITTEN: Schema = {"type": "string", "pattern": "^-?[0-9]{1,10}$"}
+_LEVELS = _list({"type": "string", "enum": ["OFF", "TIMESTAMPS"]})
+_TRACE_SETTINGS: Mapping[str, Schema] = {
+    "trace_level": _LEVELS,
+    "trace_rate": _WRITTEN,
+    "trace_count": _WRITTEN,
+    "log_frequency": _WRITTEN,
+}
+TRACES = _object({**_TRACE_SETTINGS, "trace_file": _TEXT, "trace_mode": _TEXT})
+TRACES_REQUEST = {
+    **_object(
+        {name: {**value, "nullable": True} for name, value in _TRACE_SETTINGS.items()},
+        optional=[*_TRACE_SETTINGS],
+    ),
+    "additionalProperties": False,
+}
 _WANTED: Schema = {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": MOST}
 _SOURCE: Schema = {"type": "string", "enum": [source.value for source in Source]}
 _TIMES: Schema = {

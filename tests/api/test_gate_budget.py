@@ -17,7 +17,7 @@ from tests.api.test_call_budget import (
     wait_until_served,
 )
 
-MORE_CALLS = {"http": 8, "grpc": 10}
+MORE_CALLS = {"http": 12, "grpc": 24}
 """Beyond the budget of a request that nobody asks for a key."""
 
 KEY = b"the-key"

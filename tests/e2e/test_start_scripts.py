@@ -28,9 +28,7 @@ def test_with_the_words_of_a_tuned_triton_one_warning_says_what_has_no_effect(tm
     ]
     with running(tmp_path / "log", options=words) as server:
         (warning,) = [line for line in server.log.splitlines() if "no effect" in line]
-        assert warning.endswith(
-            ": --backend-config, --cache-config, --metrics-config, --metrics-interval-ms, --allow-gpu-metrics"
-        )
+        assert warning.endswith(": --backend-config, --cache-config, --metrics-config, --metrics-interval-ms")
         metrics = httpx.get(f"http://{server.metrics}/metrics").text
         assert "nv_inference_count" in metrics
         assert "nv_cpu_" not in metrics

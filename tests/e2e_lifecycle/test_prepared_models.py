@@ -1,4 +1,4 @@
-"""A large model that left memory is prepared by the server, and so opened from then on, restarted or not."""
+"""A large model that is not in memory is prepared, and opened so from then on, also by the next server."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -50,13 +50,17 @@ def is_loaded(server: Server) -> bool:
     return not any(line["name"] == "large" and line.get("loaded") is False for line in lines)
 
 
-def test_a_large_model_comes_back_as_it_was_prepared(ground):
-    with serving(ground, "first.log", "--idle-unload-secs=0.2") as server:
+def test_a_large_model_is_prepared_while_nobody_asks_and_so_opened(ground):
+    with serving(ground, "file.log", "--prepared-models-bytes=0") as server:
         from_file = ask(server)
         assert not has_mapped(server, ground)
+    with serving(ground, "first.log", "--idle-unload-secs=0.2") as server:
         server.until(lambda: "model_prepared" in server.log, within_s=90)
-        server.until(lambda: not is_loaded(server))
-        assert ask(server) == from_file
+        assert not is_loaded(server), "nobody has asked for it yet"
+        for _ in range(2):
+            assert ask(server) == from_file
+            server.until(lambda: not is_loaded(server))
+        assert server.log.count("model_prepared") == 1
         assert "prepared_model_not_opened" not in server.log
     with serving(ground, "second.log") as server:
         assert not is_loaded(server)

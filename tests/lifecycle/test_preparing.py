@@ -110,8 +110,10 @@ async def test_code_that_ends_the_process_ends_the_preparation_alone(shelf, into
 class Bench:
     """Preparing with a preparation that only notes, and waits until it is let go."""
 
-    def __init__(self, folder: Path, group: asyncio.TaskGroup, least_bytes: int = 1) -> None:
-        self.store = PreparedModels(folder, ROOM)
+    def __init__(
+        self, folder: Path, group: asyncio.TaskGroup, least_bytes: int = 1, room: int = ROOM
+    ) -> None:
+        self.store = PreparedModels(folder, room)
         self.asked: list[str] = []
         self.answers = asyncio.Event()
         self.answers.set()
@@ -164,6 +166,23 @@ async def test_one_is_prepared_at_a_time(tmp_path):
         await until(lambda: now.asked == ["a"])
         now.answers.set()
     assert now.asked == ["a", "bb"]
+
+
+async def test_who_waits_takes_nobodys_place_and_who_has_left_does(tmp_path):
+    first, second = origin_of(tmp_path, "a"), origin_of(tmp_path, "bb")
+    async with bench(tmp_path, room=2000) as now:
+        now.preparing.waits(first)
+    filled = tmp_path / "prepared" / now.store.name_of(first.offer, first.version)
+    (filled / GRAPH).write_bytes(bytes(1900))
+    with structlog.testing.capture_logs() as said:
+        async with bench(tmp_path, room=2000) as now:
+            now.preparing.waits(second)
+            await until(lambda: said)
+            assert said[0]["reason"].endswith("are taken")
+            assert now.asked == []
+            now.preparing.left(second)
+    assert now.asked == ["bb"]
+    assert not filled.exists()
 
 
 async def test_a_small_model_is_left_as_it_is(tmp_path):

@@ -117,7 +117,7 @@ async def test_without_surge_the_old_one_goes_first(stage):
 
 
 async def test_a_rolling_restart_stops_at_the_first_new_one_that_is_no_good(stage):
-    async with stage.fleet({Role.PREDICT: 1, Role.GATEWAY: 1}, replace_s=0.5) as played:
+    async with stage.fleet({Role.PREDICT: 1, Role.GATEWAY: 1}, replace_s=5) as played:
         await stage.until(lambda: played.fleet.complete)
         old = [keeper.child.pid for keeper in played.fleet.keepers.values()]
         stage.harm("predict", "refuse")

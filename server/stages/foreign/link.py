@@ -28,6 +28,7 @@ from server.domain.request import FOREVER, NO_PARAMETERS
 from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
 from server.lifecycle.remote import Queue
+from server.observe.copies import Copies
 from server.scheduling.stack import RowsLost, split
 from server.scheduling.ticket import Ticket
 from server.stages.foreign.grouping import Asking, grouped
@@ -102,10 +103,12 @@ class ForeignLink:
         max_bytes: int,
         max_calls: int,
         channels: Channels = PLAIN,
+        copies: Copies | None = None,
     ) -> None:
         """It holds at most so many requests and bytes, in at most so many calls at once.
 
-        `ahead` gives the way of what it has answered to the rest of a route.
+        `ahead` gives the way of what it has answered to the rest of a route. `copies` is told of what had to
+        be laid anew.
         """
         self.address = address
         self.up = False
@@ -114,6 +117,7 @@ class ForeignLink:
         self.outlier = Outlier()
         self._channels = channels
         self._ahead = ahead
+        self._copies = copies or Copies()
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._turns = asyncio.Semaphore(max_calls)
@@ -149,6 +153,7 @@ class ForeignLink:
         self.rows += rows
         self.requests += len(tickets)
         self.bytes += parcel.size
+        self._copies.add("wire", size)
         self._parcels[parcel] = {}
         version, most_rows = self._named(head.model, head.version)
         for places in grouped([_asking(ticket) for ticket in tickets], most_rows):

@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 
 from server.observe.tally import Tally
 from server.stages.hop.endpoints import Endpoints
+from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
 
@@ -29,14 +31,15 @@ class Forwarding:
         """The way to the next tier. What code has made is stacked: only the model knows what rows it has."""
         sender = self._senders.get(way)
         if sender is None:
-            sender = self._senders[way] = Sender(
+            make = partial(
+                Sender,
                 replace(way, stacked=True, row_bytes=0),
-                self._endpoints,
                 tally=Tally(),
                 max_waiting=self._max_waiting,
                 budget=self._budget,
                 patience_s=PATIENCE_S,
             )
+            sender = self._senders[way] = by_key(way, self._endpoints, make)
             if len(self._senders) > MOST:
                 self._senders.popitem(last=False)
         self._senders.move_to_end(way)

@@ -16,6 +16,7 @@ import structlog
 from protos import stage_pb2 as pb
 from server.domain.errors import TierUnavailable
 from server.domain.stage import StageName
+from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
 from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.ejection import Outlier
@@ -59,12 +60,13 @@ class Link:
         shared_bytes: int = 2**26,
         host: str = "",
         channels: Channels = PLAIN,
+        copies: Copies | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """It holds at most so many requests and bytes, whoever sends them. `changed` hears when `up` is.
 
         At `shared_bytes` 0 all tensors go on the wire. `host` is how the operator has written the address,
-        and `channels` how one is opened to it.
+        and `channels` how one is opened to it. `copies` is told of what had to be laid anew.
         """
         self.address = address
         self.stage: StageName = stage
@@ -76,6 +78,7 @@ class Link:
         self._shared_bytes = shared_bytes
         self._host = host
         self._channels = channels
+        self._copies = copies or Copies()
         self._changed = changed
         self._open: Stream | None = None
         self._streams: set[Stream] = set()
@@ -142,7 +145,7 @@ class Link:
 
     async def _once(self, left: asyncio.Event, was_up: asyncio.Event) -> None:
         """Open a stream and serve it until it ends. `left` is set once its other side leaves."""
-        stream = Stream(self, self._shared_bytes)
+        stream = Stream(self, self._shared_bytes, self._copies)
         why = "it is being closed"
 
         def leaves() -> None:

@@ -10,6 +10,7 @@ from server.scheduling.ticket import Ticket
 from server.stages.hop.blame import blamed
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.sender import Way
+from server.stages.tracing import hopped
 
 TOGETHER = 64
 """Requests of one version in a parcel, at most."""
@@ -23,17 +24,16 @@ class Onward:
 
     async def go(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Tensors:
         facts = served.facts
-        sender = self._forwarding.sender(
-            Way(
-                route=served.stages[served.stages.index(served.stage) + 1 :],
-                model=facts.model,
-                version=facts.version,
-                content=served.content.whole,
-                stacked=True,
-                row_bytes=0,
-                max_rows=TOGETHER,
-            )
+        way = Way(
+            route=served.stages[served.stages.index(served.stage) + 1 :],
+            model=facts.model,
+            version=facts.version,
+            content=served.content.whole,
+            stacked=True,
+            row_bytes=0,
+            max_rows=TOGETHER,
         )
+        sender = self._forwarding.sender(way)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def told(_: Ticket) -> None:
@@ -50,6 +50,8 @@ class Onward:
         except asyncio.CancelledError:
             sender.leave(ticket, RequestCancelled(facts.model))
             raise
+        if request.trace is not None:
+            hopped(request.trace, ticket, way.route[0])
         if ticket.outputs is None:
             assert ticket.error is not None
             raise blamed(ticket.error, facts, request.id)

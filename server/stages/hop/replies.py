@@ -9,6 +9,8 @@ from protos import stage_pb2 as pb
 from server.domain.shared import Place
 from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
+from server.observe.copies import Copies
+from server.observe.tracing.traced import Traced
 from server.stages.hop.arena import Arena, Theirs
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import fault_of
@@ -34,16 +36,22 @@ class _Group:
 
 
 class Replies:
-    """Of one stream, on the event loop. `works` are the requests that can be given up, each by a call."""
+    """Of one stream, on the event loop.
 
-    def __init__(self, stage: StageName, *, shared_bytes: int = 2**26) -> None:
+    works    the requests that can be given up, each by a call
+    traces   of the requests that are sampled, to be ended with their answers
+    """
+
+    def __init__(self, stage: StageName, copies: Copies, *, shared_bytes: int = 2**26) -> None:
         self.theirs: Theirs | None = None
         self._shared_bytes = shared_bytes
+        self._copies = copies
         self._arena: Arena | None = None
         self._places: dict[int, Place] = {}
         self._read: deque[int] = deque()
         self._greeting: pb.Head | None = None
         self.works: dict[int, Callable[[], object]] = {}
+        self.traces: dict[int, Traced] = {}
         self._stage = stage
         self._groups: dict[tuple[object, ...], _Group] = {}
         self._faults: list[pb.Fault] = []
@@ -68,10 +76,14 @@ class Replies:
     def answer_one(self, number: int, tensors: Tensors, spans: Spans) -> None:
         """One request, whatever the shapes of its outputs."""
         self.works.pop(number, None)
+        if self.traces:
+            self._end_trace(number)
         self._join((number,), (1,), tensors, spans, stacked=True)
 
     def fail(self, number: int, error: Exception, *, untouched: bool = False) -> None:
         self.works.pop(number, None)
+        if self.traces:
+            self._end_trace(number, str(error) or type(error).__name__)
         self._faults.append(fault_of(error, self._stage, number, untouched=untouched))
         self._open -= 1
         self._more.set()
@@ -120,6 +132,8 @@ class Replies:
         for give_up in list(self.works.values()):
             give_up()
         self.works.clear()
+        for number in list(self.traces):
+            self._end_trace(number, "nobody waits for the answer any more")
         self.free(list(self._places))
         if self._arena is not None:
             self._arena.close()
@@ -158,6 +172,11 @@ class Replies:
             if not self._more.is_set():
                 self._quiet.set()
 
+    def _end_trace(self, number: int, error: str = "") -> None:
+        trace = self.traces.pop(number, None)
+        if trace is not None:
+            trace.end(error=error)
+
     def _join(
         self, ids: Sequence[int], rows: Sequence[int], tensors: Tensors, spans: Spans, *, stacked: bool
     ) -> None:
@@ -183,6 +202,9 @@ class Replies:
             )
         pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
         if self._arena is not None:
+            before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
+            self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
+        self._copies.add("wire", sum(map(len, pieces)))
         return pack(head, pieces)

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
+from typing import Protocol
 
 import orjson
 import structlog
@@ -29,6 +30,7 @@ from server.observe.tally import Tally
 from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.counting import reason_of
 from server.scheduling.ticket import Ticket
+from server.stages.hop.affinity import Key
 from server.stages.hop.counting import HopRun, count_answers
 from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
@@ -96,6 +98,22 @@ class Way:
         return self.route != ("predict",)
 
 
+class ByKey(Protocol):
+    """Where requests go that are to meet others of their key."""
+
+    def submit(self, ticket: Ticket, key: Key) -> bool:
+        """Take a request; False if nobody is there to choose from. Raises as `Sender.submit`."""
+        ...
+
+    def leave(self, ticket: Ticket, error: ServingError) -> None:
+        """As `Sender.leave`, for a request that may be of this."""
+        ...
+
+    async def close(self, within_s: float) -> None:
+        """As `Sender.close`."""
+        ...
+
+
 class Sender:
     """A `server.lifecycle.remote.Queue`. Lives on the event loop; `close` ends it.
 
@@ -104,6 +122,7 @@ class Sender:
     patience_s    how long a request may wait for an endpoint where there is none that is ready
     fit           makes of what the last stage gave what the caller is to get, or raises a `ServingError`;
                   None where that is one and the same
+    keyed         takes requests that have a key; None where keys do not count
     """
 
     def __init__(
@@ -143,6 +162,7 @@ class Sender:
         self._hold = Alarm(self._look, clock)
         self._sweep = Alarm(self._expire, clock)
         self._over_at = NEVER
+        self.keyed: ByKey | None = None
         self._closed = False
         self._quiet = asyncio.Event()
 
@@ -150,6 +170,11 @@ class Sender:
         """Take a request; it will be settled. Raises `QueueFull` or `ServerStopping`."""
         if self._closed:
             raise ServerStopping()
+        asked = ticket.request
+        if asked is not None and asked.parameters and self.keyed is not None:
+            key = Key.of(asked.parameters)
+            if key is not None and self.keyed.submit(ticket, key):
+                return
         if len(self._waiting) >= self._max_waiting:
             self._tally.refused["requests"] += 1
             raise QueueFull(self.model, len(self._waiting), 1.0)
@@ -167,6 +192,8 @@ class Sender:
 
     def leave(self, ticket: Ticket, error: ServingError) -> None:
         """The caller gave up: what waits goes, and the other side hears of what is there."""
+        if self.keyed is not None:
+            self.keyed.leave(ticket, error)
         self._give_up(ticket)
         self._fail(ticket, error)
         self._note_quiet()
@@ -174,6 +201,12 @@ class Sender:
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is under way `within_s` to be answered, and fail the rest."""
         self._closed = True
+        if self.keyed is not None:
+            await asyncio.gather(self._end(within_s), self.keyed.close(within_s))
+        else:
+            await self._end(within_s)
+
+    async def _end(self, within_s: float) -> None:
         self._note_quiet()
         try:
             async with asyncio.timeout(within_s):
@@ -184,6 +217,16 @@ class Sender:
         finally:
             self._hold.clear()
             self._sweep.clear()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no link has taken yet."""
+        return len(self._waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits, or is under way."""
+        return bool(self._waiting or self._parcels)
 
     # Who leaves.
 
@@ -290,8 +333,15 @@ class Sender:
         has_code = self._way.has_code
         for at, ticket in enumerate(tickets):
             asked = ticket.request
-            if ticket.client or (has_code and asked is not None and (asked.id or asked.parameters)):
+            trace = None if asked is None else asked.trace
+            if (
+                ticket.client
+                or trace is not None
+                or (has_code and asked is not None and (asked.id or asked.parameters))
+            ):
                 more = head.particulars.add(at=at, client=ticket.client)
+                if trace is not None:
+                    more.traceparent = trace.ahead
                 if has_code and asked is not None:
                     more.request_id = asked.id
                     more.parameters = orjson.dumps(dict(asked.parameters)) if asked.parameters else b""

@@ -18,6 +18,7 @@ from server.domain.errors import TierUnavailable
 from server.domain.shared import Place
 from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
+from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
 from server.stages.hop.arena import Arena, Theirs, columns_of
 from server.stages.hop.ejection import Outlier
@@ -42,10 +43,11 @@ class Stream:
     rows       that are on it, unanswered, and the `requests`, and `bytes` of their messages
     """
 
-    def __init__(self, carrier: Carrier, shared_bytes: int) -> None:
+    def __init__(self, carrier: Carrier, shared_bytes: int, copies: Copies) -> None:
         self.leaving = False
         self.rows = self.requests = self.bytes = 0
         self._carrier = carrier
+        self._copies = copies
         self._stage: StageName = carrier.stage
         self._outlier: Outlier = carrier.outlier
         self._parcels: dict[int, Parcel] = {}
@@ -101,10 +103,13 @@ class Stream:
         beside = 0
         regions: list[int] = []
         if self._arena is not None:
+            before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
+            self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
             beside = sum([place.size for place in places])
             regions = [place.start for place in places]
+        self._copies.add("wire", sum(map(len, pieces)))
         message = pack(head, pieces)
         parcel = Parcel(
             self._carrier,

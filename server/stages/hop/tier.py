@@ -32,6 +32,7 @@ from server.lifecycle.idle import IdleVersion
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
+from server.observe.tracing.tracer import Tracer
 from server.scheduling.ticket import Ticket
 from server.stages.hop.blame import blamed
 from server.stages.hop.counting import HopRun, count_joint
@@ -39,6 +40,7 @@ from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.replies import Replies
 from server.stages.hop.sender import Way
 from server.stages.route import Route, lane_of
+from server.stages.tracing import hopped, ran
 from server.wire.bundle import Batch, Broken, read
 from server.wire.stage_numbers import STAGE_NAMES
 
@@ -49,6 +51,7 @@ class Tier:
     """Takes bundles on the event loop, whichever stream they come by.
 
     max_in_flight   requests of one stream
+    tracer          follows the traces of requests that are sampled; None where nobody collects them
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Tier:
         station: Station,
         *,
         max_in_flight: int,
+        tracer: Tracer | None = None,
     ) -> None:
         self.stage = stage
         self._table = table
@@ -67,6 +71,7 @@ class Tier:
         self._forwarding = forwarding
         self._station = station
         self._max_in_flight = max_in_flight
+        self._tracer = tracer
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, head: pb.Head, columns: Sequence[memoryview], replies: Replies) -> None:
@@ -93,7 +98,7 @@ class Tier:
         if isinstance(served, ServedVersion) and not served.staged and stages[:1] == ["predict"]:
             self._predict(served, head, batch, tuple(stages[1:]), replies)
             return
-        for number, asked in zip(ids, self._requests(head, batch), strict=True):
+        for number, asked in zip(ids, self._requests(head, batch, replies), strict=True):
             self._begin(served, number, asked, stages, head, replies)
 
     def _find(self, head: pb.Head) -> Served:
@@ -119,7 +124,7 @@ class Tier:
         together = most > 1 and not (head.timeouts_us or head.priorities or head.particulars)
         joint = _rowwise(batch) if together else None
         if joint is None:
-            for number, asked in zip(ids, self._requests(head, batch), strict=True):
+            for number, asked in zip(ids, self._requests(head, batch, replies), strict=True):
                 self._run(served, [number], [0], asked.inputs, asked, rest, head, replies)
             return
         tensors, rows = joint
@@ -154,6 +159,8 @@ class Tier:
         now = monotonic()
 
         def told(ticket: Ticket) -> None:
+            if asked is not None and asked.trace is not None:
+                ran(asked.trace, ticket)
             if ticket.outputs is None:
                 assert ticket.error is not None
                 if len(ids) > 1 and isinstance(ticket.error, InferenceFailed):
@@ -308,6 +315,8 @@ class Tier:
         )
 
         def told(ticket: Ticket) -> None:
+            if asked.trace is not None:
+                hopped(asked.trace, ticket, rest[0])
             if ticket.outputs is None:
                 assert ticket.error is not None
                 error = ticket.error
@@ -331,7 +340,7 @@ class Tier:
         except ServingError as error:
             replies.fail(number, error)
 
-    def _requests(self, head: pb.Head, batch: Batch) -> list[InferRequest]:
+    def _requests(self, head: pb.Head, batch: Batch, replies: Replies) -> list[InferRequest]:
         """Each request of a bundle, with what it says of itself."""
         now = monotonic()
         more = {each.at: each for each in head.particulars}
@@ -353,6 +362,10 @@ class Tier:
                     client=own.client if own is not None else "",
                 )
             )
+            if own is not None and own.traceparent and self._tracer is not None:
+                trace = self._tracer.follow(f"tier {self.stage}", int(now * 1e9), own.traceparent)
+                if trace is not None:
+                    requests[-1].trace = replies.traces[head.ids[at]] = trace
         return requests
 
 

@@ -49,7 +49,19 @@ SCHEDULING: list[tuple[bytes, str]] = [
 ]
 
 DISABLED = "Client shared memory is disabled"
-NO_TRACE = "tracing is not offered"
+WHOLE = "must be a whole number from"
+TRACES: list[tuple[str, str | list[str], Codes, str]] = [
+    ("trace_level", ["TIMESTAMPS"], UNSUPPORTED, "nobody collects traces: start the server with"),
+    ("trace_level", ["TENSORS"], UNSUPPORTED, "level TENSORS is not offered"),
+    ("trace_level", ["MAX"], INVALID, "must be a list of OFF or TIMESTAMPS, but has 'MAX'"),
+    ("trace_rate", "often", INVALID, WHOLE),
+    ("trace_rate", "-1", INVALID, WHOLE),
+    ("trace_count", "-2", INVALID, WHOLE),
+    ("log_frequency", "4294967296", INVALID, WHOLE),
+    ("trace_file", "/tmp/x", UNSUPPORTED, "trace file location can not be updated"),
+    ("trace_mode", "triton", UNSUPPORTED, "trace mode can not be updated"),
+    ("trace_depth", "3", INVALID, "there is no trace setting 'trace_depth'"),
+]
 
 
 def rows() -> Iterator[Rest | Call]:
@@ -61,15 +73,29 @@ def rows() -> Iterator[Rest | Call]:
         yield Rest(f"log: {title}", request("/v2/logging", body), 400, says)
     for body, says in SCHEDULING:
         yield Rest(f"scheduling: {body!r}", request("/v2/models/double/scheduling", body), 400, says)
-    for path in ("/v2/trace/setting", "/v2/models/double/trace/setting"):
-        for method, body in (("GET", b""), ("POST", b'{"trace_level": ["TIMESTAMPS"]}')):
-            yield Rest(f"trace: {method} {path}", request(path, body, method=method), 501, NO_TRACE, method)
-    traced = pb.TraceSettingRequest(model_name="double")
-    traced.settings["trace_level"].value.append("TIMESTAMPS")
-    for sent in (b"", traced.SerializeToString()):
-        yield Call("trace", "TraceSetting", sent, UNSUPPORTED.grpc, NO_TRACE)
+    yield from _traces()
     for kind in ("system", "cuda"):
         yield from _shared_memory(kind)
+
+
+def _traces() -> Iterator[Rest | Call]:
+    for name, value, codes, says in TRACES:
+        for path, model in (("/v2/trace/setting", ""), ("/v2/models/double/trace/setting", "double")):
+            body = json.dumps({name: value}).encode()
+            yield Rest(f"traces: {name!r} is {value!r}", request(path, body), codes.http, says)
+            message = pb.TraceSettingRequest(model_name=model)
+            message.settings[name].value.extend(value if isinstance(value, list) else [value])
+            sent = message.SerializeToString()
+            yield Call(f"traces: {name!r} is {value!r}", "TraceSetting", sent, codes.grpc, says)
+    for body, says in ((b"[]", "must be a JSON object"), (b'{"trace_rate": true}', "as text, but is a bool")):
+        yield Rest(f"traces: {body!r}", request("/v2/trace/setting", body), 400, says)
+    for path, method in (
+        ("/v2/models/nobody/trace/setting", "GET"),
+        ("/v2/models/nobody/trace/setting", "POST"),
+    ):
+        yield Rest(
+            f"traces: {method} {path}", request(path, b"", method=method), 404, "unknown model", method
+        )
 
 
 def _shared_memory(kind: str) -> Iterator[Rest | Call]:
