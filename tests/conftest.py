@@ -8,6 +8,7 @@ from tests.e2e.analyzer import perf_analyzer
 from tests.triton_server import pytriton
 
 CHROMIUM = Path("/usr/bin/chromium")
+SYSTEMD_ANALYZE = Path("/usr/bin/systemd-analyze")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted.add("browser")
     if not (PROMETHEUS.exists() and PROMTOOL.exists()):
         unwanted.add("prometheus")
+    if not SYSTEMD_ANALYZE.exists():
+        unwanted.add("systemd")
     if perf_analyzer() is None:
         unwanted.add("perf_analyzer")
     if pytriton() is None:
@@ -59,6 +62,10 @@ def pytest_report_collectionfinish() -> list[str]:
     if not (PROMETHEUS.exists() and PROMTOOL.exists()):
         lines.append(
             f"the tests with Prometheus are left out: there is no {PROMETHEUS} (apt-get install prometheus)"
+        )
+    if not SYSTEMD_ANALYZE.exists():
+        lines.append(
+            f"the test that asks systemd is left out: there is no {SYSTEMD_ANALYZE} (apt-get install systemd)"
         )
     if perf_analyzer() is None:
         lines.append("the tests with perf_analyzer are left out: it is not there (make perf-analyzer)")

@@ -20,8 +20,8 @@ QUEUES = Row(
         Panel(
             title="Saturation, by model and tier",
             about=(
-                "How long requests wait, over how long they may: for the latency target of the model, or for"
-                " ten of its runs. 1 is full; it is what a tier is scaled by."
+                "What is asked, over what the processes can do: 1 is full, 2 is twice what can be done. "
+                "It is what a tier is scaled by."
             ),
             unit="percentunit",
             width=12,
@@ -30,6 +30,22 @@ QUEUES = Row(
             queries=[
                 Query(
                     f"max by (tier, model) ({in_their_tier(model('tercet_saturation_ratio'))})",
+                    "{{tier}} {{model}}",
+                )
+            ],
+        ),
+        Panel(
+            title="How long requests wait, over how long they may",
+            about=(
+                "They may for the latency target of the model, or for ten of its runs. Above 1 callers "
+                "suffer. A high saturation with little of this is a tier that is busy and keeps up."
+            ),
+            unit="percentunit",
+            width=12,
+            alarm=1,
+            queries=[
+                Query(
+                    f"max by (tier, model) ({in_their_tier(model('tercet_queue_wait_ratio'))})",
                     "{{tier}} {{model}}",
                 )
             ],
@@ -68,7 +84,7 @@ QUEUES = Row(
                 "came first."
             ),
             unit="percentunit",
-            width=12,
+            width=24,
             queries=[
                 Query(
                     f"{total(where_it_runs(rate(model('tercet_requests_refused_total'))), 'model', 'reason')}"

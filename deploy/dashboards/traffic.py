@@ -56,7 +56,10 @@ NOW = Row(
         ),
         Panel(
             title="Most pressed queue",
-            about="The highest saturation of any model in any process. From 1 on requests wait too long.",
+            about=(
+                "The highest saturation of any model in any process: what is asked over what can be done. "
+                "1 is full, 2 is twice what can be done."
+            ),
             unit="percentunit",
             kind="stat",
             width=4,

@@ -40,7 +40,7 @@ class Image:
     cpu_torch: bool = False
 
 
-EVERYWHERE = ("fast", "remote", "samples", "signed")
+EVERYWHERE = ("fast", "jwt", "remote", "samples", "signed")
 
 IMAGES: Mapping[str, Image] = {
     "stages": Image(extras=EVERYWHERE),

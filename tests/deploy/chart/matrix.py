@@ -45,7 +45,8 @@ CHOICES: Mapping[str, Mapping[str, Values]] = {
             "repository": {
                 "kind": "gitSync",
                 "gitSync": {
-                    "url": "https://git.example.com/models",
+                    "image": "r.example.com/git-sync:v4",
+                    "url": "https://git.example.com:8443/models",
                     "credentialsSecret": "git",
                     "subPath": "m",
                 },

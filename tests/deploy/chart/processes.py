@@ -3,11 +3,8 @@
 from functools import cache
 
 from server.cli import read_serve
-from server.settings import Settings, options, read
+from server.settings import Settings, read
 from tests.deploy.chart.render import Object, arguments, component, of_kind
-
-TO_COME = ("--model-name",)
-"""Options that `serve` learns beside this chart: left out of the check for as long as it has none of them."""
 
 
 def deployments(objects: list[Object]) -> dict[str, Object]:
@@ -22,9 +19,7 @@ def settings_of(deployment: Object) -> Settings:
 
 @cache
 def settings_from(given: tuple[str, ...]) -> Settings:
-    known = {option.flag for option in options().values()}
-    words = [word for word in given if word.partition("=")[0] in known or not word.startswith(TO_COME)]
-    asked = read_serve(words)
+    asked = read_serve(list(given))
     assert not asked.idle
     return read(asked.given, {}, asked.fallback)
 

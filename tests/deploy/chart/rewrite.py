@@ -92,10 +92,10 @@ def rewrite() -> None:
     schema["definitions"]["options"] = options_schema()
     SCHEMA.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     GOLDEN.mkdir(exist_ok=True)
+    texts = {name: golden_text(render(files, sets)) for name, (files, sets) in GOLDENS.items()}
     for old in GOLDEN.glob("*.yaml"):
         old.unlink()
-    for name, (files, sets) in GOLDENS.items():
-        text = golden_text(render(files, sets))
+    for name, text in texts.items():
         (GOLDEN / f"{name}.yaml").write_text(re.sub(r"[ \t]+\n", "\n", text), encoding="utf-8")
 
 

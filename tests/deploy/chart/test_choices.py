@@ -183,9 +183,14 @@ def test_rights_follow_from_keys_and_tokens():
         (["predict.endpoints={oip://triton:8001}"], "predict.enabled has to be false"),
         (["predict.rollout.maxSurge=0"], "nothing could ever be replaced"),
         (["predict.autoscaling.min=9"], "min is above max"),
+        (["predict.autoscaling.enabled=true"], "autoscaling.by is none"),
         (["repository.kind=bucket"], "repository.bucket.urls names none"),
         (["repository.kind=pvc"], "repository.pvc.claim is empty"),
         (["repository.kind=gitSync"], "repository.gitSync.url is empty"),
+        (
+            ["repository.kind=gitSync", "repository.gitSync.url=https://a/b"],
+            "repository.gitSync.image is empty",
+        ),
         (["state.kind=pvc"], "gateway has more than one replica"),
         (["security.tls.enabled=true"], "security.tls.issuer.name"),
         (["security.jwt.jwks=https://id.example.com"], "needs issuer and audience"),
@@ -202,6 +207,53 @@ def test_rights_follow_from_keys_and_tokens():
 def test_what_does_not_go_together_is_refused_in_a_sentence(sets, sentence):
     with pytest.raises(Refused, match=sentence):
         render((), sets)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("https://10.0.0.5/jwks", 443), ("https://id7/jwks", 443), ("https://id7:8443/jwks", 8443)],
+)
+def test_a_gateway_reaches_the_keys_of_tokens_at_their_port(url, port):
+    sets = [f"security.jwt.jwks={url}", "security.jwt.issuer=id", "security.jwt.audience=models"]
+    policy = of_kind(render((), sets), "NetworkPolicy")["tercet-gateway"]
+    assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("git@git.example.com:shop/models", 22), ("ssh://git@git.example.com:2222/models", 2222)],
+)
+def test_git_is_reached_by_ssh_where_its_address_says_so(url, port):
+    sets = [
+        "repository.kind=gitSync",
+        "repository.gitSync.image=git-sync:v4",
+        f"repository.gitSync.url={url}",
+    ]
+    policy = of_kind(render((), sets), "NetworkPolicy")["tercet-predict"]
+    assert [{"port": port, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
+
+
+def test_alerts_lead_to_the_runbooks_where_people_can_open_them():
+    def pages(*sets: str) -> set[str]:
+        rules = of_kind(render((), ["monitoring.rules=true", *sets]), "PrometheusRule")["tercet"]
+        alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+        return {rule["annotations"]["runbook_url"].removesuffix(f"/{rule['alert']}.md") for rule in alerts}
+
+    assert pages() == {"docs/runbooks"}
+    assert pages("monitoring.runbooks=https://wiki.example.com/tercet/") == {
+        "https://wiki.example.com/tercet"
+    }
+
+
+@pytest.mark.parametrize("by", ["podMonitor", "serviceMonitor"])
+def test_a_metrics_own_labels_stand_against_prometheus_operators_of_the_same_name(by):
+    """`tercet_hop_*` says by `endpoint` which process was asked; the operator calls the scraped port so."""
+    objects = render((), [f"monitoring.by={by}"])
+    found = [
+        each["spec"] for kind in ("PodMonitor", "ServiceMonitor") for each in of_kind(objects, kind).values()
+    ]
+    (endpoint,) = found[0].get("podMetricsEndpoints", found[0].get("endpoints"))
+    assert endpoint["honorLabels"] is True
 
 
 @pytest.mark.parametrize("mode", ["tiers", "fused", "kserve"])

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from tests.deploy.chart.cluster import behind, may_talk, pods, told_of
 from tests.deploy.chart.processes import deployments
-from tests.deploy.chart.render import arguments, component, of_kind
+from tests.deploy.chart.render import arguments, component, of_kind, server
 
 
 def test_policies_let_through_exactly_those_who_are_told_of_each_other(objects):
@@ -46,14 +46,21 @@ def test_servers_beyond_the_release_that_a_process_is_told_of_are_within_its_rea
     for policy in of_kind(objects, "NetworkPolicy").values():
         if "Egress" not in policy["spec"]["policyTypes"]:
             continue
-        words = arguments(deployments(objects)[component(policy)])
+        deployment = deployments(objects)[component(policy)]
+        variables = {each["name"]: each.get("value", "") for each in server(deployment).get("env", ())}
+        beside = deployment["spec"]["template"]["spec"].get("initContainers", ())
+        words = [
+            *arguments(deployment),
+            f"={variables.get('AWS_ENDPOINT_URL', '')}",
+            *(word for each in beside for word in each["args"]),
+        ]
         reached = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", ())}
         values = [word.partition("=")[2] for word in words]
         needed = {
-            url.port or 443
+            url.port or (80 if url.scheme == "http" else 443)
             for value in values
             for each in value.split(",")
-            if (url := urlsplit(each)).scheme in ("oip", "https", "s3", "gs")
+            if (url := urlsplit(each)).scheme in ("oip", "http", "https", "s3", "gs")
         }
         assert needed <= reached
         assert 53 in reached

@@ -81,6 +81,13 @@ def test_a_service_says_only_what_the_program_knows(name):
 
 
 @each_service
+def test_control_is_closed_to_whoever_reaches_a_port(name):
+    assert ours()[name]["environment"] == {
+        options()["anonymous_rights"].variable: "inference,metrics",
+    }
+
+
+@each_service
 def test_what_is_published_is_what_is_listened_on(name):
     declared = Declared(ours()[name]["command"])
     published = {int(port.rpartition(":")[2]) for port in ours()[name].get("ports", ())}
@@ -107,7 +114,7 @@ def test_the_tiers_find_each_other_and_answer_and_go(tmp_path):
     with ExitStack() as stack:
         servers = {}
         for name in names:
-            declared = Declared(ours()[name]["command"]).swapped(swaps)
+            declared = Declared(ours()[name]["command"], ours()[name]["environment"]).swapped(swaps)
             servers[name] = stack.enter_context(
                 started(declared, tmp_path / f"{name}.log", ports=ports[name])
             )

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.docker.lock import IMAGES
 from server.settings import options
+from tests.certificates import Authority
 from tests.deploy.docker.dockerfile import stages
 from tests.server_process import ROOT, SAMPLES, free_ports, running
 
@@ -81,19 +82,33 @@ def server(tmp_path_factory):
         yield server
 
 
-@each_image
-def test_the_health_check_sees_a_server_and_a_server_that_has_gone(name, server):
+def check(name: str, port: str) -> int:
+    """The exit code of an image's health check, made to ask this port."""
     kind, _, command = stages()[name].last("HEALTHCHECK").partition(" CMD ")
     assert "--start-period" in kind
+    words = json.loads(command)
+    assert words.pop(0) == "python"
+    environment = {**os.environ, "TERCET_METRICS_PORT": port}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True).returncode
 
-    def check(port: str) -> int:
-        words = json.loads(command)
-        assert words.pop(0) == "python"
-        environment = {**os.environ, "TERCET_METRICS_PORT": port}
-        return subprocess.run([sys.executable, *words], env=environment, capture_output=True).returncode
 
-    assert check(server.metrics.rpartition(":")[2]) == 0
-    assert check(str(free_ports(1)[0])) == 1
+@each_image
+def test_the_health_check_sees_a_server_and_a_server_that_has_gone(name, server):
+    assert check(name, server.metrics.rpartition(":")[2]) == 0
+    assert check(name, str(free_ports(1)[0])) == 1
+
+
+def test_the_health_check_sees_a_server_behind_tls_that_asks_clients_for_certificates(tmp_path):
+    authority = Authority(tmp_path)
+    signed = authority.pair("server")
+    tls = [
+        f"--tls-certificate={signed.certificate}",
+        f"--tls-key={signed.key}",
+        f"--tls-client-ca={authority.ca}",
+    ]
+    (tmp_path / "models").mkdir()
+    with running(tmp_path / "log", tmp_path / "models", options=tls, wait=False) as server:
+        server.until(lambda: check("stages", server.metrics.rpartition(":")[2]) == 0, within_s=90)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make everything read-only for a process")

@@ -118,6 +118,11 @@ def test_every_image_reads_every_repository_and_has_the_fast_front(name):
     assert {"s3fs", "gcsfs", "adlfs", "cryptography", "pygrpc-native"} <= locked(name).keys()
 
 
+def test_who_stands_at_the_door_reads_tokens_and_who_stands_at_a_gpu_sees_it():
+    assert all("pyjwt" in locked(name) for name in IMAGES)
+    assert "nvidia-ml-py" in locked("predict-cuda")
+
+
 def test_no_image_has_what_only_developers_use():
     for name in IMAGES:
         assert not {"pytest", "mypy", "ruff", "grpcio-tools", "uv", "pip", "wheel"} & locked(name).keys()

@@ -1,6 +1,7 @@
 """What the images weigh, and that the README of deploy/docker says it."""
 
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 
 import pytest
@@ -42,6 +43,7 @@ def unpacked(package: str, version: Version) -> int | None:
     )
 
 
+@cache
 def measured(name: str) -> tuple[int, int, int]:
     """Bytes fetched; bytes fetched of what is installed here; bytes of that unpacked."""
     sizes, lock = fetched(name), locked(name)

@@ -1,8 +1,8 @@
 """Holds manifests against the classes that KServe and Kubernetes generate from their API.
 
 In a process of its own, as kserve and tritonclient cannot share one:
-`python -m tests.deploy.kserve.shape FILE` writes, as JSON, what is wrong with each document: fields that
-there are not, values of another type, required ones that are missing.
+`python -m tests.deploy.kserve.shape FILE ...` writes, as JSON, what is wrong with each document of each file:
+fields that there are not, values of another type, required ones that are missing.
 """
 
 import json
@@ -62,5 +62,6 @@ def class_of(document: Any) -> str:
 
 
 if __name__ == "__main__":
-    documents = yaml.safe_load_all(Path(sys.argv[1]).read_text())
-    print(json.dumps([list(wrong(each, class_of(each), each["kind"])) for each in documents]))
+    files = [yaml.safe_load_all(Path(file).read_text()) for file in sys.argv[1:]]
+    found = [[list(wrong(each, class_of(each), each["kind"])) for each in documents] for documents in files]
+    print(json.dumps(found))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from server.settings import options
+from tests.deploy.chart.render import of_kind, render
 from tests.deploy.declared import Declared, leaves, started
 from tests.server_process import ROOT, SAMPLES
 
@@ -32,14 +33,14 @@ def container() -> Any:
     return only
 
 
-def faults(file: Path) -> Any:
-    command = [sys.executable, "-m", "tests.deploy.kserve.shape", str(file)]
+def faults(*files: Path) -> Any:
+    """Of each file, of each document in it."""
+    command = [sys.executable, "-m", "tests.deploy.kserve.shape", *map(str, files)]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
 
 def test_the_files_have_the_form_of_kserves_own_classes():
-    assert faults(RUNTIME) == [[]]
-    assert faults(SERVICES) == [[], []]
+    assert faults(RUNTIME, SERVICES) == [[[]], [[], []]]
 
 
 def test_a_field_that_kserve_has_not_and_one_that_is_missing_are_found(tmp_path):
@@ -49,13 +50,33 @@ def test_a_field_that_kserve_has_not_and_one_that_is_missing_are_found(tmp_path)
     bare = {**spoilt, "spec": {"protocolVersion": "v2"}}
     (tmp_path / "spoilt.yaml").write_text(yaml.safe_dump_all([spoilt, bare]))
     named = "ClusterServingRuntime.spec"
-    first, second = faults(tmp_path / "spoilt.yaml")
+    ((first, second),) = faults(tmp_path / "spoilt.yaml")
     assert f"{named}.containers[0].readinessProbe.httpGet has prot, which V1HTTPGetAction has not" in first
     assert f"{named}.protocolVersions is no list" in first
     assert second == [
         f"{named} has protocolVersion, which V1alpha1ServingRuntimeSpec has not",
         f"{named}: Invalid value for `containers`, must not be `None`",
     ]
+
+
+def test_the_charts_runtime_is_the_same_but_for_what_an_operator_chooses():
+    """Arguments, probes, ports, formats and rights; image, resources and volumes are the operator's."""
+    rendered = of_kind(render(["values-kserve.yaml"]), "ClusterServingRuntime")["tercet"]
+    ours, (chart,) = container(), rendered["spec"]["containers"]
+    assert rendered["spec"]["annotations"] == runtime()["annotations"]
+    assert rendered["spec"]["protocolVersions"] == runtime()["protocolVersions"]
+    assert formats(rendered["spec"]) == formats(runtime())
+    assert ours["args"][0] == chart["command"][-1] == "serve"
+    assert sorted(chart["args"]) == sorted(ours["args"][1:])
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert chart[probe] == ours[probe]
+    assert chart["securityContext"].items() <= ours["securityContext"].items()
+    assert chart["image"].partition(":")[0] == ours["image"].partition(":")[0]
+
+
+def formats(spec: Any) -> list[dict[str, Any]]:
+    """Where nothing is said, KServe does not take it by itself."""
+    return [{"autoSelect": False, **each} for each in spec["supportedModelFormats"]]
 
 
 def test_kserve_takes_it_by_itself_for_formats_that_can_only_be_meant_for_it():
@@ -109,7 +130,7 @@ def a_file_alone(mounted: Path) -> None:
     [
         a_triton_repository,
         pytest.param(one_models_folder, marks=pytest.mark.slow),
-        a_file_alone,
+        pytest.param(a_file_alone, marks=pytest.mark.slow),
     ],
 )
 def test_what_a_storage_uri_leads_to_is_served_by_the_containers_own_arguments(storage, tmp_path):

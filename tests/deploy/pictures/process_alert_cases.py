@@ -24,6 +24,14 @@ CASES = (
         "15m",
         [{"tier": "predict"}],
     ),
+    Case("TercetTierWithoutProcesses", "a new tier loads for long", tier_of("0x60", "1x60"), "25m"),
+    Case(
+        "TercetTierWithoutProcesses",
+        "a new tier does not come at all",
+        tier_of("0x60", "1x60"),
+        "40m",
+        [{"tier": "predict"}],
+    ),
     Case(
         "TercetTierWithoutProcesses",
         "only one gateway sees nobody",
@@ -38,6 +46,12 @@ CASES = (
         [{"tier": "predict"}],
     ),
     Case("TercetTierProcessesMissing", "one of three is replaced", tier_of("3x5 2x3 3x60", "3x60"), "9m"),
+    Case(
+        "TercetTierProcessesMissing",
+        "one after the other is replaced, and takes long to load",
+        tier_of("2x90", " ".join(["3x4 4x4"] * 9)),
+        "60m",
+    ),
     Case(
         "TercetProcessesLeftAlone",
         "a process does not answer",
@@ -102,6 +116,19 @@ CASES = (
         {of("tercet_build_info", tier="all", version="1"): "1x10 stale", of("up"): "1x10 0x30"},
         "20m",
         [THE_PROCESS],
+    ),
+    Case(
+        "TercetProcessDown",
+        "the image of a new one is being fetched",
+        {**process(), of("up"): "1x60", of("up", instance="b"): "_x10 0x15 1x30"},
+        "24m",
+    ),
+    Case(
+        "TercetProcessDown",
+        "a new one never comes",
+        {**process(), of("up"): "1x60", of("up", instance="b"): "0x60"},
+        "30m",
+        [{"instance": "b"}],
     ),
     Case(
         "TercetProcessDown",

@@ -127,10 +127,21 @@ CASES = (
     Case("TercetRequestsTooLate", "the queue is full instead", refused("requests", "0+67x60"), "20m"),
     Case(
         "TercetSaturated",
-        "requests wait as long as they may",
+        "a fifth more is asked than it can do",
         {**process("pre"), of("tercet_saturation_ratio", **THE_VERSION): "1.2x60"},
         "20m",
         [{"model": "m", "tier": "pre"}],
+    ),
+    Case(
+        "TercetSaturated",
+        "the version that serves is full, and the one before it is still there",
+        {
+            **process(),
+            of("tercet_saturation_ratio", **THE_VERSION): "1.2x60",
+            of("tercet_saturation_ratio", **{**THE_VERSION, "version": "0"}): "0x60",
+        },
+        "20m",
+        [{"model": "m", "tier": "all"}],
     ),
     Case(
         "TercetSaturated",

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ def manager(address: str | Path) -> Iterator[socket.socket]:
         yield channel
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+@pytest.mark.systemd
 def test_systemd_itself_finds_nothing_wrong_but_that_it_is_not_installed_here(tmp_path):
     text = UNIT.read_text().replace("/opt/tercet/bin/tercet", "/bin/true")
     (tmp_path / "tercet.service").write_text(text)
@@ -55,13 +54,21 @@ def test_the_unit_says_only_what_the_program_knows():
     assert flags <= {option.flag for option in options().values()}
 
 
+def test_control_is_closed_unless_the_operators_own_file_opens_it():
+    name, _, rights = directives()["Environment"].partition("=")
+    assert name == options()["anonymous_rights"].variable
+    assert set(rights.split(",")) == {"inference", "metrics"}
+    text = UNIT.read_text()
+    assert text.index("\nEnvironment=") < text.index("\nEnvironmentFile=")
+
+
 def test_systemd_waits_longer_than_the_server_takes_to_go():
     words = dict(word.partition("=")[::2] for word in command())
     longest = float(words["--drain-grace-secs"]) + 2 * float(words["--exit-timeout-secs"])
     assert float(directives()["TimeoutStopSec"]) > longest
 
 
-@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_server_is_ready_for_systemd_when_it_is_ready_and_stops_when_it_drains(tmp_path, abstract):
     address = f"@{tmp_path}/notify" if abstract else str(tmp_path / "notify")
     models = tmp_path / "models"

@@ -10,6 +10,9 @@
 {{- if not $repository.gitSync.url -}}
 {{- fail "repository.kind is gitSync, and repository.gitSync.url is empty" -}}
 {{- end -}}
+{{- if not $repository.gitSync.image -}}
+{{- fail "repository.kind is gitSync, and repository.gitSync.image is empty: name git-sync's image, version 4, as your registry has it" -}}
+{{- end -}}
 {{ list (clean (printf "/models/current/%s" $repository.gitSync.subPath)) | toJson }}
 {{- else -}}
 {{ list "/models" | toJson }}

@@ -28,6 +28,9 @@
 {{- if and (eq (toString $tier.rollout.maxSurge) "0") (eq (toString $tier.rollout.maxUnavailable) "0") -}}
 {{- fail (printf "%s.rollout allows neither one more Pod nor one less: nothing could ever be replaced" .role) -}}
 {{- end -}}
+{{- if and $tier.autoscaling.enabled (eq .root.Values.autoscaling.by "none") -}}
+{{- fail (printf "%s.autoscaling is enabled, and autoscaling.by is none: nobody would scale it; say hpa or keda" .role) -}}
+{{- end -}}
 {{- if gt (int $tier.autoscaling.min) (int $tier.autoscaling.max) -}}
 {{- fail (printf "%s.autoscaling: min is above max" .role) -}}
 {{- end -}}
