@@ -40,7 +40,7 @@ class Image:
     cpu_torch: bool = False
 
 
-EVERYWHERE = ("fast", "jwt", "remote", "samples", "signed")
+EVERYWHERE = ("fast", "jwt", "remote", "samples", "signed", "trace")
 
 IMAGES: Mapping[str, Image] = {
     "stages": Image(extras=EVERYWHERE),
