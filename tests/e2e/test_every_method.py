@@ -125,8 +125,12 @@ async def log_settings(client: Client) -> None:
 
 @does("get_trace_settings", "update_trace_settings")
 async def trace_settings(client: Client) -> None:
-    assert "trac" in await client.refused("get_trace_settings")
-    assert "trac" in await client.refused("update_trace_settings", "double", {"trace_rate": "1"})
+    def rate(told: Any) -> str:
+        return str(told["trace_rate"] if client.over_http else told["settings"]["trace_rate"]["value"][0])
+
+    changed = await client.plainly("update_trace_settings", "double", {"trace_rate": "7"})
+    assert rate(changed) == rate(await client.plainly("get_trace_settings", "double")) == "7"
+    assert rate(await client.plainly("get_trace_settings")) == "1000"
 
 
 @does("get_system_shared_memory_status", "register_system_shared_memory", "unregister_system_shared_memory")

@@ -25,6 +25,9 @@ MORE_MEMORY = 10 * BYTES
 ONE_INSTANCE = "instance_group { kind: KIND_CPU count: 1 }"
 
 
+POOLED = 2
+
+
 class Figures(NamedTuple):
     """What a process holds."""
 
@@ -49,7 +52,8 @@ def figures_like(before: Figures, server: Server) -> Figures:
 
 
 def has_no_more(now: Figures, before: Figures) -> bool:
-    return now.files <= before.files and now.threads <= before.threads
+    """A pool starts its threads as it needs them: fewer than one for ten replacements are no leak."""
+    return now.files <= before.files and now.threads <= before.threads + POOLED
 
 
 @pytest.fixture
