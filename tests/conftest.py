@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted.add("browser")
     if not (PROMETHEUS.exists() and PROMTOOL.exists()):
         unwanted.add("prometheus")
+    if os.geteuid() != 0:
+        unwanted.add("root")
     if not SYSTEMD_ANALYZE.exists():
         unwanted.add("systemd")
     if perf_analyzer() is None:
@@ -63,6 +66,8 @@ def pytest_report_collectionfinish() -> list[str]:
         lines.append(
             f"the tests with Prometheus are left out: there is no {PROMETHEUS} (apt-get install prometheus)"
         )
+    if os.geteuid() != 0:
+        lines.append("the test that makes everything read-only is left out: it needs to be root")
     if not SYSTEMD_ANALYZE.exists():
         lines.append(
             f"the test that asks systemd is left out: there is no {SYSTEMD_ANALYZE} (apt-get install systemd)"

@@ -11,7 +11,8 @@ from typing import ClassVar
 import pytest
 
 from server.cli import main
-from server.settings import ResourceLimit, Settings, options
+from server.option_values import ResourceLimit
+from server.settings import Settings, options
 
 ROOT = Path(__file__).resolve().parents[1]
 TRITON_OPTIONS = """

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.settings import MemoryBudget, ResourceLimit, Settings, SettingsInvalid, nearest, options, read
+from server.option_values import MemoryBudget, ResourceLimit
+from server.settings import Settings, SettingsInvalid, nearest, options, read
 
 
 def faults(command_line=None, environment=None, fallback=None) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from runtimes.device_memory import device_memory
 from server.domain.configuration import SwapPolicy
 from server.lifecycle.memory import memory_limit
 from server.lifecycle.rules import Rules
-from server.settings import MemoryBudget, Settings, SettingsInvalid
+from server.option_values import MemoryBudget
+from server.settings import Settings, SettingsInvalid
 
 
 def residency_rules(settings: Settings) -> Rules:

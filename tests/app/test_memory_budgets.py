@@ -4,7 +4,8 @@ import pytest
 
 from server.app.memory_budgets import memory_budgets
 from server.lifecycle.memory import memory_limit
-from server.settings import MemoryBudget, SettingsInvalid
+from server.option_values import MemoryBudget
+from server.settings import SettingsInvalid
 
 
 def test_a_share_is_of_what_the_process_may_use():

@@ -22,10 +22,10 @@ TIMES = [pytest.param(50), pytest.param(500, marks=pytest.mark.slow)]
 MORE_MEMORY = 10 * BYTES
 """What the allocator may keep: if one edition in five were forgotten, fifty would be over it already."""
 
-ONE_INSTANCE = "instance_group { kind: KIND_CPU count: 1 }"
-
-
 POOLED = 2
+"""Threads that a bounded pool may still start: one left behind by each replacement would be fifty."""
+
+ONE_INSTANCE = "instance_group { kind: KIND_CPU count: 1 }"
 
 
 class Figures(NamedTuple):
@@ -52,7 +52,6 @@ def figures_like(before: Figures, server: Server) -> Figures:
 
 
 def has_no_more(now: Figures, before: Figures) -> bool:
-    """A pool starts its threads as it needs them: fewer than one for ten replacements are no leak."""
     return now.files <= before.files and now.threads <= before.threads + POOLED
 
 

@@ -111,7 +111,7 @@ def test_the_health_check_sees_a_server_behind_tls_that_asks_clients_for_certifi
         server.until(lambda: check("stages", server.metrics.rpartition(":")[2]) == 0, within_s=90)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make everything read-only for a process")
+@pytest.mark.root
 def test_a_server_starts_and_answers_where_nothing_can_be_written_not_even_tmp(tmp_path):
     (tmp_path / "confined.py").write_text(
         "import subprocess, sys, os\n"
