@@ -116,7 +116,7 @@ def _crowd(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
 
 def _cold(asked: argparse.Namespace, content: dict[str, Any]) -> list[str]:
     _say("half a minute; asking for a model of 100 MB that is not in memory, again and again")
-    figures = cold.measure_cold(rounds=3 if asked.quick else 20)
+    figures = cold.measure_cold(rounds=3 if asked.quick else 60)
     content["cold"] = asdict(figures)
     print(*cold.lines(figures), sep="\n")
     return [*_verdicts(cold.PROMISES, figures)]

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from server.app.security import Security
 from server.app.tracing import traces
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
+from server.giving_way import give_way
 from server.observe.access import AccessLog
 from server.observe.audit import AuditLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
@@ -101,6 +103,7 @@ async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
         if isinstance(place, Path) and not place.is_dir():
             raise StartRefused(f"the model repository {place} is not a folder")
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(None, "aside", initializer=give_way))
     stopping = asyncio.Event()
     _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))
     await Process(settings, process_log).run(stopping)

@@ -18,6 +18,7 @@ from runtimes.errors import RuntimeFault
 from server.domain.backoff import may_pass
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
+from server.giving_way import give_way
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import EnsembleVersion, open_ensemble
 from server.lifecycle.idle import Known, Origin
@@ -97,7 +98,7 @@ class Attempts:
         self._same_content = same_content
         self._touched: dict[tuple[str, str], Stamps] = {}
         self._prepared = prepared
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="load")
+        self._threads = ThreadPoolExecutor(threads, "load", initializer=give_way)
         self._loading: set[asyncio.Future[Any]] = set()
         self._closed = False
 

@@ -30,6 +30,8 @@ import structlog
 from structlog.processors import TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from server.giving_way import give_way
+
 Format = Literal["default", "ISO8601", "json"]
 
 MOST_LINES = 20_000
@@ -76,6 +78,7 @@ class Lines:
         self._writer.join(LAST_WORDS_SECS)
 
     def _write_all(self) -> None:
+        give_way()
         while not self._closing.is_set():
             self._has_some.wait()
             self._closing.wait(GATHER_SECS)  # lines that come in a rush leave in one write
