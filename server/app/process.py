@@ -37,11 +37,11 @@ from server.app.security import Security
 from server.app.tracing import traces
 from server.app.welcome import Addresses, welcome
 from server.domain.phase import Phase, Station
-from server.giving_way import give_way
 from server.observe.access import AccessLog
 from server.observe.audit import AuditLog
 from server.observe.logs import LogSettings, ProcessLog, logging_to
 from server.observe.tracing.tracer import Tracer
+from server.precedence import come_first, give_way
 from server.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -103,6 +103,7 @@ async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
         if isinstance(place, Path) and not place.is_dir():
             raise StartRefused(f"the model repository {place} is not a folder")
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
+    come_first()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(None, "aside", initializer=give_way))
     stopping = asyncio.Event()
     _on_a_signal_to_leave(partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set))

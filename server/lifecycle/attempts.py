@@ -18,7 +18,6 @@ from runtimes.errors import RuntimeFault
 from server.domain.backoff import may_pass
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
-from server.giving_way import give_way
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import EnsembleVersion, open_ensemble
 from server.lifecycle.idle import Known, Origin
@@ -32,6 +31,7 @@ from server.lifecycle.trials import TrialAbandoned, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
+from server.precedence import give_way
 from server.scheduling.resources import ResourceShort
 
 T = TypeVar("T")

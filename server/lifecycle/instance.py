@@ -15,6 +15,7 @@ from server.domain.configuration import ModelConfig, TensorConfig
 from server.domain.errors import InvalidRequest, RuntimeDown, RuntimeFull
 from server.domain.tensors import Array, Tensors
 from server.observe.tally import Fill
+from server.precedence import give_way
 from server.scheduling.padding import drop_rows, elements, fill_rows
 from server.scheduling.resources import NO_NEEDS, Needs
 
@@ -109,6 +110,7 @@ class Instance:
             self._works.put(None)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        give_way()
         while (item := self._works.get()) is not None:
             work, done = item
             work()

@@ -30,7 +30,7 @@ import structlog
 from structlog.processors import TimeStamper
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from server.giving_way import give_way
+from server.precedence import give_way
 
 Format = Literal["default", "ISO8601", "json"]
 
