@@ -117,10 +117,19 @@ def test_a_failed_run_harms_no_other(device, tmp_path):
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_a_graph_answers_as_the_model_does_and_other_rows_go_without_one(device, tmp_path):
     session = graphs(onnx_mlp(tmp_path), device, 1, 4)
-    asked = [some_rows(count, count) for count in (1, 4, 3, 4, 1, 9)]
+    asked = [some_rows(count, seed) for seed, count in enumerate((1, 4, 3, 4, 1, 9))]
     answers = [session.run({"x": rows}, ["y"])["y"] for rows in asked]
     for rows, answer in zip(asked, answers, strict=True):
         close_to(rows, answer)
+    session.close()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_graph_takes_no_inputs_of_another_shape(device, tmp_path):
+    session = graphs(onnx_mlp(tmp_path), device, 2)
+    with pytest.raises(RunFailed):
+        session.run({"x": some_rows(2).reshape(2, 32, 2)}, ["y"])
+    close_to(some_rows(2), session.run({"x": some_rows(2)}, ["y"])["y"])
     session.close()
 
 
