@@ -58,9 +58,12 @@ class CudaOnnxSession:
             self._left = self._shrinking.every_runs
             options = self._shrinking.options
         staged = {name: self._staged(array) for name, array in inputs.items()}
+        laid: dict[str, Array] = {}  # kept to the end: a run that failed may have a copy to them under way
         if self._rows_of.keys() >= set(outputs):
+            rows = len(next(iter(inputs.values())))
             try:
-                return self._into_buffers(staged, outputs, options)
+                laid = {name: self._output(name, rows) for name in outputs}
+                return self._into(laid, staged, options)
             except Exception:  # a model that gives other rows than it is given, or one that fails: see below
                 pass
         try:
@@ -82,9 +85,7 @@ class CudaOnnxSession:
         np.copyto(staged, array)
         return staged
 
-    def _into_buffers(self, inputs: Tensors, outputs: Sequence[str], options: Any) -> dict[str, Array]:
-        rows = len(next(iter(inputs.values())))
-        results = {name: self._output(name, rows) for name in outputs}
+    def _into(self, results: dict[str, Array], inputs: Tensors, options: Any) -> dict[str, Array]:
         values, vector = self._ort.OrtValue.ortvalue_from_numpy, self._ort.capi._pybind_state.OrtValueVector
         feeds, fetches = vector(), vector()
         held = [values(array) for array in inputs.values()], [values(array) for array in results.values()]
@@ -93,7 +94,7 @@ class CudaOnnxSession:
                 into.push_back(value._ortvalue)
         host = self._ort.OrtDevice.make("cpu", 0)._get_c_device()
         self._session.run_with_ortvaluevector(
-            options, [*inputs], feeds, [*outputs], fetches, [host] * len(results)
+            options, [*inputs], feeds, [*results], fetches, [host] * len(results)
         )
         return results
 
