@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-autoscaling models locks dashboards perf-analyzer pytriton clean
+	bench-steady bench-autoscaling bench-gpu models locks dashboards perf-analyzer pytriton clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -88,6 +88,9 @@ bench-steady: $(ready_to_test) ## measure whether a request costs more with clie
 
 bench-autoscaling: $(ready_to_test) ## have tiers scaled by their own gauge under a burst, and draw it
 	@$(bin)/python -m benchmarks.autoscaling $(ARGS)
+
+bench-gpu: $(ready_to_test) ## measure what of a CUDA device reaches the clients
+	@$(bin)/python -m benchmarks.gpu $(ARGS)
 
 models: $(ready_to_test) ## train the sample models again, into the same bytes
 	@$(bin)/python model_repository/train.py $(ARGS)

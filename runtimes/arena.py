@@ -9,6 +9,8 @@ in docs/decisions/memory-returned.md.
     memory.enable_memory_arena_shrinkage  such as cpu:0 or cpu:0;gpu:0: give back after every run
     arena_extend_strategy                 on a CUDA device: 0 grows by powers of two, 1 as is asked for
     gpu_mem_limit                         on a CUDA device: bytes of its arena
+    cudnn_conv_algo_search                on a CUDA device: how the kernel of a convolution is chosen for
+                                          each shape: 0 by trying all, 1 by rules, 2 always the same one
     arena_shrink_every_runs               give back after so many runs; 0 never
 """
 
@@ -23,6 +25,7 @@ EVERY_RUNS = 256
 """A huge batch is forgotten after so many others; each time costs what the arena then takes anew."""
 
 SHRINK = "memory.enable_memory_arena_shrinkage"
+SEARCHES = {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}
 STRATEGIES = {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"}
 
 
@@ -48,6 +51,11 @@ def cuda_options(model: ModelFile) -> dict[str, str]:
         if strategy not in STRATEGIES:
             raise ModelBroken(f"parameter arena_extend_strategy is '{strategy}', and can be 0 or 1")
         told["arena_extend_strategy"] = STRATEGIES[strategy]
+    search = model.parameters.get("cudnn_conv_algo_search")
+    if search is not None:
+        if search not in SEARCHES:
+            raise ModelBroken(f"parameter cudnn_conv_algo_search is '{search}', and can be 0, 1 or 2")
+        told["cudnn_conv_algo_search"] = SEARCHES[search]
     if limit is not None:
         if not limit.isdecimal():
             raise ModelBroken(f"parameter gpu_mem_limit is '{limit}', which is no number of bytes")

@@ -8,6 +8,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ import ml_dtypes
 import numpy as np
 
 from runtimes.arena import Shrinking, arena_options, cuda_options, shrinking
+from runtimes.capturing import GATE, Gated
+from runtimes.cuda_graphs import graph_rows
 from runtimes.device import installed_version
 from runtimes.errors import DeviceMissing, InputRefused, ModelBroken, RunFailed, RuntimeMissing
-from runtimes.session import Description, ModelFile
+from runtimes.onnx_cuda import CudaOnnxSession
+from runtimes.onnx_graphs import GraphSession
+from runtimes.pinned import pinned_buffers
+from runtimes.session import Description, ModelFile, Session
 from runtimes.tensors import VARIABLE, Array, Tensors, TensorSpec
 from runtimes.threads import SMALL_MODEL_BYTES, run_threads
 
@@ -51,8 +57,16 @@ _SQUARE = (
 """y = MatMul(x, x), in ONNX."""
 
 
-def open_onnx(model: ModelFile) -> "OnnxSession":
+def open_onnx(model: ModelFile) -> Session:
     """Load an ONNX file on its device."""
+    if model.device.kind == "cpu":
+        return _on_cpu(model)
+    with GATE.together():
+        opened = _open(model)
+    return _on_cuda(model, *opened)
+
+
+def _open(model: ModelFile) -> tuple[Any, Description]:
     ort = import_onnxruntime()
     providers = _providers(ort, model)
     options = session_options(ort, model)
@@ -68,14 +82,32 @@ def open_onnx(model: ModelFile) -> "OnnxSession":
             "its driver, or the CUDA and cuDNN libraries of the installed version are missing"
         )
     session.disable_fallback()  # to open every session again on the CPU in mid-run
-    description = _describe(session, model)
+    return session, _describe(session, model)
+
+
+def _on_cpu(model: ModelFile) -> Session:
+    session, description = _open(model)
+    return _kind(description)(session, description, model, shrinking(import_onnxruntime(), model))
+
+
+def _on_cuda(model: ModelFile, session: Any, description: Description) -> Session:
+    """Tensors that NumPy has no word for go the way that they go on the CPU, and wait for their copies."""
+    ort, rows = import_onnxruntime(), graph_rows(model)
+    gives_back = shrinking(ort, model)
+    told = partial(_sentence, model=model)
+    if rows:
+        return GraphSession(ort, session, description, model, rows, told)
+    kind = _kind(description)
+    if kind is OnnxSession:
+        return Gated(CudaOnnxSession(ort, session, description, gives_back, pinned_buffers(), told))
+    return Gated(kind(session, description, model, gives_back))
+
+
+def _kind(description: Description) -> type["OnnxSession"]:
     datatypes = {spec.datatype for spec in (*description.inputs, *description.outputs)}
-    kind = OnnxSession
     if "BF16" in datatypes:
-        kind = _Bfloat16Session
-    elif "BYTES" in datatypes:
-        kind = _TextSession
-    return kind(session, description, model, shrinking(ort, model))
+        return _Bfloat16Session
+    return _TextSession if "BYTES" in datatypes else OnnxSession
 
 
 class OnnxSession:
@@ -214,6 +246,8 @@ def _providers(ort: Any, model: ModelFile) -> list[Any]:
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA libraries that pip installed lie where no loader looks
     cuda = {"device_id": str(device.index), **cuda_options(model)}
+    if graph_rows(model):
+        cuda["enable_cuda_graph"] = "1"
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
 
 

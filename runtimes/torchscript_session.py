@@ -12,19 +12,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from runtimes.capturing import GATE, Gated
 from runtimes.device import Device
 from runtimes.errors import DeviceMissing, ModelBroken, RunFailed, RuntimeMissing, SignatureUnknown
-from runtimes.session import Description, ModelFile
+from runtimes.pinned import pinned_buffers
+from runtimes.session import Description, ModelFile, Session
 from runtimes.tensors import DATATYPES, VARIABLE, Array, Tensors, TensorSpec, datatype_of
 from runtimes.threads import run_threads
+from runtimes.torchscript_cuda import Lane
 from runtimes.torchscript_forward import Forward, Layout, listed, output_positions
+from runtimes.torchscript_tensors import array_of, checked, tensor_of
 
 
-def open_torchscript(model: ModelFile) -> "TorchScriptSession":
+def open_torchscript(model: ModelFile) -> Session:
     """Load a TorchScript file on its device, and find out what the declarations leave open."""
+    if model.device.kind == "cpu":
+        return _open(model)
+    with GATE.together():
+        return Gated(_open(model))
+
+
+def _open(model: ModelFile) -> "TorchScriptSession":
     torch = import_torch()
     device = _device(torch, model.device)
     module = _load(torch, model, device)
@@ -59,6 +69,7 @@ class TorchScriptSession:
             ) from None
 
     def close(self) -> None:
+        self._call.close()
         del self._call
 
 
@@ -76,15 +87,17 @@ class _Call:
         self._torch = torch
         self._module = module
         self._layout = layout
-        self._device = device
         self._threads = threads
-        self._on_host = device.type == "cpu"
         self._writes = _writes_in_place(module.inlined_graph)
+        self._lane = None if device.type == "cpu" else Lane(torch, device, pinned_buffers())
 
     def __call__(self, inputs: Tensors) -> tuple[Array, ...] | dict[str, Array]:
         torch = self._torch
         try:
-            if self._on_host and torch.get_num_threads() != self._threads:
+            if self._lane is not None:
+                with torch.inference_mode():
+                    return self._lane.run(inputs, lambda tensors: self._module(*self._layout(tensors)))
+            if torch.get_num_threads() != self._threads:
                 torch.set_num_threads(self._threads)  # OpenMP keeps it for each calling thread
             tensors = {name: self._tensor(array) for name, array in inputs.items()}
             with torch.inference_mode():
@@ -99,26 +112,17 @@ class _Call:
         except Exception as error:
             raise RunFailed(_sentence(error)) from error
 
+    def close(self) -> None:
+        if self._lane is not None:
+            del self._module
+            self._lane.close()
+
     def _tensor(self, array: Array) -> Any:
-        if self._writes and self._on_host:
-            array = array.copy()
-        if array.dtype == ml_dtypes.bfloat16:
-            tensor = self._torch.from_numpy(array.view(np.uint16)).view(self._torch.bfloat16)
-        else:
-            tensor = self._torch.from_numpy(array)
-        return tensor if self._on_host else tensor.to(self._device)
+        return tensor_of(self._torch, array.copy() if self._writes else array)
 
     def _array(self, tensor: Any, inputs: Tensors) -> Array:
-        torch = self._torch
-        if not isinstance(tensor, torch.Tensor):
-            raise RunFailed(f"the model returned a {type(tensor).__name__} where a tensor was expected")
-        tensor = tensor.cpu().contiguous()
-        if tensor.dtype is torch.bfloat16:
-            array: Array = tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-        else:
-            array = tensor.numpy()
-        shares = self._on_host and any(np.may_share_memory(array, each) for each in inputs.values())
-        return array.copy() if shares else array
+        array = array_of(self._torch, checked(self._torch, tensor).contiguous())
+        return array.copy() if any(np.may_share_memory(array, each) for each in inputs.values()) else array
 
 
 def import_torch() -> Any:

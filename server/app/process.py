@@ -22,6 +22,7 @@ import numpy as np
 import structlog
 import uvloop
 
+from runtimes.memory import keep_freed
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
 from server.app.doors import Doors, listen
@@ -102,6 +103,7 @@ async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
     for place in settings.model_repository:
         if isinstance(place, Path) and not place.is_dir():
             raise StartRefused(f"the model repository {place} is not a folder")
+    keep_freed()
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
     come_first()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(None, "aside", initializer=give_way))

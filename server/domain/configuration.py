@@ -195,6 +195,16 @@ def policy_of(batching: DynamicBatching | None, level: int) -> QueuePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CudaGraphs:
+    """Triton's `optimization.cuda`, as far as it is acted on.
+
+    rows   those of each `graph_spec`, ascending; empty where the server is to choose
+    """
+
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Everything that is configured of one model, over all its versions.
 
@@ -208,6 +218,7 @@ class ModelConfig:
     parameters       free strings for the runtime
     padding          how requests of different lengths share a run; None where they do not
     pad_rows_to      row counts, ascending: a run of fewer rows is filled up to the next; empty for none
+    cuda_graphs      what is recorded where the model runs on a CUDA device; None for nothing
     split_pieces     into how many pieces, at most, a request above max_batch_size is cut; 0 refuses it
     declared         the whole configuration as JSON values, field for field as Triton names them
     """
@@ -230,6 +241,7 @@ class ModelConfig:
     padding: Padding | None = None
     pad_rows_to: tuple[int, ...] = ()
     split_pieces: int = 0
+    cuda_graphs: CudaGraphs | None = None
     declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
     @property

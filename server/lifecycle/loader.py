@@ -24,6 +24,7 @@ from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.signature import Signature
 from server.lifecycle.described import Described, interface
 from server.lifecycle.giving_back import GivingBack
+from server.lifecycle.graphs import graph_parameters
 from server.lifecycle.instances import Content, Instances, in_place
 from server.lifecycle.load_meter import LoadMeter
 from server.lifecycle.part import Part
@@ -168,7 +169,7 @@ class Loader:
                 outputs=tuple(tensor.spec(bool(config.max_batch_size)) for tensor in config.outputs),
                 samples=sample,
                 threads=threads_per_model(self._cpu_budget, models),
-                parameters=config.parameters,
+                parameters={**config.parameters, **graph_parameters(config)},
             )
             home = self._home(config)
             sessions: dict[Device, Session] = {}

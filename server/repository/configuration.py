@@ -21,6 +21,7 @@ from protos.pool import POOL
 from server.domain.configuration import (
     ALL_VERSIONS,
     MODEL_FILE,
+    CudaGraphs,
     DynamicBatching,
     InstanceGroup,
     InstanceKind,
@@ -208,6 +209,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         padding=asked.padding,
         pad_rows_to=asked.pad_rows_to,
         split_pieces=_pieces(asked.split_pieces, batching),
+        cuda_graphs=_cuda_graphs(message.optimization.cuda),
         declared=MappingProxyType(json_values(message)),
     )
 
@@ -267,6 +269,12 @@ def _pieces(asked: int, batching: DynamicBatching | None) -> int:
     """No more than can be queued at once."""
     places = batching.default_queue_policy.max_queue_size if batching is not None else 0
     return min(asked, places) if places else asked
+
+
+def _cuda_graphs(cuda: pb.ModelOptimizationPolicy.Cuda) -> CudaGraphs | None:
+    if not cuda.graphs:
+        return None
+    return CudaGraphs(rows=tuple(sorted({spec.batch_size for spec in cuda.graph_spec})))
 
 
 def _queue_policy(policy: pb.ModelQueuePolicy) -> QueuePolicy:

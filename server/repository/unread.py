@@ -38,6 +38,8 @@ READ = frozenset(
         "dynamic_batching.default_priority_level",
         "dynamic_batching.default_queue_policy",
         "dynamic_batching.priority_queue_policy",
+        "optimization.cuda.graphs",
+        "optimization.cuda.graph_spec.batch_size",
         "ensemble_scheduling.step.model_name",
         "ensemble_scheduling.step.model_version",
         "ensemble_scheduling.step.input_map",
@@ -57,7 +59,7 @@ _PARTLY_READ = frozenset(field[:dot] for field in READ for dot, letter in enumer
 
 
 def unread_fields(config: pb.ModelConfig) -> tuple[str, ...]:
-    """The fields that the operator wrote and that nothing acts on yet, such as optimization; sorted."""
+    """The fields that the operator wrote and that nothing acts on yet, such as response_cache; sorted."""
     return tuple(sorted(_unread(config, "")))
 
 

@@ -170,13 +170,14 @@ def test_fields_that_nothing_acts_on_are_listed_by_name():
     text = b"""
     input { name: "x" data_type: TYPE_FP32 dims: 1 allow_ragged_batch: true }
     instance_group { host_policy: "node_0" }
-    optimization { cuda { graphs: true } }
+    optimization { cuda { graphs: true output_copy_stream: true } eager_batching: true }
     response_cache { enable: true }
     """
     assert read_text(text, "m", "f").unread == (
         "input.allow_ragged_batch",
         "instance_group.host_policy",
-        "optimization",
+        "optimization.cuda.output_copy_stream",
+        "optimization.eager_batching",
         "response_cache",
     )
     assert read_text(FULL.encode(), "m", "f").unread == ()

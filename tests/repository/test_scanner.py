@@ -404,7 +404,12 @@ def test_fields_that_nothing_acts_on_are_warned_of_once(repository, scanner):
         scanner.scan()
         scanner.scan()
     assert logs == [
-        {"event": "config_fields_not_used", "log_level": "warning", "model": "m", "fields": ["optimization"]}
+        {
+            "event": "config_fields_not_used",
+            "log_level": "warning",
+            "model": "m",
+            "fields": ["optimization.eager_batching"],
+        }
     ]
 
 
