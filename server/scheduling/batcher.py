@@ -358,8 +358,7 @@ class Batcher:
         now = self._clock()
         self._running.discard(run)
         self._slots.give_back(run.slot, None if run.in_place else now - run.left)
-        self._learn(run, now)
-        count_run(self._tally, run, now)
+        count_run(self._tally, run, now, self._learn(run, now))
         ordering = self._ordering
         if run.copied:
             self.copies.add("batch", run.copied)
@@ -378,26 +377,19 @@ class Batcher:
         elif self._closed:
             self._note_quiet()
 
-    def _learn(self, run: Run, now: int) -> None:
-        """What this run says of those to come."""
+    def _learn(self, run: Run, now: int) -> float:
+        """What this run says of those to come. How long its requests may have waited; 0 for nobody asks."""
         if run.is_measured and not run.failed:
             self._pace.note(run.elements or run.rows, run.computed)
         admission = self._admission
         target = admission.target
         if run.in_place and target is None:
-            return
-        tickets, began = run.tickets, run.began
-        curve = run.curve or self._curve(tickets[0], run.slot.device)
+            return 0.0
+        curve = run.curve or self._curve(run.tickets[0], run.slot.device)
         if not run.failed:
-            curve.note(run.rows, run.ended - began)
+            curve.note(run.rows, run.ended - run.began)
         admission.note_end(run, curve, now)
-        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
-        requests = len(tickets)
-        if requests == 1:
-            wait: float = began - tickets[0].queued
-        else:
-            wait = began - sum([ticket.queued for ticket in tickets]) / requests
-        self._tally.pressure.note(wait / (patience or 1.0), requests, now)
+        return patience_ns(curve.expect(run.rows)) if target is None else target.ns
 
     def _curve(self, ticket: Ticket, device: str = "") -> Curve:
         """Of runs with inputs like this ticket's, on the first device unless another is named."""
