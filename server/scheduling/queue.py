@@ -130,7 +130,9 @@ class Queue:
         if line.shares is not None:
             ticket.order = line.shares.tag(ticket.client, ticket.rows)
         lane = line.fresh.get(ticket.lane)
-        if lane is not None and lane[-1].order <= ticket.order:  # as `_stand` does, in place
+        if lane is None:  # as `_stand` does, in place
+            line.fresh[ticket.lane] = deque((ticket,))
+        elif lane[-1].order <= ticket.order:
             lane.append(ticket)
         else:
             _stand(line.fresh, ticket)
