@@ -161,19 +161,19 @@ class Batcher:
         ticket.queued = ticket.order = now = self._clock()
         if self._lonely >= LONELY and self._goes_at_once(ticket, now):
             return
-        admission = self._admission
+        admission, ordering, queue = self._admission, self._ordering, self._queue
         if admission.target is not None:
             admission.hold_against_target(ticket, admission.target, now)
-        if self._ordering is not None:
-            admission.leave_room_for(len(self._ordering.kept), ticket, now)
-        full = self._queue.join(ticket)
+        if ordering is not None:
+            admission.leave_room_for(len(ordering.kept), ticket, now)
+        full = queue.join(ticket)
         if full is not None:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
             self._tally.pending -= 1
         self._tally.pending += 1
-        if self._ordering is not None:
-            self._ordering.join(ticket)
-        if ticket.deadline != NEVER or self._queue.timed:
+        if ordering is not None:
+            ordering.join(ticket)
+        if ticket.deadline != NEVER or queue.timed:
             self._limit(ticket, now)
         if not self._looking and self._slots.idle:
             self._looking = True

@@ -63,9 +63,10 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
         )
         return
     sums, began = tally.sums, run.began
+    waits = [began - ticket.queued for ticket in tickets]
+    waited = sum(waits)
     if patience_ns:
-        wait = began - sum([ticket.queued for ticket in tickets]) / len(tickets)
-        sums.pressure.note(wait / patience_ns, len(tickets), now)
+        sums.pressure.note(waited / len(tickets) / patience_ns, len(tickets), now)
     good, rows = tickets, run.rows
     if run.failed:
         pairs = zip(tickets, run.answers, strict=True)
@@ -73,8 +74,12 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
         if not good:
             return
         rows = sum([ticket.rows for ticket in good])
+        waits = [began - ticket.queued for ticket in good]
+        waited = sum(waits)
     infer_ns = run.ended - run.inferred
-    _count_each(sums, good, began, now)
+    sums.queue.add(len(waits), waited)
+    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+    _count_wholes(sums, good, now / 1e9)
     sums.ran(len(good), rows, run.inferred - began, infer_ns, now - run.ended)
     sums.compute_s.add_many(infer_ns / 1e9, len(good))
     sums.rows.add(rows)
@@ -84,13 +89,8 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
         sums.prediction.add((run.ended - began) / run.expected)
 
 
-def _count_each(sums: RunCounts, tickets: Sequence[Ticket], began: int, now: int) -> None:
-    """How long each waited, and how long it took in all if its caller is still there and it is a whole."""
-    done_s = now / 1e9
-    waits = [began - ticket.queued for ticket in tickets]
-    waited = sum(waits)
-    sums.queue.add(len(waits), waited)
-    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:
+    """How long each request took in all whose caller is still there, if it is a whole."""
     wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived and ticket.told is not None]
     if wholes:
         whole = sum(wholes)
