@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from server.observe.histogram import Histogram
 from server.observe.metrics import histogram_of
-from server.observe.tally import Histogram
 
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 

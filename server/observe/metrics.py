@@ -16,9 +16,10 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 
 from server.observe.demand import saturations
+from server.observe.histogram import Histogram
 from server.observe.passages import Passage
 from server.observe.residency import ResidencyTally
-from server.observe.tally import Fill, Histogram, Tally
+from server.observe.tally import Fill, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

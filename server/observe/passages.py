@@ -6,7 +6,7 @@ Written on the event loop a few times in a model's life, read when metrics are s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.observe.tally import Histogram
+from server.observe.histogram import Histogram
 
 PASSAGE_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """A load is nothing like a request: from a small tree to tens of gigabytes."""

@@ -6,6 +6,7 @@ wait that it was spared. It is an average over the requests of the last seconds,
 it fades when none come.
 """
 
+from collections.abc import Iterable
 from math import exp
 
 MEMORY_NS = 10e9
@@ -25,7 +26,7 @@ def patience_ns(run_ns: float) -> float:
 
 
 class Pressure:
-    """Times are monotonic nanoseconds, and come in order."""
+    """Times are monotonic nanoseconds; those of `note` come in order."""
 
     __slots__ = ("_at", "_ratio", "_weight")
 
@@ -40,6 +41,23 @@ class Pressure:
         self._weight = weight = (weight * exp((self._at - now) / MEMORY_NS) if weight else 0.0) + requests
         self._ratio += (ratio - self._ratio) * requests / weight
         self._at = now
+
+    def note_each(self, noted: Iterable[tuple[float, int]]) -> None:
+        """Of single requests: for what part of the time that it may each waited, and when that was noted.
+
+        Others may have been noted since: what came before them has faded as if it had been noted then.
+        """
+        ratio, weight, at = self._ratio, self._weight, self._at
+        for each, then in noted:
+            if then >= at:
+                weight = (weight * exp((at - then) / MEMORY_NS) if weight else 0.0) + 1.0
+                ratio += (each - ratio) / weight
+                at = then
+            else:
+                faded = exp((then - at) / MEMORY_NS)
+                weight += faded
+                ratio += (each - ratio) * faded / weight
+        self._ratio, self._weight, self._at = ratio, weight, at
 
     def read(self, now: int) -> float:
         idle = now - self._at

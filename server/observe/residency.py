@@ -5,7 +5,7 @@ Written on the event loop when a version comes or goes, read when metrics are sc
 
 from collections import Counter
 
-from server.observe.tally import SECONDS, Histogram
+from server.observe.histogram import SECONDS, Histogram
 
 STAY_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 

@@ -1,85 +1,17 @@
 """What one model version has done so far, as plain numbers.
 
-A tally belongs to its version. The event loop alone adds to it, a few times a run; whoever shows
-statistics or metrics reads it. No lock: a reader may see a run half counted, never a torn number.
-Durations are nanoseconds, as in Triton's statistics.
+A tally belongs to its version. The event loop alone adds to it, a few times a run, and reads it for whoever
+shows statistics or metrics. No lock, therefore. Durations are nanoseconds, as in Triton's statistics.
 """
 
 import threading
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from server.observe.demand import Demand, Measure
+from server.observe.histogram import SECONDS, Histogram
 from server.observe.pressure import Pressure
-
-SECONDS = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-)
-ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
-RATIOS = (0.5, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 5.0)
-
-
-class Histogram:
-    """Counts by upper bound (inclusive), as Prometheus has them, not yet cumulated.
-
-    `counts` has one more place than `bounds`: what lies above the last.
-    """
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def add_all(self, values: Sequence[float], total: float) -> None:
-        """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
-        bounds, counts = self.bounds, self.counts
-        self.total += total
-        if len(values) == 1:
-            counts[bisect_left(bounds, total)] += 1
-            return
-        ascending = sorted(values)
-        at, highest = bisect_left(bounds, ascending[0]), bisect_left(bounds, ascending[-1])
-        counted = 0
-        while at < highest:
-            upto = bisect_right(ascending, bounds[at], counted)
-            counts[at] += upto - counted
-            counted = upto
-            at += 1
-        counts[highest] += len(ascending) - counted
-
-    def add_many(self, value: float, times: int) -> None:
-        """The same value, `times` times: what every request of a run shares."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.total += value * times
-
-
-@dataclass(slots=True)
-class Span:
-    """How often something took time, and how much in all."""
-
-    count: int = 0
-    ns: int = 0
-
-    def add(self, count: int, ns: int) -> None:
-        self.count += count
-        self.ns += ns
-
-
-@dataclass(slots=True)
-class BatchSpans:
-    """Runs of one batch size (rows)."""
-
-    compute_input: Span = field(default_factory=Span)
-    compute_infer: Span = field(default_factory=Span)
-    compute_output: Span = field(default_factory=Span)
+from server.observe.run_counts import LONE_AT_ONCE, BatchSpans, LoneRun, RunCounts, Span
 
 
 class Fill:
@@ -118,9 +50,6 @@ class StageTimes:
 
 FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 
-LEFT = ("full", "preferred", "delay", "idle", "deadline")
-"""Why a batch left when it did, in the words of `server.scheduling.rule`."""
-
 SMALL = ("alone", "shapes", "fit", "preferred", "deadline", "unbatched")
 """Why a batch had fewer rows than the model takes, in the words of `server.scheduling.rule`."""
 
@@ -130,18 +59,13 @@ REFUSED = ("requests", "bytes", "share", "late", "expired")
 
 @dataclass(slots=True)
 class Tally:
-    """Triton's counters of one version, and our histograms.
+    """Triton's counters of one version, and our histograms. What runs have added is read here, too.
 
-    inference_count   rows that were run
-    execution_count   runs
-    success … compute_output   per request: count of requests and the sum of their times
+    sums              what runs have added, but for the lone ones that are noted: add to it, and read `runs`
     failures          requests that failed after they were scheduled, by Triton's reason
     pending           accepted, and not yet running
-    last_inference    milliseconds since the epoch; 0 for never
-    left, small       batches, by why they left and why they were small
+    small             batches, by why they were small
     refused           requests that were not run, by why
-    prediction        what runs took over what they were expected to take
-    pressure          how long requests wait in the queue, over how long they may
     unserved          requests whose callers left while they waited for a run, or whose run failed
     of_model          what is asked of its instances; None while it has none
     of_code           what is asked of the threads that its code runs on; None until it has run
@@ -150,114 +74,44 @@ class Tally:
     stage_times       of stages that other processes did
     """
 
-    inference_count: int = 0
-    execution_count: int = 0
-    success: Span = field(default_factory=Span)
     fail: Span = field(default_factory=Span)
-    queue: Span = field(default_factory=Span)
-    compute_input: Span = field(default_factory=Span)
-    compute_infer: Span = field(default_factory=Span)
-    compute_output: Span = field(default_factory=Span)
-    batches: dict[int, BatchSpans] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     pending: int = 0
-    last_inference: int = 0
     load_seconds: float = 0.0
-    request_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    queue_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    compute_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
     stage_s: dict[str, Histogram] = field(default_factory=dict)
-    left: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEFT, 0))
     small: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SMALL, 0))
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
-    prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
-    pressure: Pressure = field(default_factory=Pressure)
     unserved: int = 0
     of_model: Demand | None = None
     of_code: Demand | None = None
     fills: dict[str, Fill] = field(default_factory=dict)
     restarts: int = 0
     stage_times: dict[str, StageTimes] = field(default_factory=dict)
+    sums: RunCounts = field(default_factory=RunCounts)
+    _lone: list[LoneRun] = field(default_factory=list, init=False)
+
+    @property
+    def runs(self) -> RunCounts:
+        """What all runs have added, those that were noted among them."""
+        if self._lone:
+            self._count_lone()
+        return self.sums
+
+    def note_lone(self, run: LoneRun) -> None:
+        """A run of one request is over, which was answered."""
+        lone = self._lone
+        lone.append(run)
+        if len(lone) >= LONE_AT_ONCE:
+            self._count_lone()
+
+    def _count_lone(self) -> None:
+        lone, self._lone = self._lone, []
+        self.sums.add_lone(lone)
 
     @property
     def measure(self) -> Measure:
         """What its saturation is made of."""
         return Measure([each for each in (self.of_model, self.of_code) if each is not None], self.pressure)
-
-    def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
-        """One run is over; the three times are its own. It comes with every run, so it calls little."""
-        self.inference_count += rows
-        self.execution_count += 1
-        span = self.compute_input
-        span.count += requests
-        span.ns += input_ns * requests
-        span = self.compute_infer
-        span.count += requests
-        span.ns += infer_ns * requests
-        span = self.compute_output
-        span.count += requests
-        span.ns += output_ns * requests
-        spans = self.batches.get(rows) or self.batch(rows)
-        span = spans.compute_input
-        span.count += 1
-        span.ns += input_ns
-        span = spans.compute_infer
-        span.count += 1
-        span.ns += infer_ns
-        span = spans.compute_output
-        span.count += 1
-        span.ns += output_ns
-
-    def ran_alone(
-        self, rows: int, waited_ns: int, whole_s: float | None, input_ns: int, infer_ns: int, output_ns: int
-    ) -> None:
-        """One run of one request is over, which took so long in all; None: another counts that.
-
-        The same as `ran` and the histograms beside it, in one call: with one client it comes every time.
-        """
-        self.inference_count += rows
-        self.execution_count += 1
-        span = self.queue
-        span.count += 1
-        span.ns += waited_ns
-        span = self.compute_input
-        span.count += 1
-        span.ns += input_ns
-        span = self.compute_infer
-        span.count += 1
-        span.ns += infer_ns
-        span = self.compute_output
-        span.count += 1
-        span.ns += output_ns
-        spans = self.batches.get(rows) or self.batch(rows)
-        span = spans.compute_input
-        span.count += 1
-        span.ns += input_ns
-        span = spans.compute_infer
-        span.count += 1
-        span.ns += infer_ns
-        span = spans.compute_output
-        span.count += 1
-        span.ns += output_ns
-        value = waited_ns / 1e9
-        histogram = self.queue_s
-        histogram.counts[bisect_left(SECONDS, value)] += 1
-        histogram.total += value
-        value = infer_ns / 1e9
-        histogram = self.compute_s
-        histogram.counts[bisect_left(SECONDS, value)] += 1
-        histogram.total += value
-        if whole_s is not None:
-            span = self.success
-            span.count += 1
-            span.ns += int(whole_s * 1e9)
-            histogram = self.request_s
-            histogram.counts[bisect_left(SECONDS, whole_s)] += 1
-            histogram.total += whole_s
-        histogram = self.rows
-        histogram.counts[bisect_left(ROWS, rows)] += 1
-        histogram.total += rows
 
     def failed(self, reason: str, ns: int) -> None:
         """One request failed after it was scheduled, `ns` after it arrived."""
@@ -266,10 +120,7 @@ class Tally:
 
     def batch(self, rows: int) -> BatchSpans:
         """The spans of runs with so many rows."""
-        spans = self.batches.get(rows)
-        if spans is None:
-            spans = self.batches[rows] = BatchSpans()
-        return spans
+        return self.runs.batch(rows)
 
     def stage(self, name: str) -> Histogram:
         """The times of the pre or post stage."""
@@ -294,5 +145,72 @@ class Tally:
 
     def uncount(self, pieces: int) -> None:
         """So many that their runs have counted as requests were only parts of one; their times stay."""
-        for span in (self.queue, self.compute_input, self.compute_infer, self.compute_output):
+        sums = self.sums
+        for span in (sums.queue, sums.compute_input, sums.compute_infer, sums.compute_output):
             span.count -= pieces
+
+    # What runs have added, as readers want it.
+
+    @property
+    def inference_count(self) -> int:
+        return self.runs.inference_count
+
+    @property
+    def execution_count(self) -> int:
+        return self.runs.execution_count
+
+    @property
+    def success(self) -> Span:
+        return self.runs.success
+
+    @property
+    def queue(self) -> Span:
+        return self.runs.queue
+
+    @property
+    def compute_input(self) -> Span:
+        return self.runs.compute_input
+
+    @property
+    def compute_infer(self) -> Span:
+        return self.runs.compute_infer
+
+    @property
+    def compute_output(self) -> Span:
+        return self.runs.compute_output
+
+    @property
+    def batches(self) -> dict[int, BatchSpans]:
+        return self.runs.batches
+
+    @property
+    def last_inference(self) -> int:
+        return self.runs.last_inference
+
+    @property
+    def request_s(self) -> Histogram:
+        return self.runs.request_s
+
+    @property
+    def queue_s(self) -> Histogram:
+        return self.runs.queue_s
+
+    @property
+    def compute_s(self) -> Histogram:
+        return self.runs.compute_s
+
+    @property
+    def rows(self) -> Histogram:
+        return self.runs.rows
+
+    @property
+    def left(self) -> dict[str, int]:
+        return self.runs.left
+
+    @property
+    def prediction(self) -> Histogram:
+        return self.runs.prediction
+
+    @property
+    def pressure(self) -> Pressure:
+        return self.runs.pressure

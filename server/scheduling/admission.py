@@ -26,6 +26,7 @@ class Admission:
     """The door of one queue.
 
     target        what is promised, or None
+    plain_curve   of runs whose inputs are all alike, on the first device
     overhead_ns   what a run takes beyond its own time, on average: the way to its thread and back
     """
 
@@ -52,6 +53,7 @@ class Admission:
         self._open_rows = 0
         self._ran = 0
         self.target: LatencyTarget | None = None
+        self.plain_curve = Curve()
         self.overhead_ns = 0.0
 
     def promise(self, seconds: float | None) -> None:
@@ -77,13 +79,13 @@ class Admission:
         target.arrived += rows
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
-        curve = self._curve_of(ticket)
+        curve = self._curve_of(ticket) if ticket.lane is not None else self.plain_curve
         running, slots = self._running, self._slots
         if (
             not queue.size
             and not running
-            and slots.need_no_turns
             and now + self.overhead_ns + curve.expect(rows) <= due
+            and slots.need_no_turns
         ):
             return  # nobody is in its way
         ahead = queue.rows_ahead(ticket)
@@ -108,6 +110,17 @@ class Admission:
         self._tally.pressure.note(answered / target.ns, 1, now)
         self._count("late", ticket, now)
         raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
+
+    def lets_alone(self, ticket: Ticket, target: LatencyTarget, expected_ns: float, now: int) -> bool:
+        """Say when a request without a deadline is due, beside which nobody waits or runs on a device that is
+        its own, and whether it can be answered by then. False: hold it against the target as all others are.
+        """
+        ticket.due = ticket.order = due = (int(ticket.asked * 1e9) or now) + target.ns
+        if now + self.overhead_ns + expected_ns > due:
+            return False
+        target.arrived += ticket.rows
+        self._open_rows = 0
+        return True
 
     def leave_room_for(self, kept: int, ticket: Ticket, now: int) -> None:
         """Raises `QueueFull` where so many answers, which wait for others, take the places that are left."""
@@ -158,14 +171,17 @@ class Admission:
     def note_end(self, run: Run, curve: Curve, now: int) -> None:
         """A run is over, and its curve knows of it."""
         self._ran = now
+        overhead = self.overhead_ns
         if not run.in_place:
-            self.overhead_ns += (now - run.left - (run.ended - run.began) - self.overhead_ns) / 8
+            self.overhead_ns = overhead = overhead + (now - run.left - run.ended + run.began - overhead) / 8
         target = self.target
         if target is not None:
-            target.note_run(curve, self.overhead_ns)
+            target.note_run(curve, overhead)
             due = run.tickets[0].due
             if due:
-                target.margin.note(late=now + run.short_ns > due)
+                late, margin = now + run.short_ns > due, target.margin
+                if late or margin.ns:
+                    margin.note(late=late)
 
     def _count(self, reason: str, ticket: Ticket, now: int) -> None:
         self._tally.refused[reason] += 1

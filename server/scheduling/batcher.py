@@ -2,7 +2,9 @@
 
 The batcher lives on the event loop: every method is called there, and tickets are settled there.
 It works when something happens (a request joins, a run ends, a delay or a deadline is over) and
-sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end.
+sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end; only
+where one after another has been alone, with nobody beside it in the queue or in a run, the next one leaves at
+once: who comes in the same turn then waits for its run, once, and from then on they leave together again.
 
 A run that has been measured to take microseconds is done in place, on the loop: handing it to a
 thread and back would cost more than the run. All others go to their slot's own thread, when it is
@@ -29,11 +31,16 @@ from server.scheduling.plan import Plan
 from server.scheduling.profile import Curve, Profile, shape_key
 from server.scheduling.queue import Candidate, Queue
 from server.scheduling.rule import BatchRule, Hold, Leave, Why
-from server.scheduling.run import Run
+from server.scheduling.run import Manner, Run
 from server.scheduling.slot import Slot
 from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
-from server.scheduling.turns import Turns
+from server.scheduling.turns import Seat, Turns
+
+IDLE, FULL, DEADLINE = Why.IDLE, Why.FULL, Why.DEADLINE
+
+LONELY = 64
+"""After so many runs of one request each, while which nobody else came, the next one is taken to be alone."""
 
 SWEEP_NS = 1_000_000
 """Between two looks for those whose time is over: so late may one hear of it."""
@@ -63,9 +70,8 @@ class Batcher:
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._model = model
-        self._version = version
         self._plan = plan
-        self._batches = plan.batches
+        self._manner = Manner(model, version, plan.batches, in_place, clock)
         self._rule = plan.rule or BatchRule(max_batch_size=1)
         self._most_rows = self._rule.max_batch_size
         self._alone = plan.rule is None
@@ -86,6 +92,8 @@ class Batcher:
         self._pace = Pace()
         self._in_place = in_place
         self._looking = False
+        self._lonely = 0
+        self._lone_seat: Seat | None = None
         self._hold = Alarm(self._look, clock)
         self._sweep = Alarm(self._expire, clock)
         self._over_at = NEVER
@@ -113,6 +121,9 @@ class Batcher:
         self._admission.promise(seconds)
         if seconds is None:
             self._queue.by_arrival()  # when they were due says nothing any more
+        waits_for_none = seconds is not None or self._alone or self._eager
+        is_plain = self._ordering is None and not self._queue.timed and not self._slots.are_limited
+        self._lone_seat = self._slots.only if waits_for_none and is_plain else None
 
     @property
     def under_way(self) -> int:
@@ -136,7 +147,7 @@ class Batcher:
         """
         self._slots.resize(slots, [run.slot for run in self._running], self._weight)
         self._device = slots[0].device
-        self._plain_curve = self.profile.curve(self._device)
+        self._admission.plain_curve = self._plain_curve = self.profile.curve(self._device)
         self.latency_target_s = self.latency_target_s
         self._look_soon_if_idle()
 
@@ -148,19 +159,21 @@ class Batcher:
         if self._closed:
             raise ServerStopping()
         ticket.queued = ticket.order = now = self._clock()
-        admission = self._admission
+        if self._lonely >= LONELY and self._goes_at_once(ticket, now):
+            return
+        admission, ordering, queue = self._admission, self._ordering, self._queue
         if admission.target is not None:
             admission.hold_against_target(ticket, admission.target, now)
-        if self._ordering is not None:
-            admission.leave_room_for(len(self._ordering.kept), ticket, now)
-        full = self._queue.join(ticket)
+        if ordering is not None:
+            admission.leave_room_for(len(ordering.kept), ticket, now)
+        full = queue.join(ticket)
         if full is not None:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
             self._tally.pending -= 1
         self._tally.pending += 1
-        if self._ordering is not None:
-            self._ordering.join(ticket)
-        if ticket.deadline != NEVER or self._queue.timed:
+        if ordering is not None:
+            ordering.join(ticket)
+        if ticket.deadline != NEVER or queue.timed:
             self._limit(ticket, now)
         if not self._looking and self._slots.idle:
             self._looking = True
@@ -302,15 +315,18 @@ class Batcher:
             slot = slots.take_alike(seat, answer.expected_ns or curve.expect(rows), now)
         if slot is None:
             return False
-        run = self._form(slot, candidate, answer)
-        run.left, run.curve = now, curve
-        run.expected = slots.expected_ns(slot) if seat is None else seat.wanted_ns
+        expected = slots.expected_ns(slot) if seat is None else seat.wanted_ns
+        self._begin(self._form(slot, candidate, answer), curve, expected, now)
+        return True
+
+    def _begin(self, run: Run, curve: Curve | None, expected: float, now: int) -> None:
+        """Hand a run to its slot."""
+        run.left, run.curve, run.expected = now, curve, expected
         try:
-            slot.start(run.work, partial(self._finish, run))
+            run.slot.start(run.work, partial(self._finish, run))
         except Exception as error:  # no thread can be had: its callers hear of it, the loop goes on
             run.cannot_start(error)
-            self._loop.call_soon(self._finish, run)
-        return True
+            self._call_soon(self._finish, run)
 
     def _is_short(self, first: Ticket, rows: int) -> bool:
         """Whether a run with so many rows, each like those of the first ticket, may be done in place."""
@@ -318,30 +334,70 @@ class Batcher:
             return False
         return self._pace.is_short(rows if first.lane is None else rows * elements(first) // first.rows)
 
+    def _goes_at_once(self, ticket: Ticket, now: int) -> bool:
+        """Start a request that is alone, as all before it were: it need not wait for the end of the turn.
+
+        False if it is to go the way of all others, as it does wherever anything is to be weighed. Nobody is
+        told anything here: a run in place, which ends at once, is for later.
+        """
+        seat, rows = self._lone_seat, ticket.rows
+        if (
+            seat is None
+            or self._running
+            or self._queue.size
+            or seat.device.seats > 1
+            or ticket.deadline != NEVER
+        ):
+            return False
+        if self._in_place and self._is_short(ticket, rows):
+            return False
+        curve = self._plain_curve if ticket.lane is None else self._curve(ticket)
+        expected = curve.expect(rows)
+        target = self._admission.target
+        most = self._most_rows if target is None else target.most(curve)
+        if not self._alone and rows > most:
+            return False
+        if target is not None and not self._admission.lets_alone(ticket, target, expected, now):
+            return False
+        slot = self._slots.take_alike(seat, expected, now)
+        if slot is None:
+            return False
+        why = IDLE
+        if self._alone:
+            self._tally.small["unbatched"] += 1
+        else:
+            if rows == most:
+                why = FULL
+            if rows < self._most_rows:
+                self._tally.small["alone"] += 1
+        self._begin(self._run_of(slot, [ticket], rows, why), curve, expected, now)
+        return True
+
     def _form(self, slot: Slot, candidate: Candidate, answer: Leave) -> Run:
         """A run of those who leave, who wait no more."""
         requests, rows, why, _ = answer
         queue, target, tally = self._queue, self._admission.target, self._tally
         tickets = queue.take(candidate, requests, rows)
         tally.pending -= requests
-        if why is Why.IDLE and not queue.size and not self._alone:
-            if rows < self._most_rows:
-                tally.small["alone"] += 1
-        elif self._alone or rows < self._most_rows:
-            tally.small[self._why_small(candidate, why)] += 1
-        run = Run(self._model, self._version, self._batches, slot, tickets, rows, why, self._clock)
+        if self._alone or rows < self._most_rows:
+            nobody_else = why is IDLE and not queue.size and not self._alone
+            tally.small["alone" if nobody_else else self._why_small(candidate, why)] += 1
         if queue.timed:
             for ticket in tickets:
                 ticket.expires = 0  # it is for the queue alone
-        if tickets[0].lane is not None:
-            run.elements = sum([elements(ticket) for ticket in tickets])
-        run.is_measured = self._in_place
-        self._running.add(run)
+        run = self._run_of(slot, tickets, rows, why)
         if target is not None:
             self._admission.note_start()
-            if why is Why.DEADLINE:
+            if why is DEADLINE:
                 curve = self._curve(tickets[0], slot.device)
                 run.short_ns = target.short_ns(rows, rows + queue.rows, curve)
+        return run
+
+    def _run_of(self, slot: Slot, tickets: list[Ticket], rows: int, why: Why) -> Run:
+        run = Run(self._manner, slot, tickets, rows, why)
+        if tickets[0].lane is not None:
+            run.elements = sum([elements(ticket) for ticket in tickets])
+        self._running.add(run)
         return run
 
     def _why_small(self, candidate: Candidate, why: Why) -> str:
@@ -358,8 +414,11 @@ class Batcher:
         now = self._clock()
         self._running.discard(run)
         self._slots.give_back(run.slot, None if run.in_place else now - run.left)
-        self._learn(run, now)
-        count_run(self._tally, run, now)
+        count_run(self._tally, run, now, self._learn(run, now))
+        if len(run.tickets) > 1 or self._running or self._queue.size or run.in_place:
+            self._lonely = 0
+        else:
+            self._lonely += 1
         ordering = self._ordering
         if run.copied:
             self.copies.add("batch", run.copied)
@@ -378,26 +437,19 @@ class Batcher:
         elif self._closed:
             self._note_quiet()
 
-    def _learn(self, run: Run, now: int) -> None:
-        """What this run says of those to come."""
-        if run.is_measured and not run.failed:
+    def _learn(self, run: Run, now: int) -> float:
+        """What this run says of those to come. How long its requests may have waited; 0 for nobody asks."""
+        if self._in_place and not run.failed:
             self._pace.note(run.elements or run.rows, run.computed)
         admission = self._admission
         target = admission.target
         if run.in_place and target is None:
-            return
-        tickets, began = run.tickets, run.began
-        curve = run.curve or self._curve(tickets[0], run.slot.device)
+            return 0.0
+        curve = run.curve or self._curve(run.tickets[0], run.slot.device)
         if not run.failed:
-            curve.note(run.rows, run.ended - began)
+            curve.note(run.rows, run.ended - run.began)
         admission.note_end(run, curve, now)
-        patience = patience_ns(curve.expect(run.rows)) if target is None else target.ns
-        requests = len(tickets)
-        if requests == 1:
-            wait: float = began - tickets[0].queued
-        else:
-            wait = began - sum([ticket.queued for ticket in tickets]) / requests
-        self._tally.pressure.note(wait / (patience or 1.0), requests, now)
+        return patience_ns(curve.expect(run.rows)) if target is None else target.ns
 
     def _curve(self, ticket: Ticket, device: str = "") -> Curve:
         """Of runs with inputs like this ticket's, on the first device unless another is named."""

@@ -17,6 +17,7 @@ from server.domain.errors import (
     StageFailed,
     TooLate,
 )
+from server.observe.run_counts import RunCounts
 from server.observe.tally import Tally
 from server.scheduling.run import Run
 from server.scheduling.ticket import Ticket
@@ -37,42 +38,61 @@ def reason_of(error: BaseException) -> str:
             return "OTHER"
 
 
-def count_run(tally: Tally, run: Run, now: int) -> None:
-    """Add a run that is over, and its requests that were answered; `now` is when they are told."""
-    good, rows = run.tickets, run.rows
+def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
+    """Add a run that is over, and its requests that were answered; `now` is when they are told.
+
+    patience_ns   how long they may have waited; 0 where that is not to be counted
+    """
+    tickets = run.tickets
+    if len(tickets) == 1 and not run.failed:
+        ticket = tickets[0]
+        tally.note_lone(
+            (
+                run.rows,
+                ticket.queued,
+                ticket.arrived if ticket.told is not None else 0.0,
+                run.began,
+                run.inferred,
+                run.ended,
+                now,
+                run.expected,
+                patience_ns,
+                run.why,
+                time(),
+            )
+        )
+        return
+    sums, began = tally.sums, run.began
+    waits = [began - ticket.queued for ticket in tickets]
+    waited = sum(waits)
+    if patience_ns:
+        sums.pressure.note(waited / len(tickets) / patience_ns, len(tickets), now)
+    good, rows = tickets, run.rows
     if run.failed:
-        pairs = zip(run.tickets, run.answers, strict=True)
+        pairs = zip(tickets, run.answers, strict=True)
         good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
         if not good:
             return
         rows = sum([ticket.rows for ticket in good])
-    requests = len(good)
-    began, inferred, ended = run.began, run.inferred, run.ended
-    infer_ns = ended - inferred
-    if requests == 1:
-        ticket = good[0]
-        whole = now / 1e9 - ticket.arrived if ticket.arrived and ticket.told is not None else None
-        tally.ran_alone(rows, began - ticket.queued, whole, inferred - began, infer_ns, now - ended)
-    else:
-        _count_each(tally, good, began, now)
-        tally.ran(requests, rows, inferred - began, infer_ns, now - ended)
-        tally.compute_s.add_many(infer_ns / 1e9, requests)
-        tally.rows.add(rows)
-    tally.left[run.why] += 1
-    tally.last_inference = int(time() * 1000)
+        waits = [began - ticket.queued for ticket in good]
+        waited = sum(waits)
+    infer_ns = run.ended - run.inferred
+    sums.queue.add(len(waits), waited)
+    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+    _count_wholes(sums, good, now / 1e9)
+    sums.ran(len(good), rows, run.inferred - began, infer_ns, now - run.ended)
+    sums.compute_s.add_many(infer_ns / 1e9, len(good))
+    sums.rows.add(rows)
+    sums.left[run.why] += 1
+    sums.last_inference = int(time() * 1000)
     if run.expected:
-        tally.prediction.add((ended - began) / run.expected)
+        sums.prediction.add((run.ended - began) / run.expected)
 
 
-def _count_each(tally: Tally, tickets: Sequence[Ticket], began: int, now: int) -> None:
-    """How long each waited, and how long it took in all if its caller is still there and it is a whole."""
-    done_s = now / 1e9
-    waits = [began - ticket.queued for ticket in tickets]
-    waited = sum(waits)
-    tally.queue.add(len(waits), waited)
-    tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:
+    """How long each request took in all whose caller is still there, if it is a whole."""
     wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived and ticket.told is not None]
     if wholes:
         whole = sum(wholes)
-        tally.success.add(len(wholes), int(whole * 1e9))
-        tally.request_s.add_all(wholes, whole)
+        sums.success.add(len(wholes), int(whole * 1e9))
+        sums.request_s.add_all(wholes, whole)

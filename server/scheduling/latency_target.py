@@ -33,10 +33,11 @@ LOOK_AGAIN = 32
 
 @dataclass(slots=True)
 class _Batch:
-    """The most rows of a run of one shape on one device, and how many there have been."""
+    """The most rows of a run of one shape on one device, how many there have been, and when to look again."""
 
     most: int
     runs: int = 0
+    look_at: int = 1
 
 
 class LatencyTarget:
@@ -66,7 +67,7 @@ class LatencyTarget:
         None if the first is to be turned away: it is late already, or so nearly that for its sake the batch
         would be less than half of what it could be, and all who come after it would be late, too.
         """
-        best = self._most(curve)
+        best = self.most(curve)
         within = rows_within(curve.expect, slack_ns, self._limit)
         if within < WORTH * min(waiting, best):
             return None
@@ -91,7 +92,7 @@ class LatencyTarget:
 
     def short_ns(self, going: int, waiting: int, curve: Curve) -> float:
         """By how much the slack of the first was too short for all who wait, of whom so many rows go."""
-        return curve.expect(min(waiting, self._most(curve))) - curve.expect(going)
+        return curve.expect(min(waiting, self.most(curve))) - curve.expect(going)
 
     def expected(
         self, rows: int, ahead: int, wait_ns: float, turn_ns: float, curve: Curve, most: int = 0
@@ -106,14 +107,14 @@ class LatencyTarget:
             ahead=ahead,
             wait_ns=wait_ns,
             arriving=0.0 if most else self._rate * wait_ns,
-            most=most or self._most(curve),
+            most=most or self.most(curve),
             slots=self._parallel,
             turn_ns=turn_ns,
         )
 
     def open_rows(self, wait_ns: float, turn_ns: float, curve: Curve) -> int:
         """With fewer rows ahead a request that has just been asked is in time, whoever else comes."""
-        most = self._most(curve)
+        most = self.most(curve)
         full = curve.expect(most)
         if not full:
             return 0
@@ -136,14 +137,16 @@ class LatencyTarget:
         batch = self._batches.get(curve)
         if batch is None:
             batch = self._batches[curve] = _Batch(self._limit)
-        batch.runs += 1
-        if batch.runs < LOOK_AGAIN or not batch.runs % LOOK_AGAIN:
+        batch.runs = runs = batch.runs + 1
+        if runs >= batch.look_at:
+            batch.look_at = runs + (1 if runs < LOOK_AGAIN else LOOK_AGAIN)
             batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             if batch.runs // LOOK_AGAIN % EXPLORE:
                 batch.most = enough_rows(
                     lambda rows: curve.expect(rows) + overhead_ns, batch.most, curve.doubt
                 )
 
-    def _most(self, curve: Curve) -> int:
+    def most(self, curve: Curve) -> int:
+        """The rows of a full batch."""
         batch = self._batches.get(curve)
         return self._limit if batch is None else batch.most

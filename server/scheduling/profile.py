@@ -36,22 +36,6 @@ class Estimate:
         """How far the mean may be off: as far as itself while there are too few to tell."""
         return self.deviation / sqrt(self.seen) if self.seen > 2 else self.mean
 
-    def follow(self, ns: int) -> None:
-        """One more has been seen. It comes with every run, so it calls nothing."""
-        seen, mean, deviation = self.seen, self.mean, self.deviation
-        if seen < MEMORY:
-            self.seen = seen = seen + 1
-        error = ns - mean
-        if seen > 2:
-            least = LEAST_DEVIATION * mean
-            bound = SURPRISE * (deviation if deviation > least else least)
-            if error > bound:
-                error = bound
-            elif error < -bound:
-                error = -bound
-        self.mean = mean + error / seen
-        self.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
-
 
 class Curve:
     """Time of a run by its rows."""
@@ -68,14 +52,27 @@ class Curve:
         return self._sizes
 
     def note(self, rows: int, ns: int) -> None:
+        """One more run has been seen. It comes with every run, so it calls nothing."""
         if rows > EXACT:
             rows = _shared(rows)
         known = self._known.get(rows)
         if known is None:
             self._known[rows] = Estimate(ns, 0.0)
             insort(self._sizes, rows)
-        else:
-            known.follow(ns)
+            return
+        seen, mean, deviation = known.seen, known.mean, known.deviation
+        if seen < MEMORY:
+            known.seen = seen = seen + 1
+        error = ns - mean
+        if seen > 2:
+            least = LEAST_DEVIATION * mean
+            bound = SURPRISE * (deviation if deviation > least else least)
+            if error > bound:
+                error = bound
+            elif error < -bound:
+                error = -bound
+        known.mean = mean + error / seen
+        known.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 
     def expect(self, rows: int) -> float:
         """Nanoseconds; 0 if no run was seen at all."""

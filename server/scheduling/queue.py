@@ -46,7 +46,7 @@ class Level:
 
 
 class _Line:
-    """The tickets of one level."""
+    """The tickets of one level. `size` is kept where there are several levels, late ones or shares."""
 
     __slots__ = ("fresh", "late", "level", "shares", "size")
 
@@ -115,8 +115,9 @@ class Queue:
 
     def join(self, ticket: Ticket) -> Full | None:
         """Take a place, or say why there is none. One request alone may be as large as it likes."""
-        line = self._one if self._plain else self._line_of(ticket)
-        if line.size >= line.level.max_size:
+        plain = self._plain
+        line = self._one if plain else self._line_of(ticket)
+        if (self.size if plain else line.size) >= line.level.max_size:
             return Full.REQUESTS
         rows = ticket.rows
         size = rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
@@ -126,11 +127,14 @@ class Queue:
         self.bytes += size
         self.size += 1
         self.rows += rows
-        line.size += 1
-        if line.shares is not None:
-            ticket.order = line.shares.tag(ticket.client, ticket.rows)
+        if not plain:
+            line.size += 1
+            if line.shares is not None:
+                ticket.order = line.shares.tag(ticket.client, ticket.rows)
         lane = line.fresh.get(ticket.lane)
-        if lane is not None and lane[-1].order <= ticket.order:  # as `_stand` does, in place
+        if lane is None:  # as `_stand` does, in place
+            line.fresh[ticket.lane] = deque((ticket,))
+        elif lane[-1].order <= ticket.order:
             lane.append(ticket)
         else:
             _stand(line.fresh, ticket)
@@ -189,7 +193,6 @@ class Queue:
                 del self._one.fresh[taken[0].lane]
             else:
                 taken = [lane.popleft() for _ in range(requests)]
-            self._one.size -= requests
         else:
             taken = []
             for lane in candidate:
@@ -216,7 +219,8 @@ class Queue:
                 self.size -= 1
                 self.rows -= ticket.rows
                 self.bytes -= ticket.size
-                line.size -= 1
+                if not self._plain:
+                    line.size -= 1
                 if line.shares is not None:
                     line.shares.withdrawn(ticket.client, ticket.rows)
                 return True

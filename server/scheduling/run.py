@@ -1,6 +1,7 @@
 """One batch on its way through a slot."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
@@ -11,6 +12,21 @@ from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
 from server.scheduling.stack import check_rows, contiguous, split, stack
 from server.scheduling.ticket import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What the runs of one model version have in common.
+
+    batches       whether the model has a batch dimension
+    is_measured   whether processor time is, too; it costs two calls into the kernel
+    """
+
+    model: str
+    version: int
+    batches: bool
+    is_measured: bool
+    clock: Callable[[], int]
 
 
 class Run:
@@ -30,14 +46,11 @@ class Run:
     inferred   the model began
     ended      the model ended, and the rows were dealt out
     copied     bytes of inputs that had to be laid anew
-    computed   processor time of its thread, where that `is_measured`; it costs two calls into the kernel
+    computed   processor time of its thread, where that is measured
     """
 
     __slots__ = (
-        "_batches",
-        "_clock",
-        "_model",
-        "_version",
+        "_manner",
         "answers",
         "began",
         "computed",
@@ -49,7 +62,6 @@ class Run:
         "failed",
         "in_place",
         "inferred",
-        "is_measured",
         "left",
         "rows",
         "short_ns",
@@ -61,26 +73,19 @@ class Run:
 
     def __init__(
         self,
-        model: str,
-        version: int,
-        batches: bool,
+        manner: Manner,
         slot: Slot,
-        tickets: list[Ticket],
+        tickets: Sequence[Ticket],
         rows: int,
         why: Why,
-        clock: Callable[[], int],
     ) -> None:
-        self._model = model
-        self._version = version
-        self._batches = batches
-        self._clock = clock
+        self._manner = manner
         self.slot = slot
         self.tickets = tickets
         self.rows = rows
         self.why = why
         self.elements = 0
         self.in_place = False
-        self.is_measured = False
         self.curve: Curve | None = None
         self.expected = self.short_ns = 0.0
         self.answers: Sequence[dict[str, Array] | ServingError] = ()
@@ -95,8 +100,9 @@ class Run:
         request fails only itself. Not so where the model's process ended with the run: it would end again;
         nor where there was no room for it: it has waited for that.
         """
-        self.began = self._clock()
-        busy = thread_time_ns() if self.is_measured else 0
+        manner = self._manner
+        self.began = manner.clock()
+        busy = thread_time_ns() if manner.is_measured else 0
         try:
             self.answers = self._run(self.tickets)
         except Exception as error:
@@ -105,30 +111,33 @@ class Run:
                 self.answers = [self._failure(error) for _ in self.tickets]
             else:
                 self.answers = [self._run_alone(ticket) for ticket in self.tickets]
-        self.ended = self._clock()
-        self.computed = thread_time_ns() - busy if self.is_measured else 0
+        self.ended = manner.clock()
+        if manner.is_measured:
+            self.computed = thread_time_ns() - busy
         if not self.inferred:
             self.inferred = self.began
 
     def cannot_start(self, error: Exception) -> None:
         """Its slot did not take it."""
-        self.began = self.inferred = self.ended = self._clock()
+        self.began = self.inferred = self.ended = self._manner.clock()
         self.failed = True
         self.answers = [self._failure(error) for _ in self.tickets]
 
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
-        one = tickets[0] if len(tickets) == 1 else None
-        inputs = contiguous(one.inputs) if one is not None else stack([ticket.inputs for ticket in tickets])
-        first = tickets[0].inputs
-        for name in inputs:
-            if inputs[name] is not first[name]:
-                self.copied += inputs[name].nbytes
-        self.inferred = self._clock()
+        first = tickets[0]
+        alone = len(tickets) == 1
+        inputs = contiguous(first.inputs) if alone else stack([ticket.inputs for ticket in tickets])
+        if inputs is not first.inputs:
+            for name in inputs:
+                if inputs[name] is not first.inputs[name]:
+                    self.copied += inputs[name].nbytes
+        manner = self._manner
+        self.inferred = manner.clock()
         outputs = self.slot.run(inputs)
-        if not self._batches:
+        if not manner.batches:
             return [outputs]
-        if one is not None:
-            check_rows(outputs, one.rows)
+        if alone:
+            check_rows(outputs, first.rows)
             return [outputs]
         return split(outputs, [ticket.rows for ticket in tickets])
 
@@ -143,4 +152,4 @@ class Run:
     def _failure(self, error: Exception) -> ServingError:
         if isinstance(error, ServingError):
             return error
-        return InferenceFailed(self._model, self._version, str(error) or type(error).__name__)
+        return InferenceFailed(self._manner.model, self._manner.version, str(error) or type(error).__name__)

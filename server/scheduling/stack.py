@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy import ascontiguousarray
 
 from server.domain.tensors import Array, Tensors
 
@@ -27,8 +28,9 @@ def contiguous(inputs: Tensors) -> Tensors:
     """The inputs of one request that goes alone: no copy, if they lie as they should."""
     if len(inputs) == 1:  # most models: a loop less
         ((name, array),) = inputs.items()
-        return {name: np.ascontiguousarray(array)}
-    return {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        laid = ascontiguousarray(array)
+        return inputs if laid is array else {name: laid}
+    return {name: ascontiguousarray(array) for name, array in inputs.items()}
 
 
 def check_rows(outputs: Tensors, total: int) -> None:

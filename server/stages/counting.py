@@ -28,5 +28,6 @@ def counted(tally: Tally, arrived: float) -> Iterator[None]:
     with failures_counted(tally, arrived):
         yield
     took = monotonic() - arrived
-    tally.success.add(1, int(took * 1e9))
-    tally.request_s.add(took)
+    sums = tally.sums
+    sums.success.add(1, int(took * 1e9))
+    sums.request_s.add(took)

@@ -102,18 +102,18 @@ class Journey:
 
     def _count(self) -> None:
         """An ensemble's run is one request; it waited and computed as long as all its steps together."""
-        tally, rows = self._served.facts.tally, self._request.rows
-        tally.inference_count += rows
-        tally.execution_count += 1
-        tally.last_inference = int(time() * 1000)
-        tally.rows.add(rows)
-        tally.queue.add(1, self._queue_ns)
-        tally.queue_s.add(self._queue_ns / 1e9)
-        tally.compute_input.add(1, 0)
-        tally.compute_infer.add(1, self._compute_ns)
-        tally.compute_output.add(1, 0)
-        tally.compute_s.add(self._compute_ns / 1e9)
-        spans = tally.batch(rows)
+        sums, rows = self._served.facts.tally.sums, self._request.rows
+        sums.inference_count += rows
+        sums.execution_count += 1
+        sums.last_inference = int(time() * 1000)
+        sums.rows.add(rows)
+        sums.queue.add(1, self._queue_ns)
+        sums.queue_s.add(self._queue_ns / 1e9)
+        sums.compute_input.add(1, 0)
+        sums.compute_infer.add(1, self._compute_ns)
+        sums.compute_output.add(1, 0)
+        sums.compute_s.add(self._compute_ns / 1e9)
+        spans = sums.batch(rows)
         spans.compute_input.add(1, 0)
         spans.compute_infer.add(1, self._compute_ns)
         spans.compute_output.add(1, 0)

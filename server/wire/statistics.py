@@ -10,7 +10,8 @@ from google.protobuf import json_format
 
 from protos import inference_pb2 as pb
 from server.domain.catalogue import VersionFacts
-from server.observe.tally import BatchSpans, Span, Tally
+from server.observe.run_counts import BatchSpans, Span
+from server.observe.tally import Tally
 
 _NEVER = Span()
 

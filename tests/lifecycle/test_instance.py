@@ -19,7 +19,7 @@ from server.domain.errors import InvalidRequest, RuntimeFull
 from server.lifecycle.instance import Instance
 from server.observe.tally import Fill
 from server.scheduling.counting import reason_of
-from server.scheduling.run import Run
+from server.scheduling.run import Manner, Run
 from server.scheduling.ticket import Ticket
 from server.wire.codes import CODES
 from tests.e2e.workshop import echo
@@ -166,7 +166,7 @@ def test_a_run_without_room_is_overload_for_its_whole_batch_and_not_the_models_f
     session = Busy()
     slot = Instance("busy", "cpu", session, FLAT)
     tickets = [Ticket({"x": ROW}, 1, lambda _: None, None) for _ in range(3)]
-    run = Run("m", 1, True, slot, tickets, 3, "full", monotonic_ns)
+    run = Run(Manner("m", 1, True, False, monotonic_ns), slot, tickets, 3, "full")
     run.work()
     assert session.asked == 1, "nobody waits for room again, one by one"
     for answer in run.answers:

@@ -147,6 +147,6 @@ def test_only_what_is_the_models_own_fault_is_counted():
     tally.success.add(7, 1)
     for reason in ("REJECTED", "CANCELED", "OTHER", "BACKEND"):
         tally.failed(reason, 1)
-    tally.ran(7, 7, 1, 5, 1)
+    tally.sums.ran(7, 7, 1, 5, 1)
     assert record_of(tally) == Record(8, 1, {7: Runs(1, 5)})
     assert log(1 / DOUBT) > 8

@@ -17,7 +17,8 @@ from server.observe.metrics import (
     registry,
 )
 from server.observe.passages import Passages
-from server.observe.tally import FAILURES, LEFT, REFUSED, SMALL, Tally
+from server.observe.run_counts import LEFT, RunCounts
+from server.observe.tally import FAILURES, REFUSED, SMALL, Tally
 
 TRITON_COUNTERS = {
     "nv_inference_request_success",
@@ -52,7 +53,7 @@ OWN_HISTOGRAMS = {
 
 def worked() -> Tally:
     """A version that answered two requests of three rows in one run, and refused one."""
-    tally = Tally(inference_count=3, execution_count=1, load_seconds=0.25, pending=4)
+    tally = Tally(load_seconds=0.25, pending=4, sums=RunCounts(inference_count=3, execution_count=1))
     tally.success.add(2, 3_000_999)
     tally.failed("REJECTED", 1_000_000)
     tally.queue.add(2, 20_000)

@@ -142,7 +142,7 @@ async def test_where_no_batches_form_a_row_takes_what_it_takes_in_a_request_of_u
     assert told(tally).each_ns == 10e6
     ask(batcher, rows=8)
     await asyncio.sleep(0)
-    tally.queue.count, tally.inference_count = 1, 8
+    tally.runs.queue.count, tally.runs.inference_count = 1, 8
     assert told(tally).each_ns == 3e6
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import ModelConfig
 from server.domain.state import UNLOADED, State, Status
+from server.observe.run_counts import RunCounts
 from server.observe.tally import Tally
 from server.wire import metadata, statistics
 from tests.wire.models import TINY
@@ -109,7 +110,7 @@ def test_statistics_have_every_member_even_of_a_version_that_did_nothing():
 
 
 def test_statistics_count_by_batch_size_in_order():
-    tally = Tally(inference_count=5, execution_count=2, last_inference=1_700_000_000_000)
+    tally = Tally(sums=RunCounts(inference_count=5, execution_count=2, last_inference=1_700_000_000_000))
     tally.success.add(3, 4_000_000_000_000)
     tally.batch(4).compute_infer.add(1, 7)
     tally.batch(1).compute_infer.add(1, 5)

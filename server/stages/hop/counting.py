@@ -45,18 +45,19 @@ def count_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
     requests, rows = len(tickets), sum([ticket.rows for ticket in tickets])
     waits = [max(0, run.began - ticket.queued) for ticket in tickets]
     waited = sum(waits)
-    tally.queue.add(requests, waited)
-    tally.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
+    sums = tally.sums
+    sums.queue.add(requests, waited)
+    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
     done_s = run.ended / 1e9
     wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived]
     if wholes:
         whole = sum(wholes)
-        tally.success.add(len(wholes), int(whole * 1e9))
-        tally.request_s.add_all(wholes, whole)
-    tally.ran(requests, rows, 0, run.ended - run.inferred, 0)
-    tally.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
-    tally.rows.add(rows)
-    tally.last_inference = int(time() * 1000)
+        sums.success.add(len(wholes), int(whole * 1e9))
+        sums.request_s.add_all(wholes, whole)
+    sums.ran(requests, rows, 0, run.ended - run.inferred, 0)
+    sums.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
+    sums.rows.add(rows)
+    sums.last_inference = int(time() * 1000)
     count_stages(tally, requests, run)
 
 
@@ -80,13 +81,14 @@ def count_joint(tally: Tally, requests: int, ticket: Ticket, arrived: float) -> 
     assert run is not None
     more = requests - 1
     waited = run.began - ticket.queued
-    tally.queue.add(more, more * waited)
-    tally.queue_s.add_many(waited / 1e9, more)
+    sums = tally.sums
+    sums.queue.add(more, more * waited)
+    sums.queue_s.add_many(waited / 1e9, more)
     input_ns, infer_ns = run.inferred - run.began, run.ended - run.inferred
-    tally.compute_input.add(more, more * input_ns)
-    tally.compute_infer.add(more, more * infer_ns)
-    tally.compute_output.add(more, 0)
-    tally.compute_s.add_many(infer_ns / 1e9, more)
+    sums.compute_input.add(more, more * input_ns)
+    sums.compute_infer.add(more, more * infer_ns)
+    sums.compute_output.add(more, 0)
+    sums.compute_s.add_many(infer_ns / 1e9, more)
     whole = monotonic() - arrived
-    tally.success.add(requests, int(whole * 1e9) * requests)
-    tally.request_s.add_many(whole, requests)
+    sums.success.add(requests, int(whole * 1e9) * requests)
+    sums.request_s.add_many(whole, requests)
