@@ -34,7 +34,7 @@ SHOWN = {
     "ray": "Ray Serve",
 }
 DOORS = {Door.BINARY: "HTTP, binary tensors", Door.JSON: "HTTP, JSON", Door.GRPC: "gRPC"}
-WIDTH, LEFT, RIGHT, LINE = 760, 190, 200, 18
+WIDTH, LEFT, RIGHT, LINE = 780, 210, 200, 18
 STYLE = """\
 text { font: 12px system-ui, sans-serif; fill: #57606a }
 .door { font-weight: 600 }
