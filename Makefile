@@ -44,7 +44,8 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-autoscaling bench-gpu models locks dashboards perf-analyzer pytriton clean
+	bench-steady bench-peers bench-gpu bench-autoscaling plot profile models locks dashboards perf-analyzer pytriton \
+	clean
 
 help: ## show these commands
 	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -85,6 +86,15 @@ bench-tiers: $(ready_to_test) ## measure what tiers cost beside one process, and
 
 bench-steady: $(ready_to_test) ## measure whether a request costs more with clients, models and time
 	@$(bin)/python -m benchmarks.steady $(ARGS)
+
+bench-peers: $(ready_to_test) ## measure ours beside other servers, each fetched into an environment of its own
+	@$(bin)/python -m benchmarks.peers $(ARGS)
+
+plot: $(ready_to_test) ## draw the newest results of bench-peers for the README
+	@$(bin)/python -m benchmarks.peers.picture $(ARGS)
+
+profile: $(ready_to_test) ## tell where the time of a request goes, step by step
+	@$(bin)/python -m benchmarks.profile $(ARGS)
 
 bench-autoscaling: $(ready_to_test) ## have tiers scaled by their own gauge under a burst, and draw it
 	@$(bin)/python -m benchmarks.autoscaling $(ARGS)

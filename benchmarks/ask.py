@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 
 from benchmarks.call import GRPC_CHANNEL, GRPC_PREFIX_BYTES, HOST, Call, Door
-from benchmarks.codec import decode_grpc, decode_http
+from benchmarks.codec import ReadHttp, decode_grpc, decode_http
 from benchmarks.models import Tensors
 
 DEADLINE_S = 30
@@ -27,9 +27,9 @@ class Reply:
     body_bytes: int
 
 
-def ask(call: Call) -> Reply:
+def ask(call: Call, read_http: ReadHttp = decode_http) -> Reply:
     """Raises `Refused` with the server's own sentence."""
-    return _ask_grpc(call) if call.door is Door.GRPC else _ask_http(call)
+    return _ask_grpc(call) if call.door is Door.GRPC else _ask_http(call, read_http)
 
 
 def check(answer: Tensors, truth: Tensors) -> None:
@@ -47,7 +47,7 @@ def check(answer: Tensors, truth: Tensors) -> None:
             raise Refused(f"{name} has other values than from the bare session")
 
 
-def _ask_http(call: Call) -> Reply:
+def _ask_http(call: Call, read_http: ReadHttp) -> Reply:
     connection = http.client.HTTPConnection(HOST, call.port, timeout=DEADLINE_S)
     try:
         connection.request("POST", call.path, call.body, dict(call.headers))
@@ -59,7 +59,7 @@ def _ask_http(call: Call) -> Reply:
         connection.close()
     if response.status != 200:
         raise Refused(f"status {response.status}: {body[:200].decode(errors='replace')}")
-    return Reply(decode_http(dict(response.getheaders()), body), len(body))
+    return Reply(read_http(dict(response.getheaders()), body), len(body))
 
 
 def _ask_grpc(call: Call) -> Reply:

@@ -6,7 +6,8 @@ digits as a float32 has and no more, as clients in other languages do.
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -20,6 +21,22 @@ from benchmarks.call import GRPC_PREFIX_BYTES, Call, Door
 from benchmarks.models import Tensors
 
 JSON_SIZE = "Inference-Header-Content-Length"
+
+
+class Encode(Protocol):
+    def __call__(self, door: Door, model: str, row: Tensors, *, http_port: int, grpc_port: int) -> Call: ...
+
+
+class ReadHttp(Protocol):
+    def __call__(self, headers: Mapping[str, str], body: bytes) -> Tensors: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How a server wants to be asked, and how its answer over HTTP is read."""
+
+    encode: Encode
+    read_http: ReadHttp
 
 
 def encode(door: Door, model: str, row: Tensors, *, http_port: int, grpc_port: int) -> Call:
@@ -47,6 +64,9 @@ def decode_http(headers: Mapping[str, str], body: bytes) -> Tensors:
         body, header_length=json_size and int(json_size)
     )
     return {tensor["name"]: result.as_numpy(tensor["name"]) for tensor in result.get_response()["outputs"]}
+
+
+OPEN_INFERENCE = Speech(encode, decode_http)
 
 
 def decode_grpc(message: bytes) -> Tensors:

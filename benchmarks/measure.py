@@ -18,7 +18,7 @@ from benchmarks.load import load
 from benchmarks.models import Model, version_folder
 from benchmarks.report import Figures, Line, Point, Report
 from benchmarks.sample import LoadFailed
-from benchmarks.server_under_test import Batches, ServerUnderTest
+from benchmarks.server_under_test import ServerUnderTest, mean_batch
 
 WARM_UP_S = 1
 LIMIT_SHARE = 1.6
@@ -136,10 +136,3 @@ def _time(target: _Target, seconds: int) -> str:
         f"{title}{figures.requests_per_s:>10,.1f}/s, p50 {figures.p50_ms:.2f} ms, "
         f"CPU {figures.cpu_us:,.0f} us a request{failed}"
     )
-
-
-def mean_batch(before: Batches | None, after: Batches | None) -> float | None:
-    """Rows in a run between two readings; None if the server does not tell, or ran nothing."""
-    if before is None or after is None or after.runs == before.runs:
-        return None
-    return (after.rows - before.rows) / (after.runs - before.runs)

@@ -6,7 +6,7 @@ not change it.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ Measure = Callable[[Path, Pace, Say, Findings], Any]
 """Measures in a scratch folder, adds to the findings, and gives what else the file is to have."""
 
 
+Close = Callable[[Mapping[str, Any]], Iterable[str]]
+"""Lines that end what is printed before the promises, from all that the file is to have."""
+
+
 def main(
     name: str,
     what: str,
@@ -32,7 +36,17 @@ def main(
     words: Sequence[str],
 ) -> int:
     """`python -m benchmarks.NAME`, which is to measure `what`."""
-    asked = _parser(name, what, parts).parse_args(words)
+    return run(name, parts, aims, parser(name, what, parts).parse_args(words))
+
+
+def run(
+    name: str,
+    parts: Mapping[str, Measure],
+    aims: Sequence[Promise[Findings]],
+    asked: argparse.Namespace,
+    close: Close = lambda _: (),
+) -> int:
+    """Measure the parts that were `asked` for by the words of `parser`."""
     now = datetime.now(UTC)
     pace = (
         Pace(seconds=1, repeats=1, quick=True)
@@ -43,6 +57,9 @@ def main(
         "at": now.isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
+        "quick": pace.quick,
+        "seconds": pace.seconds,
+        "repeats": pace.repeats,
     }
     findings: Findings = {}
     failed = False
@@ -56,9 +73,9 @@ def main(
                 content[part], failed = {"refusal": str(fault)}, True
     content["findings"] = findings
     content["promises"] = [" ".join(verdict.split()) for verdict in verdicts(aims, findings)]
-    out = asked.out or default_file(now, f"{name}-quick" if asked.quick else name)
+    out = asked.out or default_file(now, f"{name}-quick" if pace.quick else name)
     save(out, content)
-    print("", *verdicts(aims, findings), "", f"all figures are in {out}", sep="\n")
+    print(*close(content), "", *verdicts(aims, findings), "", f"all figures are in {out}", sep="\n")
     return int(failed)
 
 
@@ -66,12 +83,22 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _parser(name: str, what: str, parts: Mapping[str, Measure]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=what)
-    option = parser.add_argument
+def parser(
+    name: str,
+    what: str,
+    parts: Iterable[str],
+    *,
+    seconds: int = 5,
+    repeats: int = 5,
+    also: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """The words that every one of them knows; `also` are other names of --parts."""
+    known = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=what)
+    option = known.add_argument
     option("--quick", action="store_true", help="one run of a second each, for a look")
-    option("--parts", nargs="+", choices=parts, default=[*parts], metavar="PART", help=", ".join(parts))
-    option("--seconds", type=int, default=5, metavar="N", help="of each run; default %(default)s")
-    option("--repeats", type=int, default=5, metavar="N", help="runs of each; default %(default)s")
+    names = [*parts]
+    option("--parts", *also, nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names))
+    option("--seconds", type=int, default=seconds, metavar="N", help="of each run; default %(default)s")
+    option("--repeats", type=int, default=repeats, metavar="N", help="runs of each; default %(default)s")
     option("--out", type=Path, metavar="FILE", help=f"default benchmarks/results/DATE-{name}.json")
-    return parser
+    return known

@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.ask import ask, check
 from benchmarks.call import Call, Door
-from benchmarks.codec import encode
+from benchmarks.codec import OPEN_INFERENCE, Speech
 from benchmarks.load import load
 from benchmarks.models import Tensors
 from benchmarks.sample import LoadFailed
-from benchmarks.server_under_test import ServerUnderTest
+from benchmarks.server_under_test import Batches, ServerUnderTest, mean_batch
 
 WARM_UP_S = 1
 
@@ -32,19 +32,29 @@ class Pace:
 class Setup:
     """Something that is asked: its front, and whose processor time it takes.
 
-    runs   requests/s, p50 in ms and processor time in us a request, of each run
+    speech        how it wants to be asked
+    batches       reads its rows and runs so far; None for what is not to be told
+    reply_bytes   of a right answer
+    runs          requests/s, p50 and p99 in ms, processor time in us a request, and where its batches are
+                  told the rows in a mean one, of each run
     """
 
     name: str
     front: ServerUnderTest
     cpu_s: Callable[[], float]
+    speech: Speech = OPEN_INFERENCE
+    batches: Callable[[], Batches | None] | None = None
+    reply_bytes: int = 0
     runs: list[Mapping[str, float]] = field(default_factory=list)
 
     def of(self, figure: str) -> float:
-        return median(run[figure] for run in self.runs)
+        return median(run[figure] for run in self.runs if figure in run)
+
+    def medians(self) -> Mapping[str, float]:
+        return {key: self.of(key) for key in self.runs[0]}
 
     def told(self) -> Mapping[str, Any]:
-        return {"name": self.name, "runs": self.runs, "median": {key: self.of(key) for key in self.runs[0]}}
+        return {"name": self.name, "runs": self.runs, "median": self.medians()}
 
 
 @dataclass(slots=True)
@@ -61,25 +71,25 @@ class Question:
     clients: int
     patience: int = 1
     truth: Tensors | None = None
-    reply_bytes: int = 0
 
-    def to(self, server: ServerUnderTest) -> Call:
-        return encode(self.door, self.model, self.row, http_port=server.http_port, grpc_port=server.grpc_port)
+    def to(self, server: ServerUnderTest, speech: Speech = OPEN_INFERENCE) -> Call:
+        ports = {"http_port": server.http_port, "grpc_port": server.grpc_port}
+        return speech.encode(self.door, self.model, self.row, **ports)
 
 
 def prepare(setup: Setup, question: Question) -> None:
     """Hold its answer against the truth, and warm it up. Raises `Refused` or `LoadFailed`."""
-    reply = ask(question.to(setup.front))
+    call = question.to(setup.front, setup.speech)
+    reply = ask(call, setup.speech.read_http)
     if question.truth is None:
         question.truth = reply.outputs
     check(reply.outputs, question.truth)
-    question.reply_bytes = reply.body_bytes
-    call = question.to(setup.front)
+    setup.reply_bytes = reply.body_bytes
     load(
         call,
         clients=question.clients,
         seconds=WARM_UP_S * question.patience,
-        reply_bytes=question.reply_bytes,
+        reply_bytes=setup.reply_bytes,
     )
 
 
@@ -99,17 +109,20 @@ def in_turn(setups: Sequence[Setup], question: Question, pace: Pace, say: Say) -
 
 
 def timed(setup: Setup, question: Question, seconds: int) -> Mapping[str, float]:
-    call = question.to(setup.front)
+    call = question.to(setup.front, setup.speech)
+    batches_before = setup.batches() if setup.batches else None
     before = setup.cpu_s()
-    sample = load(call, clients=question.clients, seconds=seconds, reply_bytes=question.reply_bytes)
+    sample = load(call, clients=question.clients, seconds=seconds, reply_bytes=setup.reply_bytes)
     cpu_s = setup.cpu_s() - before
+    rows = mean_batch(batches_before, setup.batches() if setup.batches else None)
     setup.front.forget_log()
     if sample.errors:
         raise LoadFailed(f"{setup.name}: {sample.errors} requests failed")
     time.sleep(0.1)  # what the last run has left to do is none of the next one's
-    return {
+    told = {
         "requests_per_s": sample.requests_per_s,
         "p50_ms": sample.p50_ms,
         "p99_ms": sample.p99_ms,
         "cpu_us": cpu_s / sample.requests * 1e6,
     }
+    return told | ({"mean_batch": rows} if rows is not None else {})

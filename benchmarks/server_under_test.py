@@ -46,6 +46,13 @@ class Batches:
     runs: int
 
 
+def mean_batch(before: Batches | None, after: Batches | None) -> float | None:
+    """Rows in a run between two readings; None if the server does not tell, or ran nothing."""
+    if before is None or after is None or after.runs == before.runs:
+        return None
+    return (after.rows - before.rows) / (after.runs - before.runs)
+
+
 class ServerUnderTest:
     """A running server; `exit_code` is known once it was stopped."""
 
@@ -66,6 +73,10 @@ class ServerUnderTest:
         self.exit_code: int | None = None
         self._process = process
         self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def await_ready(self) -> None:
         """Wait until it says that it is ready, with all its models."""

@@ -8,11 +8,10 @@ from rich.console import Console
 
 from benchmarks.bare import BareRate, batch_sizes
 from benchmarks.call import Door
-from benchmarks.measure import mean_batch
 from benchmarks.promises import Promise, verdicts
 from benchmarks.report import Figures, Line, Point, Report, middle, middle_rate
 from benchmarks.results import default_file, write
-from benchmarks.server_under_test import Batches
+from benchmarks.server_under_test import Batches, mean_batch
 from benchmarks.table import notes, table
 
 
@@ -79,10 +78,13 @@ def test_a_verdict_has_name_figure_aim_and_outcome(aim, figure, ending):
     assert verdict.endswith(ending)
 
 
-def test_the_cost_of_tiny_and_the_share_and_delay_of_large_are_promised():
+def test_the_cost_of_tiny_and_wide_and_the_share_and_delay_of_large_are_promised():
     report = Report(
         [
-            line(figures(cpu_us=23)),
+            line(figures(30_750), clients=8),
+            line(figures(44_000, cpu_us=23)),
+            line(figures(p50_ms=0.26), door=Door.GRPC, clients=1),
+            line(figures(cpu_us=1_600), model="wide", door=Door.BINARY, clients=1),
             line(figures(194.5), model="large", door=Door.GRPC, clients=8),
             line(figures(p50_ms=1.05), model="large", door=Door.GRPC, clients=1),
         ],
@@ -91,8 +93,12 @@ def test_the_cost_of_tiny_and_the_share_and_delay_of_large_are_promised():
     said = [" ".join(verdict.split()) for verdict in verdicts(report)]
     assert said == [
         "tiny, json, 64 clients: CPU us/request 23.0 at most 22.0 falls short",
+        "tiny, json, 64 clients: requests/s 44,000 at least 43,810 met",
+        "tiny, json, 8 clients: requests/s 30,750 at least 30,750 met",
+        "tiny, grpc, 1 client: p50 ms 0.26 at most 0.25 falls short",
         "large, grpc, 8 clients: rate against the bare session 97.2% at least 97.0% met",
         "large, grpc, 1 client: latency beyond the run 5.0% at most 3.0% falls short",
+        "wide, binary, 1 client: CPU us/request 1,600 at most 1,600 met",
     ]
 
 
@@ -129,7 +135,10 @@ def test_the_file_keeps_every_run_and_the_verdicts(tmp_path):
     assert kept["at"] == "2026-01-02"
     assert [run["requests_per_s"] for run in kept["lines"][0]["runs"]] == [50, 150]
     assert kept["lines"][0]["share_of_bare"] == 0.5
-    assert kept["promises"] == ["tiny, json, 64 clients: CPU us/request 20.0 at most 22.0 met"]
+    assert kept["promises"] == [
+        "tiny, json, 64 clients: CPU us/request 20.0 at most 22.0 met",
+        "tiny, json, 64 clients: requests/s 100 at least 43,810 falls short",
+    ]
 
 
 def test_a_file_is_named_by_its_day_and_minute():
