@@ -3,49 +3,57 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
 from server.domain.errors import QueueFull
 from server.stages.pool import Pool
 
+T = TypeVar("T")
+
+
+async def result(pool: Pool, work: Callable[[], T]) -> T:
+    return (await pool.run("m", work)).result()
+
 
 async def once_there_is_a_place(pool: Pool) -> str:
     while True:
         try:
-            return await pool.run("m", lambda: "in")
+            return await result(pool, lambda: "in")
         except QueueFull:
             await asyncio.sleep(0.001)
 
 
 async def test_work_is_done_off_the_event_loop_and_what_it_raises_is_raised():
     pool = Pool(1, 1)
-    assert await pool.run("m", threading.current_thread) is not threading.main_thread()
+    assert await result(pool, threading.current_thread) is not threading.main_thread()
     with pytest.raises(ZeroDivisionError):
-        await pool.run("m", lambda: 1 / 0)
+        await result(pool, lambda: 1 / 0)
     pool.close()
 
 
 async def test_as_many_wait_as_may_and_the_next_is_refused_at_once():
     pool, gate = Pool(2, 1), threading.Event()
-    working = [asyncio.create_task(pool.run("m", lambda: gate.wait(10))) for _ in range(3)]
+    working = [asyncio.create_task(result(pool, lambda: gate.wait(10))) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFull, match="model 'm' already has 3 requests waiting"):
-        await pool.run("m", lambda: None)
+        await result(pool, lambda: None)
     gate.set()
     assert await asyncio.gather(*working) == [True] * 3
-    assert await pool.run("m", lambda: "again") == "again"
+    assert await result(pool, lambda: "again") == "again"
     pool.close()
 
 
 async def test_who_leaves_before_its_turn_never_takes_it_and_gives_its_place_back():
     pool, gate, done = Pool(1, 1), threading.Event(), []
-    working = asyncio.create_task(pool.run("m", lambda: gate.wait(10)))
-    waiting = asyncio.create_task(pool.run("m", lambda: done.append("never")))
+    working = asyncio.create_task(result(pool, lambda: gate.wait(10)))
+    waiting = asyncio.create_task(result(pool, lambda: done.append("never")))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait((waiting,))
-    another = asyncio.create_task(pool.run("m", lambda: done.append("another")))
+    another = asyncio.create_task(result(pool, lambda: done.append("another")))
     gate.set()
     await asyncio.gather(working, another)
     assert done == ["another"]
@@ -54,22 +62,22 @@ async def test_who_leaves_before_its_turn_never_takes_it_and_gives_its_place_bac
 
 async def test_who_leaves_in_mid_work_keeps_its_place_until_the_work_ends():
     pool, begun, gate = Pool(1, 0), threading.Event(), threading.Event()
-    working = asyncio.create_task(pool.run("m", lambda: (begun.set(), gate.wait(10))))
+    working = asyncio.create_task(result(pool, lambda: (begun.set(), gate.wait(10))))
     await asyncio.to_thread(begun.wait, 10)
     working.cancel()
     await asyncio.wait((working,))
     with pytest.raises(QueueFull):
-        await pool.run("m", lambda: None)
+        await result(pool, lambda: None)
     gate.set()
     assert await asyncio.wait_for(once_there_is_a_place(pool), 10) == "in"
     pool.close()
 
 
 async def test_closing_does_not_wait_and_what_has_not_begun_never_begins():
-    pool, gate = Pool(1, 1), threading.Event()
-    working = asyncio.create_task(pool.run("m", lambda: gate.wait(10)))
-    waiting = asyncio.create_task(pool.run("m", lambda: pytest.fail("it began")))
-    await asyncio.sleep(0)
+    pool, begun, gate = Pool(1, 1), threading.Event(), threading.Event()
+    working = asyncio.create_task(result(pool, lambda: begun.set() or gate.wait(10)))
+    waiting = asyncio.create_task(result(pool, lambda: pytest.fail("it began")))
+    await asyncio.to_thread(begun.wait, 10)
     pool.close()
     await asyncio.wait((waiting,))
     assert waiting.cancelled()
@@ -79,10 +87,10 @@ async def test_closing_does_not_wait_and_what_has_not_begun_never_begins():
 
 async def test_its_demand_is_all_who_asked_and_what_each_takes_of_a_thread():
     pool, gate = Pool(2, 1), threading.Event()
-    working = [asyncio.create_task(pool.run("m", lambda: gate.wait(10))) for _ in range(3)]
+    working = [asyncio.create_task(result(pool, lambda: gate.wait(10))) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(QueueFull):
-        await pool.run("m", lambda: None)
+        await result(pool, lambda: None)
     _, asked = pool.demand.read(1)
     assert (asked.number, asked.places) == (4, 2)
     gate.set()
@@ -95,7 +103,7 @@ async def test_its_demand_is_all_who_asked_and_what_each_takes_of_a_thread():
 
 async def test_what_a_call_takes_does_not_count_its_waiting():
     pool, began = Pool(1, 10), time.monotonic_ns()
-    await asyncio.gather(*(pool.run("m", lambda: time.sleep(0.01)) for _ in range(5)))
+    await asyncio.gather(*(result(pool, lambda: time.sleep(0.01)) for _ in range(5)))
     took = time.monotonic_ns() - began
     _, asked = pool.demand.read(1)
     assert 10e6 <= asked.each_ns <= took / 5, "one after the other, on one thread"
