@@ -1,8 +1,10 @@
 """Where pre- and post-processing code runs: threads, and a line of bounded length before them."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -108,3 +110,98 @@ async def test_what_a_call_takes_does_not_count_its_waiting():
     _, asked = pool.demand.read(1)
     assert 10e6 <= asked.each_ns <= took / 5, "one after the other, on one thread"
     pool.close()
+
+
+async def test_work_is_done_in_its_order():
+    pool, done = Pool(1, 100), []
+    await asyncio.gather(*(result(pool, lambda at=at: done.append(at)) for at in range(50)))
+    assert done == list(range(50))
+    pool.close()
+
+
+async def test_work_that_waits_goes_side_by_side_on_as_many_threads_as_there_are():
+    pool, together = Pool(3, 10), threading.Barrier(3)
+    await asyncio.gather(*(result(pool, lambda: together.wait(10)) for _ in range(3)))
+    pool.close()
+
+
+async def test_a_call_that_hangs_holds_up_nobody_while_there_is_a_thread():
+    pool, gate = Pool(2, 10), threading.Event()
+    hanging = asyncio.create_task(result(pool, lambda: gate.wait(10)))
+    behind = [asyncio.create_task(result(pool, lambda: "done")) for _ in range(5)]
+    assert await asyncio.wait_for(asyncio.gather(*behind), 5) == ["done"] * 5
+    assert not hanging.done()
+    gate.set()
+    await hanging
+    pool.close()
+
+
+async def test_calls_known_to_be_long_wait_for_no_look_at_the_line(monkeypatch):
+    monkeypatch.setattr("server.stages.pool.LOOK_S", 1000.0)
+    pool, together = Pool(2, 10), threading.Barrier(2)
+    await result(pool, lambda: time.sleep(0.01))
+    await asyncio.wait_for(asyncio.gather(*(result(pool, lambda: together.wait(10)) for _ in range(2))), 5)
+    pool.close()
+
+
+async def test_what_one_who_is_told_raises_harms_no_other():
+    pool, told = Pool(1, 10), asyncio.Event()
+    pool.begin("m", lambda: None, lambda _: 1 / 0)
+    pool.begin("m", lambda: None, lambda _: told.set())
+    await asyncio.wait_for(told.wait(), 5)
+    assert await result(pool, lambda: "on") == "on"
+    pool.close()
+
+
+async def test_who_is_told_is_told_once_on_the_loop_and_who_left_never():
+    pool, gate, told = Pool(1, 10), threading.Event(), []
+    first = pool.begin("m", lambda: gate.wait(10), lambda job: told.append(threading.current_thread()))
+    begun = pool.begin("m", lambda: None, lambda job: told.append("left"))
+    pool.leave(begun)
+    gate.set()
+    assert await result(pool, lambda: "after") == "after"
+    assert told == [threading.main_thread()]
+    assert first.result() is True
+    pool.close()
+
+
+async def test_what_work_raised_is_held_by_nobody_once_it_was_told():
+    class Large:
+        pass
+
+    async def ask() -> weakref.ref:
+        large = Large()
+
+        def work() -> None:
+            raise ValueError(large)
+
+        with pytest.raises(ValueError):
+            await result(pool, work)
+        return weakref.ref(large)
+
+    pool = Pool(1, 1)
+    gc.disable()
+    try:
+        held = await ask()
+        assert held() is None
+    finally:
+        gc.enable()
+    pool.close()
+
+
+async def test_a_thread_that_has_nothing_to_do_ends_and_another_comes(monkeypatch):
+    monkeypatch.setattr("server.stages.pool.IDLE_S", 0.01)
+    pool = Pool(1, 1)
+    first = await result(pool, threading.current_thread)
+    await asyncio.to_thread(first.join, 10)
+    assert not first.is_alive()
+    assert await result(pool, lambda: "on") == "on"
+    pool.close()
+
+
+async def test_threads_end_when_it_is_closed():
+    pool = Pool(1, 1)
+    thread = await result(pool, threading.current_thread)
+    pool.close()
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()
