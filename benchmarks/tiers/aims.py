@@ -17,7 +17,7 @@ AIMS = (
             aim(f"tiny, {door}, alone: ms that the hop adds", f"hop alone {door}", ".2f", at_most=0.5),
         )
     ),
-    aim("digits, PNG files: share of the slowest stage", "digits share", ".1%", at_least=0.85),
+    aim("digits, scanned PNG files: share of the slowest stage", "digits share", ".1%", at_least=0.85),
     aim("photos, JPEG files: share of the slowest stage", "photos share", ".1%", at_least=0.85),
     aim("pre of 20 ms: two processes over one", "pre processes", ".2f", at_least=1.6),
     aim("4 MB in one process: copies of the payload", "copies fused", ".2f", at_most=0),

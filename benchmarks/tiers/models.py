@@ -116,6 +116,16 @@ def photo() -> bytes:
     return file.getvalue()
 
 
+def scan() -> bytes:
+    """A PNG file as a scanner makes them of one digit: 512 pixels a side, grey, with its noise."""
+    random = np.random.default_rng(8)
+    drawn = Image.open(SAMPLES / "digits" / "8.png").convert("L").resize((512, 512), Image.Resampling.BICUBIC)
+    grey = np.asarray(drawn, np.float32) + random.normal(0, 4, (512, 512))
+    file = io.BytesIO()
+    Image.fromarray(grey.clip(0, 255).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
 def one_file(name: str, content: bytes) -> Tensors:
     array = np.empty((1, 1), object)
     array[0, 0] = content
@@ -123,4 +133,5 @@ def one_file(name: str, content: bytes) -> Tensors:
 
 
 def digit() -> bytes:
+    """A PNG file of 8 by 8 pixels, some hundred bytes."""
     return (SAMPLES / "digits" / "8.png").read_bytes()

@@ -23,11 +23,11 @@ class Leases:
     @contextmanager
     def one(self) -> Iterator[None]:
         """Until it is left again."""
-        self._take()
+        self.take()
         try:
             yield
         finally:
-            self._let_go()
+            self.let_go()
 
     @contextmanager
     def claim(self) -> Iterator[None]:
@@ -47,8 +47,8 @@ class Leases:
 
     def until(self, task: "asyncio.Future[Any]") -> None:
         """Until this task is over, from now on and not only once it has begun."""
-        self._take()
-        task.add_done_callback(self._let_go)
+        self.take()
+        task.add_done_callback(self.let_go)
 
     async def ended(self, within_s: float) -> None:
         """Wait until the last one is given back, and no longer than that."""
@@ -58,11 +58,12 @@ class Leases:
         except TimeoutError:
             pass
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Until `let_go` is called for it, once."""
         self.count += 1
         self._free.clear()
 
-    def _let_go(self, _: object = None) -> None:
+    def let_go(self, _: object = None) -> None:
         self.count -= 1
         self._note_free()
 

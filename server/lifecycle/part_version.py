@@ -74,6 +74,13 @@ class PartVersion:
         """Keep the version alive until this task is over, from now on and not only once it has begun."""
         self._leases.until(task)
 
+    def take(self) -> None:
+        """Keep the version alive until `let_go` is called for it, once."""
+        self._leases.take()
+
+    def let_go(self) -> None:
+        self._leases.let_go()
+
     async def retire(self, within_s: float) -> None:
         """Let the last request have its answer, then give everything back."""
         await self._leases.ended(within_s)

@@ -5,9 +5,10 @@ that does not answers with what its code made. A post tier takes what the model 
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from time import monotonic, monotonic_ns
 from typing import Protocol
-from uuid import uuid4
 
 import structlog
 
@@ -15,9 +16,10 @@ from server.domain.errors import DeadlineExceeded, InvalidRequest, QueueFull, St
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.domain.stage import Span
 from server.domain.tensors import Tensors
+from server.lifecycle.part import named
 from server.lifecycle.part_version import PartVersion
 from server.observe.pressure import patience_ns
-from server.stages.pool import Pool
+from server.stages.pool import Job, Pool
 
 log = structlog.get_logger(__name__)
 
@@ -42,55 +44,78 @@ class Alone:
         if served.stage == "post" and signature.outputs:
             signature.check_outputs(request.outputs)
         request.rows = signature.rows(request.inputs) if served.checks else 1
-        request_id = request.id or uuid4().hex
-        left = None if request.deadline == FOREVER else request.deadline - monotonic()
-        try:
-            async with asyncio.timeout(left):
-                outputs, span = await self.run(served, request, request.inputs, request_id)
-                if self._onward is not None and served.stage == "pre":
-                    outputs = await self._onward.go(served, request, outputs)
-        except TimeoutError:
-            raise DeadlineExceeded(request.model) from None
+        if request.deadline == FOREVER:
+            outputs, span = await self._through(served, request)
+        else:
+            try:
+                async with asyncio.timeout(request.deadline - monotonic()):
+                    outputs, span = await self._through(served, request)
+            except TimeoutError:
+                raise DeadlineExceeded(request.model) from None
         return InferResponse(
             request.model,
             served.version,
-            _asked_for(served, request, outputs, request_id),
+            _asked_for(served, request, outputs),
             request.id,
             queue_ns=span.queue_ns,
             compute_ns=span.compute_ns,
         )
 
-    async def run(
-        self, served: PartVersion, request: InferRequest, tensors: Tensors, request_id: str
-    ) -> tuple[Tensors, Span]:
+    async def _through(self, served: PartVersion, request: InferRequest) -> tuple[Tensors, Span]:
+        outputs, span = await self.run(served, request, request.inputs)
+        if self._onward is not None and served.stage == "pre":
+            outputs = await self._onward.go(served, request, outputs)
+        return outputs, span
+
+    async def run(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> tuple[Tensors, Span]:
         """Its code, for one request of whoever asks, and what that took. Raises a `ServingError`."""
-        tally = served.facts.tally
-        tally.of_code = self._pool.demand
-        queued = began = monotonic_ns()
-
-        def work() -> Tensors:
-            nonlocal began
-            began = monotonic_ns()
-            return served.part.run(tensors, request_id, request.parameters, request.priority)
-
         try:
-            outputs = await self._pool.run(request.model, work)
+            job = await self._pool.run(request.model, self._work(served, request, tensors))
         except QueueFull:
-            tally.refused["requests"] += 1
-            tally.pressure.note(1.0, 1, monotonic_ns())
+            self._refused(served)
             raise
-        ended = monotonic_ns()
-        waited, took = began - queued, ended - began
+        return job.result(), self.over(served, request, job)
+
+    def begin(
+        self,
+        served: PartVersion,
+        request: InferRequest,
+        tensors: Tensors,
+        told: Callable[[Job[Tensors]], object],
+    ) -> Job[Tensors]:
+        """The same without a task: `told` is called once, on the loop, and then asks what it took of `over`.
+
+        Raises a `ServingError` if the request is refused.
+        """
+        try:
+            return self._pool.begin(request.model, self._work(served, request, tensors), told)
+        except QueueFull:
+            self._refused(served)
+            raise
+
+    def over(self, served: PartVersion, request: InferRequest, job: Job[Tensors]) -> Span:
+        """Count what has ended well; what it took."""
+        tally = served.facts.tally
+        waited, took = job.began - job.queued, job.ended - job.began
         if request.trace is not None:
-            request.trace.stage(served.stage, queued, began, ended)
-        tally.pressure.note(waited / patience_ns(took), 1, ended)
+            request.trace.stage(served.stage, job.queued, job.began, job.ended)
+        tally.pressure.note(waited / patience_ns(took), 1, monotonic_ns())
         tally.queue.add(1, waited)
         tally.queue_s.add(waited / 1e9)
         tally.stage(served.stage).add(took / 1e9)
-        return outputs, Span(served.stage, waited, took)
+        return Span(served.stage, waited, took)
+
+    def _work(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Callable[[], Tensors]:
+        served.facts.tally.of_code = self._pool.demand
+        return partial(served.part.run, tensors, request.id, request.parameters, request.priority)
+
+    def _refused(self, served: PartVersion) -> None:
+        tally = served.facts.tally
+        tally.refused["requests"] += 1
+        tally.pressure.note(1.0, 1, monotonic_ns())
 
 
-def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors, request_id: str) -> Tensors:
+def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors) -> Tensors:
     """The outputs that were asked for, in that order; all of them if none was named."""
     facts = served.facts
     wanted = request.outputs or (facts.signature.output_order if served.stage == "post" else ())
@@ -102,5 +127,6 @@ def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors, req
         raise InvalidRequest(
             f"unexpected inference output '{missing[0]}' for model '{request.model}'; it gives {gives}"
         )
+    request_id = named(request.id)
     log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
     raise StageFailed(facts.model, facts.version, "post", request_id)

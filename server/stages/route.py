@@ -8,8 +8,8 @@ found, for its whole way.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from time import monotonic, monotonic_ns
-from uuid import uuid4
 
 import structlog
 
@@ -25,7 +25,7 @@ from server.domain.stage import STAGES, Span, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion
 from server.lifecycle.idle import IdleVersion
-from server.lifecycle.part import CodeStage, Part
+from server.lifecycle.part import CodeStage, Part, named
 from server.lifecycle.part_version import PartVersion
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Plain, Served
@@ -40,7 +40,7 @@ from server.stages.counting import counted, failures_counted
 from server.stages.ensemble import Ensembles
 from server.stages.explaining import timings, wants_timing
 from server.stages.hop.counting import HopRun
-from server.stages.pool import Pool
+from server.stages.pool import Job, Pool
 from server.stages.splitting import cut, through_pieces
 from server.stages.tracing import hopped, ran
 
@@ -168,11 +168,11 @@ class Route:
         if not self.does(served, stage):
             raise TierUnavailable(stage, request.model, "it was asked of another tier", untouched=True)
         if isinstance(served, PartVersion):
-            return await self._alone.run(served, request, tensors, request.id or uuid4().hex)
+            return await self._alone.run(served, request, tensors)
         assert isinstance(served, ServedVersion)
         part = served.pre if stage == "pre" else served.post
         if stage != "predict" and part is not None:
-            return await self._stage(served, stage, part, tensors, request, request.id or uuid4().hex)
+            return await self._stage(served, stage, part, tensors, request, request.id)
         rows = served.predicts.rows(tensors)
         if served.padding is None:
             ticket = await self._predict(served, request, tensors, rows)
@@ -183,6 +183,26 @@ class Route:
         run = ticket.run
         assert run is not None
         return outputs, Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
+
+    def begin_code(
+        self,
+        served: PartVersion,
+        request: InferRequest,
+        tensors: Tensors,
+        told: Callable[[Job[Tensors]], object],
+    ) -> Job[Tensors]:
+        """As `do` for code that is all that this process has of a version, without a task: `told` is called
+        once, on the loop, and then asks `code_over`. Raises a `ServingError` if the request is refused.
+        """
+        return self._alone.begin(served, request, tensors, told)
+
+    def code_over(self, served: PartVersion, request: InferRequest, job: Job[Tensors]) -> Span:
+        """Count code that has ended well; what it took."""
+        return self._alone.over(served, request, job)
+
+    def leave_code(self, job: Job[Tensors]) -> None:
+        """Nobody waits for it any more: if it has not begun, it never does."""
+        self._pool.leave(job)
 
     async def _predict(
         self, served: ServedVersion, request: InferRequest, inputs: Tensors, rows: int
@@ -240,38 +260,44 @@ class Route:
         seen = served.facts.signature
         seen.check_outputs(request.outputs)
         rows = request.rows = seen.rows(request.inputs)
-        request_id = request.id or uuid4().hex
-        left = None if request.deadline == FOREVER else request.deadline - monotonic()
+        request_id = _known_as(served, request)
         took: list[Span] = []
-        try:
-            async with asyncio.timeout(left):
-                inputs: Tensors = request.inputs
-                if served.pre is not None:
-                    inputs, span = await self._stage(served, "pre", served.pre, inputs, request, request_id)
-                    took.append(span)
-                    rows = _rows_for_model(served, inputs, request_id)
-                if served.padding is None:
-                    ticket = await self._predict(served, request, inputs, rows)
-                    assert ticket.outputs is not None
-                    outputs = ticket.outputs
-                else:
-                    ticket, outputs = await self._predict_padded(
-                        served, served.padding, request, inputs, rows
-                    )
-                if served.post is not None:
-                    outputs, span = await self._stage(
-                        served, "post", served.post, outputs, request, request_id
-                    )
-                    took.append(span)
-        except TimeoutError:
-            raise DeadlineExceeded(request.model) from None
+        if request.deadline == FOREVER:
+            ticket, outputs = await self._each_stage(served, request, rows, request_id, took)
+        else:
+            try:
+                async with asyncio.timeout(request.deadline - monotonic()):
+                    ticket, outputs = await self._each_stage(served, request, rows, request_id, took)
+            except TimeoutError:
+                raise DeadlineExceeded(request.model) from None
         missing = [name for name in request.outputs or seen.output_names if name not in outputs]
         if missing:
+            request_id = named(request_id)
             log.error("stage_output_missing", model=request.model, missing=missing, request_id=request_id)
             raise StageFailed(request.model, served.facts.version, "post", request_id)
         if not request.outputs:
             outputs = {name: outputs[name] for name in seen.output_order}
         return respond(served, request, ticket, outputs, took)
+
+    async def _each_stage(
+        self, served: ServedVersion, request: InferRequest, rows: int, request_id: str, took: list[Span]
+    ) -> tuple[Ticket, Tensors]:
+        """The run, and what came of it at the end; `took` gets what the other stages took."""
+        inputs: Tensors = request.inputs
+        if served.pre is not None:
+            inputs, span = await self._stage(served, "pre", served.pre, inputs, request, request_id)
+            took.append(span)
+            rows = _rows_for_model(served, inputs, request_id)
+        if served.padding is None:
+            ticket = await self._predict(served, request, inputs, rows)
+            assert ticket.outputs is not None
+            outputs = ticket.outputs
+        else:
+            ticket, outputs = await self._predict_padded(served, served.padding, request, inputs, rows)
+        if served.post is not None:
+            outputs, span = await self._stage(served, "post", served.post, outputs, request, request_id)
+            took.append(span)
+        return ticket, outputs
 
     async def _stage(
         self,
@@ -282,21 +308,21 @@ class Route:
         request: InferRequest,
         request_id: str,
     ) -> tuple[dict[str, Array], Span]:
-        queued = began = monotonic_ns()
-
-        def work() -> dict[str, Array]:
-            nonlocal began
-            began = monotonic_ns()
-            return part.run(tensors, request_id, request.parameters, request.priority)
-
-        done = await self._pool.run(served.facts.model, work)
-        ended = monotonic_ns()
+        work = partial(part.run, tensors, request_id, request.parameters, request.priority)
+        job = await self._pool.run(served.facts.model, work)
+        outputs = job.result()
         if request.trace is not None:
-            request.trace.stage(name, queued, began, ended)
+            request.trace.stage(name, job.queued, job.began, job.ended)
         tally = served.facts.tally
         tally.of_code = self._pool.demand
-        tally.stage(name).add((ended - queued) / 1e9)
-        return done, Span(name, began - queued, ended - began)
+        tally.stage(name).add((job.ended - job.queued) / 1e9)
+        return outputs, Span(name, job.began - job.queued, job.ended - job.began)
+
+
+def _known_as(served: ServedVersion, request: InferRequest) -> str:
+    """By what name the stages know a request; empty if none of them is told."""
+    told = any(part is not None and part.takes_request for part in (served.pre, served.post))
+    return named(request.id) if told else request.id
 
 
 def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> int:
@@ -304,6 +330,7 @@ def _rows_for_model(served: ServedVersion, inputs: Tensors, request_id: str) -> 
     try:
         return served.predicts.rows(inputs)
     except InvalidRequest as misfit:
+        request_id = named(request_id)
         facts = served.facts
         log.error(
             "pre_output_misfit",

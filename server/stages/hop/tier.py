@@ -7,6 +7,7 @@ what a request costs here is little more than its rows.
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -29,6 +30,7 @@ from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion
 from server.lifecycle.idle import IdleVersion
+from server.lifecycle.part_version import PartVersion
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
 from server.lifecycle.version import ServedVersion
@@ -39,6 +41,7 @@ from server.stages.hop.counting import HopRun, count_joint
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.replies import Replies
 from server.stages.hop.sender import Way
+from server.stages.pool import Job
 from server.stages.route import Route, lane_of
 from server.stages.tracing import hopped, ran
 from server.wire.bundle import Batch, Broken, read
@@ -246,6 +249,14 @@ class Tier:
         head: pb.Head,
         replies: Replies,
     ) -> None:
+        if (
+            isinstance(served, PartVersion)
+            and stages[:1] == [served.stage]
+            and asked.deadline == FOREVER
+            and asked.trace is None
+        ):
+            self._code(served, number, asked, tuple(stages[1:]), head, replies)
+            return
         task = asyncio.get_running_loop().create_task(
             self._through(served, number, asked, stages, head, replies)
         )
@@ -253,6 +264,49 @@ class Tier:
         task.add_done_callback(self._tasks.discard)
         served.hold(task)
         replies.works[number] = task.cancel
+
+    def _code(
+        self,
+        served: PartVersion,
+        number: int,
+        asked: InferRequest,
+        rest: tuple[StageName, ...],
+        head: pb.Head,
+        replies: Replies,
+    ) -> None:
+        """The code that is all of the version here, then the rest; without a task, or a clock to watch."""
+
+        def told(job: Job[Tensors]) -> None:
+            served.let_go()
+            try:
+                tensors = job.result()
+                spans = (self._route.code_over(served, asked, job),)
+                if rest:
+                    self._ahead(served, number, asked, tensors, spans, rest, head, replies)
+                else:
+                    replies.answer_one(number, tensors, spans)
+            except asyncio.CancelledError:
+                replies.fail(number, RequestCancelled(head.model))
+            except Exception as error:
+                self._failed(number, error, head, replies)
+
+        def give_up() -> None:
+            self._route.leave_code(job)
+            served.let_go()
+            replies.fail(number, RequestCancelled(head.model))
+
+        try:
+            job = self._route.begin_code(served, asked, asked.inputs, told)
+        except ServingError as error:
+            replies.fail(number, error)
+            return
+        served.take()
+        replies.works[number] = give_up
+
+    def _failed(self, number: int, error: Exception, head: pb.Head, replies: Replies) -> None:
+        if not isinstance(error, ServingError):
+            log.error("stage_crashed", model=head.model, stage=self.stage, exc_info=error)
+        replies.fail(number, error)
 
     async def _through(
         self,
@@ -286,9 +340,7 @@ class Tier:
         except TimeoutError:
             replies.fail(number, DeadlineExceeded(head.model))
         except Exception as error:
-            if not isinstance(error, ServingError):
-                log.error("stage_crashed", model=head.model, stage=self.stage, exc_info=error)
-            replies.fail(number, error)
+            self._failed(number, error, head, replies)
         else:
             replies.answer_one(number, tensors, spans)
 
@@ -304,15 +356,7 @@ class Tier:
         replies: Replies,
     ) -> None:
         """Send what is done here on to the next tier; its answer is ours."""
-        way = Way(
-            route=rest,
-            model=head.model,
-            version=head.version,
-            content=head.content,
-            stacked=True,
-            row_bytes=0,
-            max_rows=64,
-        )
+        way = _way(rest, head.model, head.version, head.content)
 
         def told(ticket: Ticket) -> None:
             if asked.trace is not None:
@@ -367,6 +411,13 @@ class Tier:
                 if trace is not None:
                     requests[-1].trace = replies.traces[head.ids[at]] = trace
         return requests
+
+
+@lru_cache(maxsize=512)
+def _way(rest: tuple[StageName, ...], model: str, version: int, content: str) -> Way:
+    return Way(
+        route=rest, model=model, version=version, content=content, stacked=True, row_bytes=0, max_rows=64
+    )
 
 
 def _parameters(text: bytes) -> Any:
