@@ -12,7 +12,7 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.observe.tracing.traced import Traced
-from server.stages.hop.arena import Arena, Theirs
+from server.stages.hop.arena import Arena, Theirs, are_worth_laying
 from server.stages.hop.line import Line, Offer
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import fault_of
@@ -95,7 +95,7 @@ class Replies:
         self._ready()
 
     def greet(self, head: pb.Head, seen: str) -> Offer | None:
-        """Open the memory that the sender offers; if it is on this host, offer ours, and a line if it takes one.
+        """Open the memory that the sender offers; on one host offer ours, and a line if it takes one.
 
         `seen` is the address from which the sender comes.
         """
@@ -221,7 +221,7 @@ class Replies:
             greeting, self._greeting = self._greeting, None
             yield pack(greeting)
         leaving, self._leaving = self._leaving, False
-        freed = [self._read.popleft() for _ in range(len(self._read))]
+        freed = [self._read.popleft() for _ in range(len(self._read))] if self._read else ()
         if faults or leaving or freed or (pings and not groups):
             yield pack(pb.Head(faults=faults, leaving=leaving, freed=freed))
         for group in groups.values():
@@ -256,7 +256,7 @@ class Replies:
                 transfer_ns=span.transfer_ns,
             )
         pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
-        if self._arena is not None:
+        if self._arena is not None and are_worth_laying(head):
             before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
             self._copies.add("shared", self._arena.laid - before)

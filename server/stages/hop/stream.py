@@ -20,7 +20,7 @@ from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
-from server.stages.hop.arena import Arena, Theirs, columns_of
+from server.stages.hop.arena import Arena, Theirs, are_worth_laying, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
@@ -121,15 +121,15 @@ class Stream:
         head.rows.extend(rows)
         beside = 0
         regions: list[int] = []
-        if self._arena is not None:
+        if self._arena is not None and are_worth_laying(head):
             before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
             self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
             beside = sum([place.size for place in places])
             regions = [place.start for place in places]
-        self._copies.add("wire", sum(map(len, pieces)))
         message = pack(head, pieces)
+        self._copies.add("wire", sum(map(len, pieces)))
         parcel = Parcel(
             self._carrier,
             number,
@@ -313,6 +313,10 @@ class Stream:
             number = ids[at] // PLACES
             parcel = self._parcels.get(number)
             answers: list[tuple[Ticket, Tensors]] = []
+            whole = [] if parcel is None else self._whole_of(parcel, ids, at)
+            if whole:
+                answers = list(zip(whole, outputs[at : at + len(whole)], strict=True))
+                at += len(whole)
             while at < len(ids) and ids[at] // PLACES == number:
                 ticket = None if parcel is None else self._answer_of(parcel, ids[at] % PLACES)
                 if ticket is not None:
@@ -326,6 +330,19 @@ class Stream:
         ticket = None if parcel is None else self._answer_of(parcel, fault.id % PLACES)
         if parcel is not None and ticket is not None:
             parcel.owner.refused(parcel, ticket, error_of(fault))
+
+    def _whole_of(self, parcel: Parcel, ids: Sequence[int], at: int) -> list[Ticket]:
+        """The tickets of a parcel that is answered in one piece, as most are; none of one that is not."""
+        first, count = parcel.number * PLACES, len(parcel.tickets)
+        if ids[at : at + count] != list(range(first, first + count)) or parcel.open != count:
+            return []
+        tickets = parcel.take_whole()
+        if tickets:
+            self._parcels.pop(parcel.number)
+            self.bytes -= parcel.size
+            self.rows -= sum([ticket.rows for ticket in tickets])
+            self.requests -= count
+        return tickets
 
     def _answer_of(self, parcel: Parcel, place: int) -> Ticket | None:
         """The other side has done with one: its ticket, unless it was given up."""
