@@ -55,7 +55,7 @@ class Line(asyncio.Protocol):
     def write(self, message: bytes) -> None:
         """Without waiting. What is written to a line that is over is lost."""
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         size = len(message)
         if size > JOINED_BYTES:
