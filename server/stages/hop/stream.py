@@ -89,7 +89,7 @@ class Stream:
         self._heard = monotonic()
 
     async def _join(self, head: pb.Head) -> None:
-        if await asyncio.to_thread(is_direct, head.line.seen, self._carrier.address):
+        if is_direct(head.line.seen, self._carrier.address):
             self._line = await joined(head.line.name, head.arena.pid, self._hear, self._write_on)
 
     async def serve(self, call: Any, leaves: Callable[[], None]) -> None:
