@@ -38,14 +38,22 @@ class Batch(NamedTuple):
 
     def cut(self) -> Iterator[Tensors]:
         """Those of each request, in order: views."""
+        named = list(self.tensors.items())
+        if len(named) == 1 and not self.stacked:  # as with most models: no loop inside the loop
+            ((name, array),) = named
+            start = 0
+            for count in self.rows:
+                yield {name: array[start : start + count]}
+                start += count
+            return
         if self.stacked:
             for at in range(len(self.rows)):
-                yield {name: array[at, ...] for name, array in self.tensors.items()}
+                yield {name: array[at, ...] for name, array in named}
             return
         start = 0
         for count in self.rows:
             end = start + count
-            yield {name: array[start:end] for name, array in self.tensors.items()}
+            yield {name: array[start:end] for name, array in named}
             start = end
 
 
@@ -59,6 +67,11 @@ def lay(head: pb.Head, requests: Sequence[Tensors], stacked: bool) -> list[raw.B
     for name, first in requests[0].items():
         shape = first.shape if stacked else first.shape[1:]
         tensor = head.tensors.add(name=name, datatype=datatype_of(first), shape=shape)
+        if len(requests) > 1 and first.nbytes <= raw.SMALL and not first.dtype.hasobject:
+            column = b"".join([tensors[name].tobytes() for tensors in requests])
+            pieces.append(column)
+            tensor.size = len(column)
+            continue
         size = 0
         for tensors in requests:
             piece = raw.encode(tensors[name])
@@ -93,8 +106,11 @@ def unpack(message: bytes) -> tuple[pb.Head, list[memoryview]]:
     at, end = 0, len(message)
     try:
         while at < end:
-            tag = message[at]
-            size, at = _varint(message, at + 1)
+            tag, size = message[at], message[at + 1]
+            if size < 0x80:
+                at += 2
+            else:
+                size, at = _varint(message, at + 1)
             if size > end - at:
                 raise Broken("a field of a bundle is longer than its message")
             if tag == HEAD[0]:
@@ -125,9 +141,10 @@ def read(head: pb.Head, columns: Sequence[raw.Buffer]) -> Batch:
     tensors: dict[str, Array] = {}
     for tensor, column in zip(head.tensors, columns, strict=True):
         datatype = DATATYPES.get(tensor.datatype)
-        if datatype is None or any(size < 0 for size in tensor.shape):
+        own = tuple(tensor.shape)
+        if datatype is None or (own and min(own) < 0):
             raise Broken(f"tensor '{tensor.name}' of a bundle has a datatype or shape that there is not")
-        shape = (total, *tensor.shape)
+        shape = (total, *own)
         if prod(shape) > 2**48:
             raise Broken(f"tensor '{tensor.name}' of a bundle is larger than anything can be")
         try:
@@ -142,7 +159,7 @@ def read(head: pb.Head, columns: Sequence[raw.Buffer]) -> Batch:
 def column_key(tensors: Tensors, stacked: bool) -> tuple[object, ...]:
     """Equal for those that can lie in one bundle."""
     return tuple(
-        (name, array.dtype, array.shape if stacked else array.shape[1:]) for name, array in tensors.items()
+        [(name, array.dtype, array.shape if stacked else array.shape[1:]) for name, array in tensors.items()]
     )
 
 

@@ -140,9 +140,17 @@ AHEAD = {"gateway": ("pre", "predict", "post"), "pre": ("predict",), "predict": 
 
 @contextmanager
 def fleet(
-    scratch: Path, repository_of: Callable[[str], Path], counts: dict[str, int], options: Sequence[str] = ()
+    scratch: Path,
+    repository_of: Callable[[str], Path],
+    counts: dict[str, int],
+    options: Sequence[str] = (),
+    *,
+    wired: bool = True,
 ) -> Iterator[Fleet]:
-    """So many processes of each role, ready; `repository_of` a role is its own. Stopped from the front on."""
+    """So many processes of each role, ready; `repository_of` a role is its own. Stopped from the front on.
+
+    Unless they are `wired`, nothing lies between any two, and they talk as processes of one host do.
+    """
     made = Fleet()
     with ExitStack() as stack:
         for role in ("post", "predict", "pre", "gateway"):
@@ -151,11 +159,13 @@ def fleet(
                 ahead = []
                 for stage in AHEAD[role]:
                     ends = made.of(stage)
-                    for end in ends:
-                        made.wires[name, end.name] = stack.enter_context(Relay(end.grpc))
+                    addresses = [end.grpc for end in ends]
+                    if wired:
+                        wires = [stack.enter_context(Relay(address)) for address in addresses]
+                        made.wires |= {(name, end.name): wire for end, wire in zip(ends, wires, strict=True)}
+                        addresses = [wire.address for wire in wires]
                     if ends:
-                        addresses = ",".join(made.wires[name, end.name].address for end in ends)
-                        ahead.append(f"--{stage}-endpoints={addresses}")
+                        ahead.append(f"--{stage}-endpoints={','.join(addresses)}")
                 of_models = OPTIONS if role != "gateway" else OPTIONS[:4]
                 process = Process(
                     name,

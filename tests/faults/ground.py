@@ -89,14 +89,17 @@ class Ground:
 
 
 @contextmanager
-def ground(scratch: Path, rows: list[Row], **counts: int) -> Iterator[Ground]:
-    """So many processes of each tier, ready and warm; what becomes of faults goes into `rows`."""
+def ground(scratch: Path, rows: list[Row], *, wired: bool = True, **counts: int) -> Iterator[Ground]:
+    """So many processes of each tier, ready and warm; what becomes of faults goes into `rows`.
+
+    `wired` as of `fleet`.
+    """
     notes = scratch / "notes"
     notes.mkdir()
     repositories = {role: scratch / role for role in ("pre", "predict", "post")}
     for repository in repositories.values():
         lay_version(repository, 1, notes)
-    with fleet(scratch, repositories.__getitem__, counts) as made:
+    with fleet(scratch, repositories.__getitem__, counts, wired=wired) as made:
         with traffic(made.of("gateway")):
             time.sleep(1.5)  # so that what a first request costs is no leak
         yield Ground(made, notes, repositories, rows)

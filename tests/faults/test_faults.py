@@ -23,6 +23,15 @@ def ground(request, tmp_path_factory) -> Iterator[Ground]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def neighbours(request, tmp_path_factory) -> Iterator[Ground]:
+    """The same without wires: their bundles go by Unix sockets."""
+    scratch = tmp_path_factory.mktemp("neighbours")
+    counts = {"pre": 2, "predict": 2, "post": 1, "gateway": 2}
+    with ground_of(scratch, request.config.stash[ROWS], wired=False, **counts) as made:
+        yield made
+
+
 CUT = frozenset({"ReadError", "RemoteProtocolError", "ConnectError"})
 """What becomes of a client's connection to a gateway that dies."""
 
@@ -131,4 +140,38 @@ def test_a_new_version_in_one_tier_only(ground):
         for role in ("predict", "post"):
             lay_version(ground.repositories[role], 2, ground.notes)
         ground.fleet["gateway-1"].until(lambda: load.outcomes[-1].sentence == "2", 15)
+        harm.over()
+
+
+@pytest.mark.parametrize("name", ["predict-1", "pre-1", "post-1"])
+def test_kill_9_of_a_neighbour(neighbours, name):
+    with neighbours.under_load(f"kill -9 of {name}, by Unix sockets") as (harm, _):
+        neighbours.fleet[name].kill()
+        time.sleep(1)
+        neighbours.back(name, harm)
+
+
+@pytest.mark.parametrize("name", ["pre-1", "predict-1", "post-1", "gateway-1"])
+def test_sigterm_of_a_neighbour(neighbours, name):
+    clear = CUT if name == "gateway-1" else frozenset()
+    with neighbours.under_load(f"SIGTERM of {name}, by Unix sockets", clear) as (harm, load):
+        assert neighbours.fleet[name].terminate() == 0
+        left_at = monotonic()
+        time.sleep(0.5)
+        if name in ("pre-1", "predict-1"):
+            failed = [each for each in load.outcomes if each.told != "right" and each.began < left_at + 0.5]
+            assert not failed, failed[:3]
+        neighbours.back(name, harm)
+
+
+def test_a_neighbour_that_is_too_slow(neighbours):
+    with neighbours.under_load("the predict tier stands still for 3 s (SIGSTOP), by Unix sockets") as (
+        harm,
+        _,
+    ):
+        for name in ("predict-1", "predict-2"):
+            neighbours.fleet[name].signal(signal.SIGSTOP)
+        time.sleep(3)
+        for name in ("predict-1", "predict-2"):
+            neighbours.fleet[name].signal(signal.SIGCONT)
         harm.over()

@@ -49,7 +49,7 @@ class Arena:
 
         `pieces` are those of `server.wire.bundle.lay`; the places are the caller's to release.
         """
-        if not self.is_read or all(tensor.size < WORTH_BYTES for tensor in head.tensors):
+        if not self.is_read:
             return pieces, []
         left: list[Buffer] = []
         places: list[Place] = []
@@ -116,6 +116,14 @@ class Theirs:
         if free is not None:
             finalize(view, free, region).atexit = False
         return view.data
+
+
+def are_worth_laying(head: pb.Head) -> bool:
+    """Whether any column is so large that it is to go beside the wire."""
+    for tensor in head.tensors:  # noqa: SIM110  (a generator costs more than what it looks at)
+        if tensor.size >= WORTH_BYTES:
+            return True
+    return False
 
 
 def columns_of(

@@ -99,9 +99,12 @@ class Link:
 
     def takes(self, size: int) -> bool:
         """Whether a parcel of so many bytes may go now. One alone may, however large."""
-        if not self.up or self.requests >= self._max_requests:
+        requests = there = 0
+        for stream in self._streams:
+            requests += stream.requests
+            there += stream.bytes
+        if not self.up or requests >= self._max_requests:
             return False
-        there = self.bytes
         return there + size <= self._max_bytes or not there
 
     def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> Parcel:

@@ -116,6 +116,15 @@ class Parcel:
         self.sent = sent
         self.message: bytes | None = message
 
+    def take_whole(self) -> list[Ticket]:
+        """All of its tickets, once; none if any had its answer already, or was given up."""
+        tickets = [ticket for ticket in self.tickets if ticket is not None]
+        if len(tickets) != len(self.tickets):
+            return []
+        self.tickets = [None] * len(tickets)
+        self.left = self.open = self.rows = 0
+        return tickets
+
     def take(self, place: int) -> Ticket | None:
         """The one at a place, once; None if it had its answer, or there is no such place."""
         if place >= len(self.tickets):

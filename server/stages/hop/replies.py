@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from protos import stage_pb2 as pb
@@ -11,7 +12,8 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.observe.tracing.traced import Traced
-from server.stages.hop.arena import Arena, Theirs
+from server.stages.hop.arena import Arena, Theirs, are_worth_laying
+from server.stages.hop.line import Line, Offer
 from server.wire.bundle import column_key, lay, pack
 from server.wire.fault import fault_of
 from server.wire.raw import Buffer
@@ -40,6 +42,7 @@ class Replies:
 
     works    the requests that can be given up, each by a call
     traces   of the requests that are sampled, to be ended with their answers
+    line     by which answers go, where there is one; else by what `run` is given
     """
 
     def __init__(self, stage: StageName, copies: Copies, *, shared_bytes: int = 2**26) -> None:
@@ -58,6 +61,9 @@ class Replies:
         self._pings = 0
         self._leaving = False
         self._open = 0
+        self.line: Line | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         self._more = asyncio.Event()
         self._quiet = asyncio.Event()
 
@@ -86,17 +92,26 @@ class Replies:
             self._end_trace(number, str(error) or type(error).__name__)
         self._faults.append(fault_of(error, self._stage, number, untouched=untouched))
         self._open -= 1
-        self._more.set()
+        self._ready()
 
-    def greet(self, offer: pb.Arena) -> None:
-        """Open the memory that the sender offers, and offer ours, if it is on this host."""
+    def greet(self, head: pb.Head, seen: str) -> Offer | None:
+        """Open the memory that the sender offers; on one host offer ours, and a line if it takes one.
+
+        `seen` is the address from which the sender comes.
+        """
         self._greeting = pb.Head()
+        offer = None
         if self._shared_bytes and self.theirs is None:
-            self.theirs = Theirs.open(offer)
+            self.theirs = Theirs.open(head.arena)
             if self.theirs is not None:
                 self._arena = Arena(self._shared_bytes)
                 self._greeting = pb.Head(arena_open=True, arena=self._arena.offer())
+                if head.HasField("line"):
+                    with suppress(OSError):
+                        offer = Offer()
+                        self._greeting.line.name, self._greeting.line.seen = offer.name, seen
         self._more.set()
+        return offer
 
     def share(self) -> None:
         """The sender has opened ours."""
@@ -125,7 +140,7 @@ class Replies:
     def leave(self) -> None:
         """Say that nothing new is taken."""
         self._leaving = True
-        self._more.set()
+        self._ready()
 
     def give_up(self) -> None:
         """Nobody hears the answers any more."""
@@ -138,39 +153,79 @@ class Replies:
         if self._arena is not None:
             self._arena.close()
             self._arena = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def drained(self) -> None:
         """Wait until all that was taken is answered, and written."""
-        while self._open or self._more.is_set():
+        while self._open or self._more.is_set() or self._has_some():
             self._quiet.clear()
             await self._quiet.wait()
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write what is ready, until cancelled."""
+        """Write what is ready, until cancelled: signs of life alone, where there is a line."""
         while True:
             await self._more.wait()
-            if self._open:
+            if self._open and self.line is None:
                 await asyncio.sleep(LINGER_S)
             self._more.clear()
-            groups, self._groups = self._groups, {}
-            faults, self._faults = self._faults, []
             pings, self._pings = self._pings, 0
-            if self._greeting is not None:
-                greeting, self._greeting = self._greeting, None
-                await write(pack(greeting))
-            leaving, self._leaving = self._leaving, False
-            freed = [self._read.popleft() for _ in range(len(self._read))]
-            if faults or leaving or freed or (pings and not groups):
-                await write(pack(pb.Head(faults=faults, leaving=leaving, freed=freed)))
-            for group in groups.values():
-                message = self._written(group)
+            if self.line is not None:
+                if pings:
+                    await write(pack(pb.Head()))
+                if self._read or self._has_some():
+                    self.flush()
+                self._quiet.set()
+                continue
+            for message in self._messages(pings):
                 if len(message) > LARGE:
                     await write(pack(pb.Head(coming=len(message))))
                 await write(message)
                 del message
-            del groups, faults
             if not self._more.is_set():
                 self._quiet.set()
+
+    def flush(self) -> None:
+        """Write what is ready on the line, if that has room."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        line = self.line
+        if line is None or line.is_full:
+            return
+        try:
+            for message in self._messages():
+                line.write(message)
+        except Exception as fault:  # an answer that cannot be written: the stream's end, not the run's
+            line.fail(fault)
+        self._quiet.set()
+
+    def _ready(self) -> None:
+        """Something is to be written: at once, where it has nobody to wait for."""
+        if self.line is None:
+            self._more.set()
+        elif not self._open:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LINGER_S, self.flush)
+
+    def _has_some(self) -> bool:
+        return bool(self._groups or self._faults or self._leaving)
+
+    def _messages(self, pings: int = 0) -> Iterator[bytes]:
+        """All that is ready."""
+        groups, self._groups = self._groups, {}
+        faults, self._faults = self._faults, []
+        if self._greeting is not None:
+            greeting, self._greeting = self._greeting, None
+            yield pack(greeting)
+        leaving, self._leaving = self._leaving, False
+        freed = [self._read.popleft() for _ in range(len(self._read))] if self._read else ()
+        if faults or leaving or freed or (pings and not groups):
+            yield pack(pb.Head(faults=faults, leaving=leaving, freed=freed))
+        for group in groups.values():
+            yield self._written(group)
 
     def _end_trace(self, number: int, error: str = "") -> None:
         trace = self.traces.pop(number, None)
@@ -188,7 +243,7 @@ class Replies:
         group.rows.extend(rows)
         group.parts.append(tensors)
         self._open -= len(ids)
-        self._more.set()
+        self._ready()
 
     def _written(self, group: _Group) -> bytes:
         head = pb.Head(ids=group.ids, rows=group.rows)
@@ -201,7 +256,7 @@ class Replies:
                 transfer_ns=span.transfer_ns,
             )
         pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
-        if self._arena is not None:
+        if self._arena is not None and are_worth_laying(head):
             before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
             self._copies.add("shared", self._arena.laid - before)

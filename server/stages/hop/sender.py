@@ -185,7 +185,7 @@ class Sender:
         if ticket.deadline != FOREVER and ticket.deadline * 1e9 < self._over_at:
             self._over_at = ticket.deadline * 1e9
             self._sweep.set_by(self._over_at)
-        if self._parcels or self._looking or not self._any_up():
+        if self._parcels or self._looking or not self._up():
             self._look_soon()
         else:  # it has nobody to wait for
             self._look()
@@ -235,25 +235,25 @@ class Sender:
             self._looking = True
             self._loop.call_soon(self._look)
 
-    def _any_up(self) -> bool:
+    def _up(self) -> Sequence[Carrier]:
+        """The endpoints that can be sent anything at all."""
         way = self._way
         links = self._endpoints.ready(way.route[0], way.model, way.version, way.content)
-        return any(link.up for link in links)
+        return [link for link in links if link.up]
 
     def _look(self) -> None:
         """Send what can go now."""
         self._looking = False
         self._hold.clear()
-        way = self._way
         while self._waiting:
-            links = self._endpoints.ready(way.route[0], way.model, way.version, way.content)
-            if not any(link.up for link in links):
+            links = self._up()
+            if not links:
                 self._strand()
                 return
             now = self._clock()
             oldest = self._waiting[0].queued
             free = self._free(links, now)
-            if now - oldest < LINGER_NS:
+            if self._parcels and now - oldest < LINGER_NS:
                 under_way = Counter([parcel.link for parcel in self._parcels])
                 if free and under_way[free[0]] >= UNDER_WAY:
                     free = []
@@ -280,6 +280,9 @@ class Sender:
     def _take(self, links: int) -> list[Ticket]:
         """The requests of the next parcel, where so many links could take one: each its share."""
         waiting = self._waiting
+        if len(waiting) == 1:
+            self._tally.pending -= 1
+            return [waiting.popleft()]
         most = min(self._way.max_rows, PLACES, -(-sum([ticket.rows for ticket in waiting]) // links))
         first = waiting.popleft()
         taken, rows, size = [first], first.rows, first.size
@@ -318,7 +321,18 @@ class Sender:
 
     def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
         """What requests say beside their tensors, where any of them does."""
-        if any(ticket.deadline != FOREVER for ticket in tickets):
+        has_code = self._way.has_code
+        timed = ranked = told = False
+        for ticket in tickets:
+            timed = timed or ticket.deadline != FOREVER
+            ranked = ranked or ticket.priority != 0
+            asked = ticket.request
+            if ticket.client or (
+                asked is not None
+                and (asked.trace is not None or (has_code and (asked.id or asked.parameters)))
+            ):
+                told = True
+        if timed:
             now = self._clock() / 1e9
             head.timeouts_us.extend(
                 [
@@ -328,9 +342,10 @@ class Sender:
                     for ticket in tickets
                 ]
             )
-        if any(ticket.priority for ticket in tickets):
+        if ranked:
             head.priorities.extend([min(ticket.priority, LOWEST_PRIORITY) for ticket in tickets])
-        has_code = self._way.has_code
+        if not told:
+            return
         for at, ticket in enumerate(tickets):
             asked = ticket.request
             trace = None if asked is None else asked.trace
@@ -353,7 +368,7 @@ class Sender:
         run = HopRun.of(spans, parcel.sent, now)
         if self._fit is not None:
             answers = self._fitted(answers, self._fit)
-        told = [ticket for ticket, _ in answers if not ticket.settled]
+        told = [ticket for ticket, _ in answers if ticket.told is not None]
         for ticket, outputs in answers:
             if self._tries:
                 self._tries.pop(ticket, None)

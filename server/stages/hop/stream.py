@@ -1,4 +1,4 @@
-"""One stream to a process of another tier, from its greeting to its end.
+"""One stream to a process of another tier, from its greeting to its end; on one host, with a line beside it.
 
 A stream that breaks, or is silent, takes with it what was on it: whoever sent that is told, and what never
 left this process may go elsewhere. One whose other side leaves is sent nothing new, and ends when all that is
@@ -20,8 +20,9 @@ from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
-from server.stages.hop.arena import Arena, Theirs, columns_of
+from server.stages.hop.arena import Arena, Theirs, are_worth_laying, columns_of
 from server.stages.hop.ejection import Outlier
+from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
 from server.wire.bundle import Broken, pack, read, unpack
 from server.wire.fault import error_of
@@ -56,13 +57,22 @@ class Stream:
         self._places: dict[int, Place] = {}
         self._arena = Arena(shared_bytes) if shared_bytes else None
         self._theirs: Theirs | None = None
+        self._line: Line | None = None
+        self._leaves: Callable[[], None] = lambda: None
         self._more = asyncio.Event()
         self._heard = monotonic()
         self._going = self._coming = 0
 
     async def greet(self, call: Any) -> None:
-        """Hear that somebody is there; agree on memory to share if it is on this host. Raises `Broken`."""
-        await call.write(pack(pb.Head(arena=self._arena.offer() if self._arena is not None else None)))
+        """Hear that somebody is there; agree on memory to share and a line if it is on this host.
+
+        Raises `Broken`.
+        """
+        greeting = pb.Head()
+        if self._arena is not None:
+            greeting.arena.CopyFrom(self._arena.offer())
+            greeting.line.SetInParent()
+        await call.write(pack(greeting))
         answer = await call.read()
         if answer is grpc.aio.EOF:
             raise Broken("it was closed at once")
@@ -74,15 +84,24 @@ class Stream:
             self._theirs = Theirs.open(head.arena) if head.HasField("arena") else None
             if self._theirs is not None:
                 await call.write(pack(pb.Head(arena_open=True)))
+            if head.line.name:
+                await self._join(head)
         self._heard = monotonic()
+
+    async def _join(self, head: pb.Head) -> None:
+        if is_direct(head.line.seen, self._carrier.address):
+            self._line = await joined(head.line.name, head.arena.pid, self._hear, self._write_on)
 
     async def serve(self, call: Any, leaves: Callable[[], None]) -> None:
         """Read, write and watch until one of them ends. `leaves` hears when the other side says so."""
-        parts = [
-            asyncio.create_task(self._read(call, leaves)),
-            asyncio.create_task(self._write(call)),
-            asyncio.create_task(self._watch()),
-        ]
+        self._leaves = leaves
+        if self.leaving:  # it has said so by the line already
+            leaves()
+        parts = [asyncio.create_task(self._read(call)), asyncio.create_task(self._watch(call))]
+        if self._line is None:
+            parts.append(asyncio.create_task(self._write(call)))
+        else:
+            parts.append(asyncio.create_task(self._finish(self._line)))
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
@@ -102,15 +121,15 @@ class Stream:
         head.rows.extend(rows)
         beside = 0
         regions: list[int] = []
-        if self._arena is not None:
+        if self._arena is not None and are_worth_laying(head):
             before = self._arena.laid
             pieces, places = self._arena.lay(head, pieces)
             self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
             beside = sum([place.size for place in places])
             regions = [place.start for place in places]
-        self._copies.add("wire", sum(map(len, pieces)))
         message = pack(head, pieces)
+        self._copies.add("wire", sum(map(len, pieces)))
         parcel = Parcel(
             self._carrier,
             number,
@@ -147,6 +166,8 @@ class Stream:
         """Tell the owners of all that is on it."""
         parcels, self._parcels = self._parcels, {}
         self._outbox.clear()
+        if self._line is not None:
+            self._line.cut()
         self.rows = self.requests = self.bytes = 0
         for parcel in parcels.values():
             untouched = parcel.message is not None
@@ -164,8 +185,31 @@ class Stream:
         self._arena = self._theirs = None
 
     def _post(self, message: Parcel | bytes) -> None:
-        self._outbox.append(message)
-        self._more.set()
+        line = self._line
+        if line is None:
+            self._outbox.append(message)
+            self._more.set()
+        elif line.is_full:
+            self._outbox.append(message)
+        else:
+            self._put(line, message)
+
+    def _put(self, line: Line, message: Parcel | bytes) -> None:
+        if self._freed:
+            line.write(pack(pb.Head(freed=self._take_freed())))
+        if isinstance(message, Parcel):
+            content = message.message
+            if content is not None and message.left:
+                message.message = None
+                line.write(content)
+        else:
+            line.write(message)
+
+    def _write_on(self) -> None:
+        """The line has room again."""
+        line = self._line
+        while line is not None and self._outbox and not line.is_full:
+            self._put(line, self._outbox.popleft())
 
     async def _write(self, call: Any) -> None:
         while True:
@@ -199,7 +243,7 @@ class Stream:
     def _take_freed(self) -> list[int]:
         return [self._freed.popleft() for _ in range(len(self._freed))]
 
-    async def _watch(self) -> None:
+    async def _watch(self, call: Any) -> None:
         """Ask for a sign of life, and hang up when none comes.
 
         What counts is how often it was asked in vain: if this process itself stood still, that says nothing.
@@ -207,28 +251,48 @@ class Stream:
         asked = 0
         while True:
             before = self._heard
-            self._post(pack(pb.Head()))
+            if self._line is None:
+                self._post(pack(pb.Head()))
+            else:
+                await call.write(pack(pb.Head()))
+                if self._freed:
+                    self._line.write(pack(pb.Head(freed=self._take_freed())))
             await asyncio.sleep(PING_S)
             asked = 0 if self._heard != before else asked + 1
             if asked * PING_S > SILENT_S + (self._going + self._coming) / SLOW_BYTES_PER_S:
                 raise Broken(f"it was asked {asked} times for a sign of life, and gave none")
 
-    async def _read(self, call: Any, leaves: Callable[[], None]) -> None:
+    async def _read(self, call: Any) -> None:
         while (message := await call.read()) is not grpc.aio.EOF:
             self._heard = monotonic()
-            head, columns = unpack(message)
-            self._coming = head.coming
-            self._free(head.freed)
-            if head.ids:
-                self._answered(head, columns)
-            for fault in head.faults:
-                self._refused(fault)
-            if head.leaving and not self.leaving:
-                self.leaving = True
-                leaves()  # nothing is sent any more, so this is the last of ours but signs of life
-                self._post(pack(pb.Head(leaving=True)))
+            self._hear(message)
+        if self._line is not None and self.leaving:
+            async with asyncio.timeout(SILENT_S):  # what was answered last may be on the line yet
+                await self._line.ended()
+        self._check_end()
+
+    async def _finish(self, line: Line) -> None:
+        await line.ended()
+        self._check_end()
+
+    def _check_end(self) -> None:
         if not self.leaving:
             raise Broken("it was closed")
+
+    def _hear(self, message: bytes) -> None:
+        """What the other side says, by whichever way."""
+        head, columns = unpack(message)
+        self._coming = head.coming
+        if head.freed:
+            self._free(head.freed)
+        if head.ids:
+            self._answered(head, columns)
+        for fault in head.faults:
+            self._refused(fault)
+        if head.leaving and not self.leaving:
+            self.leaving = True
+            self._leaves()  # nothing is sent any more, so this is the last of ours but signs of life
+            self._post(pack(pb.Head(leaving=True)))
 
     def _answered(self, head: pb.Head, columns: Sequence[memoryview]) -> None:
         ids = list(head.ids)
@@ -243,12 +307,16 @@ class Stream:
             )
             for span in head.spans
         ]
-        self._outlier.did_well(self._heard)
+        self._outlier.did_well(monotonic())
         at = 0
         while at < len(ids):
             number = ids[at] // PLACES
             parcel = self._parcels.get(number)
             answers: list[tuple[Ticket, Tensors]] = []
+            whole = [] if parcel is None else self._whole_of(parcel, ids, at)
+            if whole:
+                answers = list(zip(whole, outputs[at : at + len(whole)], strict=True))
+                at += len(whole)
             while at < len(ids) and ids[at] // PLACES == number:
                 ticket = None if parcel is None else self._answer_of(parcel, ids[at] % PLACES)
                 if ticket is not None:
@@ -262,6 +330,19 @@ class Stream:
         ticket = None if parcel is None else self._answer_of(parcel, fault.id % PLACES)
         if parcel is not None and ticket is not None:
             parcel.owner.refused(parcel, ticket, error_of(fault))
+
+    def _whole_of(self, parcel: Parcel, ids: Sequence[int], at: int) -> list[Ticket]:
+        """The tickets of a parcel that is answered in one piece, as most are; none of one that is not."""
+        first, count = parcel.number * PLACES, len(parcel.tickets)
+        if ids[at : at + count] != list(range(first, first + count)) or parcel.open != count:
+            return []
+        tickets = parcel.take_whole()
+        if tickets:
+            self._parcels.pop(parcel.number)
+            self.bytes -= parcel.size
+            self.rows -= sum([ticket.rows for ticket in tickets])
+            self.requests -= count
+        return tickets
 
     def _answer_of(self, parcel: Parcel, place: int) -> Ticket | None:
         """The other side has done with one: its ticket, unless it was given up."""

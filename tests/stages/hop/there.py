@@ -87,10 +87,10 @@ async def there(
 
 
 @asynccontextmanager
-async def linked(other: There, **limits: int) -> AsyncIterator[Link]:
-    """The stream to it, open."""
+async def linked(other: There, port: int = 0, **limits: int) -> AsyncIterator[Link]:
+    """The stream to it, open. `port` is of who passes on to it, if somebody does."""
     bounds = {"max_requests": 1000, "max_bytes": 2**26, **limits}
-    link = Link(f"127.0.0.1:{other.port}", other.tier.stage, **bounds)
+    link = Link(f"127.0.0.1:{port or other.port}", other.tier.stage, **bounds)
     running = asyncio.create_task(link.run())
     try:
         await until(lambda: link.up)
