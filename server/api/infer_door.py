@@ -292,29 +292,15 @@ class InferDoor:
         if self._access is None:
             return
         ended = monotonic()
-        model = target.model
         if served is None or request is None:
-            self._access.record((arrived, ended, "", "http", peer, model, target.version, 0, 0, 0, 0, status))
-        elif response is None:
-            head = (arrived, ended, request.id, "http", peer, model, served.version)
-            self._access.record((*head, request.rows, 0, 0, 0, status))
+            what = ("", "http", peer, target.model, target.version, 0, status)
         else:
-            self._access.record(
-                (
-                    arrived,
-                    ended,
-                    request.id,
-                    "http",
-                    peer,
-                    model,
-                    served.version,
-                    request.rows,
-                    response.batch_rows,
-                    response.queue_ns,
-                    response.compute_ns,
-                    status,
-                )
-            )
+            what = (request.id, "http", peer, target.model, served.version, request.rows, status)
+        if response is None:
+            self._access.record((arrived, ended, what, 0, 0, 0))
+        else:
+            run = (response.batch_rows, response.queue_ns, response.compute_ns)
+            self._access.record((arrived, ended, what, *run))
 
 
 def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accepted: bytes | None) -> Written:
