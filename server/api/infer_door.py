@@ -180,8 +180,8 @@ class InferDoor:
         self.forwarding = forwarding
         self.client_header = client_header
         self.max_body_bytes = max_body_bytes
-        self._station = station
-        self._access = access
+        self.station = station
+        self.access = access
         self._codes = codes
         self._limits = limits
 
@@ -199,7 +199,7 @@ class InferDoor:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             check_name(target.model, "the model", self._limits)
-            self._station.admit()
+            self.station.admit()
             verb = PLAIN_VERBS.get(target.verb)
             if verb is not None:
                 verb.check_encoding(headers)
@@ -244,7 +244,7 @@ class InferDoor:
         if wishes.shown is not None:
             assert self.gate is not None
             self.gate.admit_quickly(INFER, wishes.shown)
-        self._station.admit()
+        self.station.admit()
         served = self._find(target)
         request, form = infer_http.decode(
             body,
@@ -289,7 +289,7 @@ class InferDoor:
         """The access line of one finished request, and the end of its trace."""
         if request is not None and request.trace is not None:
             over(request, "http", peer, status)
-        if self._access is None:
+        if self.access is None:
             return
         ended = monotonic()
         if served is None or request is None:
@@ -297,10 +297,10 @@ class InferDoor:
         else:
             what = (request.id, "http", peer, target.model, served.version, request.rows, status)
         if response is None:
-            self._access.record((arrived, ended, what, 0, 0, 0))
+            self.access.record((arrived, ended, what, 0, 0, 0))
         else:
             run = (response.batch_rows, response.queue_ns, response.compute_ns)
-            self._access.record((arrived, ended, what, *run))
+            self.access.record((arrived, ended, what, *run))
 
 
 def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accepted: bytes | None) -> Written:
