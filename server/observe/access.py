@@ -80,14 +80,10 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     What several requests have in common is written once, and the numbers are put in between: half of what a
     JSON writer takes that is given all of it.
     """
-    frames: dict[What, tuple[str, str]] = {}
     lines = []
     written_ms, moment = 0, ""
     for arrived, ended, what, batch_rows, queue_ns, compute_ns in records:
-        frame = frames.get(what)
-        if frame is None:
-            frame = frames[what] = _frame(what)
-        begin, end = frame
+        begin, end = _frame(what)
         epoch_ms = int((epoch + ended) * 1000)
         if epoch_ms != written_ms:
             written_ms, moment = epoch_ms, _moment(epoch_ms)
@@ -99,6 +95,7 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     return "".join(lines)
 
 
+@lru_cache(maxsize=2048)
 def _frame(what: What) -> tuple[str, str]:
     """What stands before the numbers of one request, and what behind them."""
     request_id, door, peer, model, version, rows, status = what

@@ -72,9 +72,9 @@ def keep(signature: Signature, text: bytes, layout: Any) -> None:
 
 
 class BinaryLayout:
-    """The tensors lie behind the text, one after the other."""
+    """The tensors lie behind the text, one after the other; `frame` is for who remembers an answer by it."""
 
-    __slots__ = ("_tensors", "known", "size")
+    __slots__ = ("_tensors", "frame", "known", "size")
 
     def __init__(self, known: Known) -> None:
         tensors = []
@@ -85,6 +85,7 @@ class BinaryLayout:
         self._tensors = tuple(tensors)
         self.known = known
         self.size = at
+        self.frame: Any = None
 
     def inputs(self, body: bytes, offset: int) -> dict[str, Array]:
         """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
