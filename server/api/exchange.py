@@ -125,7 +125,7 @@ class Exchange:
         self.keep_alive = True
         self.response_complete = False
         try:
-            self._door.station.admit()
+            self._door.admit(head.wishes)
             self._served = served = self._route.find(target.model, target.version)
             known = served.facts.signature is familiar.signature and not served.staged
             inputs = familiar.inputs(data) if known else None
@@ -148,7 +148,7 @@ class Exchange:
         request, served, wishes = self._request, self._served, self._wishes
         if request is None or request.id or served is None or served.staged:
             return None
-        if wishes.shown is not None or self._door.tracer is not None or isinstance(served, RemoteVersion):
+        if self._door.tracer is not None or isinstance(served, RemoteVersion):
             return None
         if wishes.accept_encoding is not None and b"=0" in wishes.accept_encoding:
             return None

@@ -239,12 +239,16 @@ class InferDoor:
             peer = client[0] if client else ""
             self.note(target, peer, served, request, response, arrived, status)
 
-    def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
-        """Decode the body of an infer request. Raises a `ServingError`."""
+    def admit(self, wishes: Wishes) -> None:
+        """Raises a `ServingError` for a caller who may not ask, or may not any more, and while we stop."""
         if wishes.shown is not None:
             assert self.gate is not None
             self.gate.admit_quickly(INFER, wishes.shown)
         self.station.admit()
+
+    def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
+        """Decode the body of an infer request. Raises a `ServingError`."""
+        self.admit(wishes)
         served = self._find(target)
         request, form = infer_http.decode(
             body,
