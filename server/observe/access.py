@@ -27,6 +27,9 @@ MOST_WRITES = 200
 LONGEST_ID = 1024
 """Of a request. A longer one is cut, too; by default it is refused."""
 
+LONGEST_KEPT = 256
+"""Characters of id, model and version that are remembered: callers make them up."""
+
 What = tuple[str, str, str, str, str, int, int]
 """Request id, door, peer, model, version, rows, and the code of the door that it came by: what many requests
 have in common. A door that keeps one for those that are alike has it written once."""
@@ -83,7 +86,8 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     lines = []
     written_ms, moment = 0, ""
     for arrived, ended, what, batch_rows, queue_ns, compute_ns in records:
-        begin, end = _frame(what)
+        named = len(what[0]) + len(what[3]) + len(what[4])
+        begin, end = _kept_frame(what) if named <= LONGEST_KEPT else _frame(what)
         epoch_ms = int((epoch + ended) * 1000)
         if epoch_ms != written_ms:
             written_ms, moment = epoch_ms, _moment(epoch_ms)
@@ -95,7 +99,6 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     return "".join(lines)
 
 
-@lru_cache(maxsize=2048)
 def _frame(what: What) -> tuple[str, str]:
     """What stands before the numbers of one request, and what behind them."""
     request_id, door, peer, model, version, rows, status = what
@@ -114,6 +117,9 @@ def _frame(what: What) -> tuple[str, str]:
     if not text.isascii():  # some readers end lines at U+2028, too
         text = json.dumps(before, separators=(",", ":")).encode()
     return text[1:-1].decode(), f'"status":{status}'
+
+
+_kept_frame = lru_cache(maxsize=2048)(_frame)
 
 
 @lru_cache(maxsize=64)
