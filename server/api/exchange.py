@@ -2,22 +2,24 @@
 
 import asyncio
 from collections.abc import Coroutine
-from functools import lru_cache
-from http import HTTPStatus
+from time import monotonic
 from typing import Any, Protocol
 
-from server.api.infer_door import CLIENT_GONE, Answer, InferDoor, Target, Wishes
-from server.api.reply import Headers
+from server.api.answer_head import good_head, head_of
+from server.api.familiar import Familiar
+from server.api.heads import Head
+from server.api.infer_door import CLIENT_GONE, InferDoor, Target, Wishes
 from server.domain.request import InferRequest, InferResponse
+from server.domain.tensors import Tensors
+from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Plain, Served
+from server.observe.access import What
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
 from server.wire.infer_http import Chunk
+from server.wire.layout import kept_for
 
 CLOSE = (b"connection", b"close")
-STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
 
 
 class _Unheard:
@@ -31,13 +33,14 @@ class Connection(Protocol):
     """What an exchange needs of the connection that it is on."""
 
     peer: str
+    transport: Any
 
     def reply(self, head: bytes, pieces: list[Chunk], size: int) -> None:
         """Write a whole answer; `size` is that of its pieces."""
         ...
 
-    def answered(self, keep_alive: bool) -> None:
-        """An answer is written; on with what waits behind it."""
+    def answered(self, keep_alive: bool, now: float) -> None:
+        """An answer is written, at `now`; on with what waits behind it."""
         ...
 
     def own_task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -56,12 +59,15 @@ class Exchange:
         "_arrived",
         "_connection",
         "_door",
+        "_familiar",
         "_form",
         "_request",
         "_route",
         "_served",
         "_task",
         "_ticket",
+        "_what",
+        "_what_of",
         "_wishes",
         "disconnected",
         "keep_alive",
@@ -78,6 +84,9 @@ class Exchange:
         self._request: InferRequest | None = None
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._familiar: Familiar | None = None
+        self._what_of: Familiar | None = None
+        self._what: What
         self.message_event = _Unheard()
         self.response_complete = True
         self.disconnected = False
@@ -106,6 +115,49 @@ class Exchange:
                 self._ticket = self._route.begin(served, request, self._told)
         except Exception as error:
             self.refuse(error)
+
+    def again(self, familiar: Familiar, data: bytes, now: float) -> None:
+        """The whole request is there, and nothing in it is new but its numbers. Never raises, either."""
+        head = familiar.head
+        self.target = target = head.target
+        self._wishes = head.wishes
+        self._arrived = now
+        self.keep_alive = True
+        self.response_complete = False
+        try:
+            self._door.admit(head.wishes)
+            self._served = served = self._route.find(target.model, target.version)
+            known = served.facts.signature is familiar.signature and not served.staged
+            inputs = familiar.inputs(data) if known else None
+            if inputs is None:
+                self.start(head.wishes, data[familiar.body_at :], now)
+                return
+            assert isinstance(served, Plain)
+            self._familiar = familiar
+            deadline = familiar.deadline(now)
+            self._ticket = self._route.again(
+                served, inputs, familiar.rows, self._told_again, deadline, now, head.wishes.client
+            )
+        except Exception as error:
+            if self._familiar is not None:
+                self._read_by(familiar, {})
+            self.refuse(error)
+
+    def familiar(self, head: Head, data: bytes) -> Familiar | None:
+        """What to know the request by that was just started; None if its like may mean something else."""
+        request, served, wishes = self._request, self._served, self._wishes
+        if request is None or request.id or served is None or served.staged:
+            return None
+        if self._door.tracer is not None or isinstance(served, RemoteVersion):
+            return None
+        if wishes.accept_encoding is not None and b"=0" in wishes.accept_encoding:
+            return None
+        begin = len(data) - head.size
+        signature = served.facts.signature
+        kept = kept_for(data[begin:], wishes.json_length, signature)
+        if kept is None or not signature.output_names.issuperset(kept[1].known.outputs):
+            return None
+        return Familiar(head, data[: begin + kept[0]], len(data), kept[1], signature)
 
     def abandon(self) -> None:
         """The client left: its queued work goes along."""
@@ -136,6 +188,43 @@ class Exchange:
             self.refuse(ticket.error)
         else:
             self._answer(served, respond(served, request, ticket, ticket.outputs))
+
+    def _told_again(self, ticket: Ticket) -> None:
+        """The same for a familiar request; whatever is not a good answer to it goes on as any other."""
+        served, familiar = self._served, self._familiar
+        assert served is not None
+        assert familiar is not None
+        answer = None
+        if ticket.outputs is not None and self.keep_alive and not self.disconnected:
+            try:
+                answer = familiar.answer(served.version, ticket.outputs)
+            except Exception:  # whatever it was, the other way meets it, too, and says it
+                answer = None
+        if answer is None:
+            self._read_by(familiar, ticket.inputs)
+            self._told(ticket)
+            return
+        connection = self._connection
+        connection.transport.write(answer)
+        self.response_complete = True
+        self._served = self._ticket = self._familiar = None
+        ended = monotonic()
+        access = self._door.access
+        if access is not None:
+            if self._what_of is not familiar:
+                self._what_of = familiar
+                model = self.target.model
+                self._what = ("", "http", connection.peer, model, served.version, familiar.rows, 200)
+            run = ticket.run
+            assert run is not None
+            waited, computed = run.began - ticket.queued, run.ended - run.inferred
+            access.record((self._arrived, ended, self._what, run.rows, waited, computed))
+        connection.answered(True, ended)
+
+    def _read_by(self, familiar: Familiar, inputs: Tensors) -> None:
+        """Have what was left out for a familiar request, as it goes on as any other."""
+        self._request, self._form = familiar.request(inputs, self._arrived)
+        self._familiar = None
 
     def _answer(self, served: Served, response: InferResponse) -> None:
         if self.disconnected:
@@ -169,15 +258,4 @@ class Exchange:
         self._served = self._request = self._ticket = self._task = None
         self._door.note(self.target, self._connection.peer, served, request, response, self._arrived, status)
         if not self.disconnected:
-            self._connection.answered(self.keep_alive)
-
-
-def head_of(status: int, headers: Headers, keep_alive: bool) -> bytes:
-    lines = [STATUS_LINES[status], *(b"%b: %b\r\n" % header for header in headers)]
-    return b"".join(lines) + (b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-
-
-@lru_cache(maxsize=1024)
-def good_head(size: int, json_length: int | None, encoding: bytes, keep_alive: bool) -> bytes:
-    """The head of a good answer: written once for answers of one size."""
-    return head_of(200, Answer([], size, json_length, encoding).headers(), keep_alive)
+            self._connection.answered(self.keep_alive, monotonic())

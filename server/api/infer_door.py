@@ -180,8 +180,8 @@ class InferDoor:
         self.forwarding = forwarding
         self.client_header = client_header
         self.max_body_bytes = max_body_bytes
-        self._station = station
-        self._access = access
+        self.station = station
+        self.access = access
         self._codes = codes
         self._limits = limits
 
@@ -199,7 +199,7 @@ class InferDoor:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(scope["method"], scope["path"], "POST")
             check_name(target.model, "the model", self._limits)
-            self._station.admit()
+            self.station.admit()
             verb = PLAIN_VERBS.get(target.verb)
             if verb is not None:
                 verb.check_encoding(headers)
@@ -239,12 +239,16 @@ class InferDoor:
             peer = client[0] if client else ""
             self.note(target, peer, served, request, response, arrived, status)
 
-    def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
-        """Decode the body of an infer request. Raises a `ServingError`."""
+    def admit(self, wishes: Wishes) -> None:
+        """Raises a `ServingError` for a caller who may not ask, or may not any more, and while we stop."""
         if wishes.shown is not None:
             assert self.gate is not None
             self.gate.admit_quickly(INFER, wishes.shown)
-        self._station.admit()
+        self.station.admit()
+
+    def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
+        """Decode the body of an infer request. Raises a `ServingError`."""
+        self.admit(wishes)
         served = self._find(target)
         request, form = infer_http.decode(
             body,
@@ -289,32 +293,18 @@ class InferDoor:
         """The access line of one finished request, and the end of its trace."""
         if request is not None and request.trace is not None:
             over(request, "http", peer, status)
-        if self._access is None:
+        if self.access is None:
             return
         ended = monotonic()
-        model = target.model
         if served is None or request is None:
-            self._access.record((arrived, ended, "", "http", peer, model, target.version, 0, 0, 0, 0, status))
-        elif response is None:
-            head = (arrived, ended, request.id, "http", peer, model, served.version)
-            self._access.record((*head, request.rows, 0, 0, 0, status))
+            what = ("", "http", peer, target.model, target.version, 0, status)
         else:
-            self._access.record(
-                (
-                    arrived,
-                    ended,
-                    request.id,
-                    "http",
-                    peer,
-                    model,
-                    served.version,
-                    request.rows,
-                    response.batch_rows,
-                    response.queue_ns,
-                    response.compute_ns,
-                    status,
-                )
-            )
+            what = (request.id, "http", peer, target.model, served.version, request.rows, status)
+        if response is None:
+            self.access.record((arrived, ended, what, 0, 0, 0))
+        else:
+            run = (response.batch_rows, response.queue_ns, response.compute_ns)
+            self.access.record((arrived, ended, what, *run))
 
 
 def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accepted: bytes | None) -> Written:

@@ -20,7 +20,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from server.api.exchange import Exchange, head_of
+from server.api.answer_head import head_of
+from server.api.exchange import Exchange
+from server.api.familiar import Familiar, Familiars
 from server.api.heads import Heads, Targets
 from server.api.infer_door import InferDoor, shown_in, wishes_of
 from server.api.reply import JSON
@@ -96,6 +98,7 @@ class ShortWay(HttpToolsProtocol):
         door: InferDoor,
         targets: Targets,
         heads: Heads,
+        familiars: Familiars,
         limits: ConnectionLimits,
         config: Config,
         server_state: ServerState,
@@ -110,6 +113,8 @@ class ShortWay(HttpToolsProtocol):
         self._read_here = _read_here(door)
         self._targets = targets
         self._heads = heads
+        self._familiars = familiars
+        self._familiar: Familiar | None = None
         self._limits = limits
         self._max_header_bytes = limits.head_bytes
         self._harmless_head = limits.headers * SHORTEST_HEADER
@@ -173,13 +178,24 @@ class ShortWay(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         if self._between and (self.cycle is None or self.cycle.response_complete):
+            exchange = self._exchange
+            familiar = self._familiar
+            if familiar is None or len(data) != familiar.size or not data.startswith(familiar.begin):
+                familiar = self._familiars.find(data)
+            if familiar is not None:
+                self._familiar = familiar
+                self.cycle = exchange  # type: ignore[assignment]
+                exchange.again(familiar, data, now)
+                return
             known = self._heads.find(data)
             if known is not None:
                 head, body = known
-                exchange = self._exchange
                 self.cycle = exchange  # type: ignore[assignment]
                 exchange.open(head.target, True, now)
                 exchange.start(head.wishes, body, now)
+                familiar = exchange.familiar(head, data)
+                if familiar is not None:
+                    self._familiars.keep(familiar)
                 return
             self._fresh = data
         else:
@@ -220,6 +236,7 @@ class ShortWay(HttpToolsProtocol):
         """Say with the next answer that the connection ends with it."""
         self._staying = False
         self._heads = Heads()  # of its own and empty, as a head that is known stays without a look
+        self._familiars, self._familiar = Familiars(), None
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
 
@@ -239,7 +256,7 @@ class ShortWay(HttpToolsProtocol):
             if self.flow.write_paused:
                 self.flow.pause_reading()  # the next request waits until the client has taken this answer
 
-    def answered(self, keep_alive: bool) -> None:
+    def answered(self, keep_alive: bool, now: float) -> None:
         """An answer by the short way is written; on with what waits behind it."""
         if not keep_alive:
             self.transport.close()
@@ -247,7 +264,7 @@ class ShortWay(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self._heard_at = monotonic()
+            self._heard_at = now
 
     # The parser's calls. What raises here stops the parser, as a fault of the client's.
 

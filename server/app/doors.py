@@ -16,6 +16,7 @@ from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
 from server.api.departure import Departure, GrpcDeparture, HttpDeparture
 from server.api.event_stream import Listening
+from server.api.familiar import Familiars
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
 from server.api.grpc_gate import GrpcGate
@@ -225,7 +226,7 @@ class Doors:
                 **about,
             )
             targets = Targets(longest_name=limits.name_length)
-            short_way = partial(ShortWay, infer, targets, Heads(), self._connection_limits())
+            short_way = partial(ShortWay, infer, targets, Heads(), Familiars(), self._connection_limits())
             within = WithinLimits(rest, codes=codes, limits=limits)
             app = HttpDoor(infer, HttpGate(within, security.http, self._audit, codes))
             departure = None

@@ -146,6 +146,22 @@ class Route:
         served.batcher.submit(ticket)
         return ticket
 
+    def again(
+        self,
+        served: Plain,
+        inputs: Tensors,
+        rows: int,
+        told: Callable[[Ticket], None],
+        deadline: float,
+        arrived: float,
+        client: str,
+    ) -> Ticket:
+        """`begin` for inputs that fit and have `rows`, as their like did, of a version of this process."""
+        lane = lane_of(inputs) if served.predicts.shapes_vary else None
+        ticket = Ticket(inputs, rows, told, lane, deadline, arrived, 0, client)
+        served.batcher.submit(ticket)
+        return ticket
+
     def leave(self, served: Plain, ticket: Ticket) -> None:
         """The caller gave up: its queued work goes with it, and it is told so."""
         served.batcher.leave(ticket, RequestCancelled(served.facts.model))

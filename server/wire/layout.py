@@ -72,9 +72,9 @@ def keep(signature: Signature, text: bytes, layout: Any) -> None:
 
 
 class BinaryLayout:
-    """The tensors lie behind the text, one after the other."""
+    """The tensors lie behind the text, one after the other; `frame` is for who remembers an answer by it."""
 
-    __slots__ = ("_tensors", "known", "size")
+    __slots__ = ("_tensors", "frame", "known", "size")
 
     def __init__(self, known: Known) -> None:
         tensors = []
@@ -85,6 +85,7 @@ class BinaryLayout:
         self._tensors = tuple(tensors)
         self.known = known
         self.size = at
+        self.frame: Any = None
 
     def inputs(self, body: bytes, offset: int) -> dict[str, Array]:
         """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
@@ -92,6 +93,10 @@ class BinaryLayout:
         for name, shape, dtype, at in self._tensors:
             views[name] = np.ndarray(shape, dtype, body, offset + at)
         return views
+
+    def read(self, data: bytes, at: int) -> dict[str, Array] | None:
+        """The tensors from there to the end; None if they do not end there."""
+        return self.inputs(data, at) if at + self.size == len(data) else None
 
 
 def find_binary(
@@ -132,15 +137,30 @@ class JsonLayout:
         """A flat JSON list as the tensor; None for anything else, which is to be read with more care.
 
         struct checks while it converts: the count, the range, and no text, list or null among the
-        numbers. Only a bool passes for a number, and each has an `a` or a `u`.
+        numbers. Only a bool passes for a number: each has an `e`, as few numbers do, and an `a` or a `u`.
         """
-        if b"u" in text or b"a" in text:
+        if b"e" in text and (b"u" in text or b"a" in text):
             return None
         try:
             packed = self._elements.pack(*orjson.loads(text))
         except (orjson.JSONDecodeError, struct.error, OverflowError, TypeError):
             return None
         return {self._name: np.ndarray(self._shape, self._dtype, packed)}
+
+    def read(self, data: bytes, at: int) -> dict[str, Array] | None:
+        """The tensor whose elements stand between there and the tail; None as `inputs` has it."""
+        tail = self.tail
+        return self.inputs(data[at : len(data) - len(tail)]) if data.endswith(tail) else None
+
+
+Layout = BinaryLayout | JsonLayout
+
+
+def kept_for(body: bytes, header_length: int | None, signature: Signature) -> tuple[int, Layout] | None:
+    """The layout that is remembered for a body, and where its elements begin; None if there is none."""
+    at = body.find(_ELEMENTS, 0, LONGEST) + len(_ELEMENTS) if header_length is None else header_length
+    layout = signature.remembered.get(body[:at])
+    return None if layout is None else (at, layout)
 
 
 def find_json(body: bytes, signature: Signature, version: str, now: float) -> Read | None:

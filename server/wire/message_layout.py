@@ -5,13 +5,20 @@
 begin alike, up to where the tensor begins.
 """
 
+from typing import Any, NamedTuple
+
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from protos import inference_pb2 as pb
-from server.domain.request import InferRequest
+from server.domain.errors import ServingError
+from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
+from server.domain.tensors import Tensors
+from server.wire import infer_proto
 from server.wire.form import ReplyForm
 from server.wire.layout import LONGEST, BinaryLayout, Read, keep, known_of
+from server.wire.raw import SMALL
 
 MOST = 1024
 """Beginnings that are kept, of all models together."""
@@ -26,14 +33,19 @@ class MessageLayouts:
     def __init__(self) -> None:
         self._asked: dict[bytes, tuple[str, str]] = {}
         self._lengths: dict[int, tuple[int, ...]] = {}
+        self._last: tuple[bytes, str, str] = (b"", "", "")
+        self._last_size = -1
 
     def find(self, wire: bytes) -> tuple[bytes, str, str] | None:
         """The known beginning of a message, its model and its version as written; None for any other."""
+        if len(wire) == self._last_size and wire.startswith(self._last[0]):
+            return self._last
         for length in self._lengths.get(len(wire), ()):
             beginning = wire[:length]
             asked = self._asked.get(beginning)
             if asked is not None:
-                return beginning, *asked
+                self._last_size, self._last = len(wire), (beginning, *asked)
+                return self._last
         return None
 
     def keep(
@@ -71,6 +83,36 @@ def find_message(
         inputs = layout.inputs(wire, len(beginning))
         return layout.known.request(inputs, signature.model, version, now)
     return None
+
+
+class Frame(NamedTuple):
+    """An answer of one tensor: all bytes before those of the tensor, which stand last."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: bytes
+
+
+def answer_again(layout: BinaryLayout, model: str, version: str, outputs: Tensors) -> bytes | None:
+    """The answer to a message of this layout that named no outputs; None if it takes more to write it.
+
+    The layout is that of one version, and keeps what the answers to its messages begin with.
+    """
+    if len(outputs) != 1:
+        return None
+    ((name, array),) = outputs.items()
+    frame: Frame | None = layout.frame
+    if frame is None or array.shape != frame.shape or array.dtype != frame.dtype or name != frame.name:
+        if array.dtype.hasobject or array.nbytes > SMALL:
+            return None
+        try:
+            content = infer_proto.encode(InferResponse(model, version, {name: array}), layout.known.form)
+        except ServingError:
+            return None  # the way that writes says so
+        frame = Frame(name, array.dtype, array.shape, content[: len(content) - array.nbytes])
+        layout.frame = frame
+    return frame.begin + array.tobytes()
 
 
 def _stands_last(beginning: bytes, message: pb.ModelInferRequest) -> bool:

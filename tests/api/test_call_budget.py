@@ -24,7 +24,7 @@ from server.app.process import Process
 from server.settings import read
 from tests.server_process import free_ports
 
-CALLS_PER_REQUEST = {"binary": 122, "json": 130, "grpc": 138}
+CALLS_PER_REQUEST = {"binary": 106, "json": 117, "grpc": 117}
 """The budget of each door, one client at a time: a few above what was counted when it was set."""
 
 REQUESTS = 200

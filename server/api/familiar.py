@@ -1,0 +1,157 @@
+"""A request that comes again with other numbers: all that is known beforehand of it, and of its answer.
+
+A client asks one model in one shape over one connection. So all bytes of a request are those of one before
+it but for the elements of its tensors, and nearly all of its answer's, too. Such a request goes straight from
+the bytes that were read to the queue, and from the run's outputs to the bytes that are written. Whatever is
+not exactly so goes the way that reads.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from server.api.answer_head import good_head
+from server.api.heads import Head
+from server.api.infer_door import WORTH_PACKING
+from server.domain.errors import ServingError
+from server.domain.request import FOREVER, InferResponse
+from server.domain.signature import Signature
+from server.domain.tensors import Array, Tensors
+from server.wire import infer_http, json_text
+from server.wire.layout import Layout, Read
+from server.wire.raw import SMALL
+
+MOST = 1024
+LONGEST = 3072
+"""Requests that are kept, and bytes of each. Anybody may send them, so neither is without bound."""
+
+MOST_ALIKE = 4
+"""Beginnings of different lengths that are looked for in requests of one length."""
+
+
+class Frame(NamedTuple):
+    """What stands around the one tensor of an answer; `behind` is None if it is bytes, and nothing does.
+
+    begin   with the HTTP head where its size is always the same, as it is with bytes
+    """
+
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    begin: bytes
+    behind: bytes | None
+
+
+class Familiar:
+    """What each request has in common that begins with the same bytes.
+
+    head        what its head says
+    begin       the bytes that are known, up to where the elements begin
+    size        of the whole request
+    layout      how the elements lie
+    signature   that it was read for: for another it may mean something else
+    """
+
+    __slots__ = ("_frame", "begin", "body_at", "head", "layout", "rows", "signature", "size")
+
+    def __init__(self, head: Head, begin: bytes, size: int, layout: Layout, signature: Signature) -> None:
+        self.head = head
+        self.begin = begin
+        self.size = size
+        self.body_at = size - head.size
+        self.layout = layout
+        self.signature = signature
+        self.rows = layout.known.rows
+        self._frame: Frame | None = None
+
+    def inputs(self, data: bytes) -> Tensors | None:
+        """The tensors in one more of these requests; None if they are to be read with more care."""
+        return self.layout.read(data, len(self.begin))
+
+    def deadline(self, now: float) -> float:
+        """Of the monotonic clock, for one that came `now`."""
+        timeout_s = self.head.wishes.timeout_s
+        return FOREVER if timeout_s is None else now + timeout_s
+
+    def request(self, inputs: Tensors, now: float) -> Read:
+        """In the words of every other one, with the form of its answer."""
+        head = self.head
+        request, form = self.layout.known.request(
+            dict(inputs), self.signature.model, head.target.version, now
+        )
+        request.client = head.wishes.client
+        request.deadline = self.deadline(now)
+        return request, form
+
+    def answer(self, version: str, outputs: Tensors) -> bytes | None:
+        """All bytes of a good answer, on a connection that stays; None if it takes more to write it.
+
+        `version` is the number of the one that the signature belongs to.
+        """
+        if len(outputs) != 1:
+            return None
+        ((name, array),) = outputs.items()
+        frame = self._frame
+        if frame is None or array.shape != frame.shape or array.dtype != frame.dtype or name != frame.name:
+            frame = self._frame = self._framed(version, name, array)
+        if frame is None:
+            return None
+        if frame.behind is None:
+            return frame.begin + array.tobytes()
+        text = json_text.write_elements(array)
+        size = len(frame.begin) + len(text) + len(frame.behind)
+        if size >= self._most:
+            return None
+        return b"".join((good_head(size, None, b"", True), frame.begin, text, frame.behind))
+
+    @property
+    def _most(self) -> int:
+        """Bytes of an answer from which on it might be packed, or is worth more care."""
+        return SMALL if self.head.wishes.accept_encoding is None else WORTH_PACKING
+
+    def _framed(self, version: str, name: str, array: Array) -> Frame | None:
+        """Written as any other is, and taken apart."""
+        known = self.layout.known
+        if array.dtype.hasobject or array.nbytes >= self._most or known.outputs not in ((), (name,)):
+            return None
+        response = InferResponse(self.signature.model, version, {name: array})
+        try:
+            length, pieces = infer_http.encode(response, known.form)
+        except ServingError:
+            return None  # the way that writes says so
+        if length is None:
+            begin, _, behind = map(bytes, pieces)
+            return Frame(name, array.dtype, array.shape, begin, behind)
+        begin, tensor = map(bytes, pieces)
+        size = length + len(tensor)
+        if size >= self._most:
+            return None
+        return Frame(name, array.dtype, array.shape, good_head(size, length, b"", True) + begin, None)
+
+
+class Familiars:
+    """Those that have come, by how they begin."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Familiar] = {}
+        self._begins: dict[int, tuple[int, ...]] = {}
+
+    def find(self, data: bytes) -> Familiar | None:
+        """If `data` is one whole request that differs from one before in its elements alone."""
+        for at in self._begins.get(len(data), ()):
+            familiar = self._known.get(data[:at])
+            if familiar is not None and familiar.size == len(data):
+                return familiar
+        return None
+
+    def keep(self, familiar: Familiar) -> None:
+        at = len(familiar.begin)
+        if at > LONGEST:
+            return
+        if len(self._known) >= MOST:
+            self._known.clear()
+            self._begins.clear()
+        alike = self._begins.get(familiar.size, ())
+        if at not in alike:
+            self._begins[familiar.size] = (at, *alike)[:MOST_ALIKE]
+        self._known[familiar.begin] = familiar
