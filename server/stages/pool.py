@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from server.domain.errors import QueueFull
+from server.domain.errors import QueueFull, ServerStopping
 from server.observe.demand import Asked, Demand
 
 log = structlog.get_logger(__name__)
@@ -113,6 +113,7 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._came = self._begun_before = 0
         self._names = count()
+        self._is_short = False
         self._changing = threading.Lock()  # what follows, and only for who sleeps or wakes
         self._alive = 0
         self._asleep: list[threading.Lock] = []
@@ -121,8 +122,10 @@ class Pool:
     def begin(self, model: str, work: Callable[[], T], told: Callable[[Job[T]], object]) -> Job[T]:
         """Have `work` done on a thread; `told` is called once it is over, on the loop, and must not raise.
 
-        Raises `QueueFull` if the line is full.
+        Raises `QueueFull` if the line is full, and `ServerStopping` once the pool is closed.
         """
+        if self._closed:
+            raise ServerStopping()
         self._asked += 1
         if self._taken >= self._places:
             raise QueueFull(model, self._taken, 1.0)
@@ -152,6 +155,7 @@ class Pool:
             await over
         except asyncio.CancelledError:
             self.leave(job)
+            job.forget()  # it may be over already
             raise
         return job
 
@@ -206,7 +210,16 @@ class Pool:
                 self._asleep.pop().release()
                 return
             self._alive += 1
-        threading.Thread(target=self._work, name=f"stage_{next(self._names)}").start()
+        try:
+            threading.Thread(target=self._work, name=f"stage_{next(self._names)}").start()
+        except RuntimeError as error:  # the system gives no more now: the next look tries again
+            with self._changing:
+                self._alive -= 1
+                is_first, self._is_short = not self._is_short, True
+            if is_first:
+                log.error("stage_thread_refused", threads=self._alive, error=str(error))
+        else:
+            self._is_short = False
 
     def _next(self) -> Job[Any] | None:
         try:

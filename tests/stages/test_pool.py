@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from server.domain.errors import QueueFull
+from server.domain.errors import QueueFull, ServerStopping
 from server.stages.pool import Pool
 
 T = TypeVar("T")
@@ -205,3 +205,52 @@ async def test_threads_end_when_it_is_closed():
     pool.close()
     await asyncio.to_thread(thread.join, 10)
     assert not thread.is_alive()
+
+
+async def test_where_the_system_gives_no_thread_work_waits_until_it_gives_one(monkeypatch):
+    start, refused = threading.Thread.start, []
+
+    def harmed(thread: threading.Thread) -> None:
+        if thread.name.startswith("stage_") and len(refused) < 3:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", harmed)
+    pool = Pool(1, 1)
+    assert await asyncio.wait_for(result(pool, lambda: "done"), 5) == "done"
+    assert len(refused) == 3
+    pool.close()
+
+
+async def test_who_comes_after_it_is_closed_is_told_so():
+    pool = Pool(1, 1)
+    pool.close()
+    with pytest.raises(ServerStopping):
+        await asyncio.wait_for(result(pool, lambda: None), 5)
+
+
+async def test_what_was_made_for_who_left_as_it_was_told_is_held_by_nobody():
+    class Large:
+        pass
+
+    held: list[weakref.ref] = []
+
+    def work() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise ValueError(large)
+
+    pool = Pool(1, 1)
+    asking = asyncio.create_task(result(pool, work))
+    settle = pool._settle
+    pool._settle = lambda: (settle(), asking.cancel())  # told, and cancelled before its turn
+    gc.disable()
+    try:
+        await asyncio.wait((asking,))
+        assert asking.cancelled()
+        del asking, pool._settle
+        assert held[0]() is None
+    finally:
+        gc.enable()
+    pool.close()
