@@ -52,6 +52,11 @@ class Line(asyncio.Protocol):
         self._fault: Exception | None = None
         self._over = asyncio.Event()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more goes by it, be it that its end was not told of yet."""
+        return self._transport is None or self._transport.is_closing()
+
     def write(self, message: bytes) -> None:
         """Without waiting. What is written to a line that is over is lost."""
         transport = self._transport

@@ -61,6 +61,7 @@ class Replies:
         self._pings = 0
         self._leaving = False
         self._open = 0
+        self._writing = False
         self.line: Line | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -159,7 +160,7 @@ class Replies:
 
     async def drained(self) -> None:
         """Wait until all that was taken is answered, and written."""
-        while self._open or self._more.is_set() or self._has_some():
+        while self._open or self._writing or self._more.is_set() or self._has_some():
             self._quiet.clear()
             await self._quiet.wait()
 
@@ -178,11 +179,13 @@ class Replies:
                     self.flush()
                 self._quiet.set()
                 continue
+            self._writing = True
             for message in self._messages(pings):
                 if len(message) > LARGE:
                     await write(pack(pb.Head(coming=len(message))))
                 await write(message)
                 del message
+            self._writing = False
             if not self._more.is_set():
                 self._quiet.set()
 

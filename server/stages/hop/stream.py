@@ -189,7 +189,7 @@ class Stream:
         if line is None:
             self._outbox.append(message)
             self._more.set()
-        elif line.is_full:
+        elif line.is_full or line.is_over:  # what was not written may go elsewhere
             self._outbox.append(message)
         else:
             self._put(line, message)
@@ -208,7 +208,7 @@ class Stream:
     def _write_on(self) -> None:
         """The line has room again."""
         line = self._line
-        while line is not None and self._outbox and not line.is_full:
+        while line is not None and self._outbox and not (line.is_full or line.is_over):
             self._put(line, self._outbox.popleft())
 
     async def _write(self, call: Any) -> None:
@@ -273,6 +273,8 @@ class Stream:
 
     async def _finish(self, line: Line) -> None:
         await line.ended()
+        if self.leaving and self._parcels:
+            await asyncio.sleep(SILENT_S)  # what was answered before there was a line is on the stream yet
         self._check_end()
 
     def _check_end(self) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from server.domain.configuration import ModelConfig
 from server.domain.errors import TierUnavailable
+from server.observe.copies import Copies
 from server.stages.hop.line import JOINED_BYTES, Line, Offer, is_direct, joined
+from server.stages.hop.replies import Replies
 from server.stages.pool import Pool
 from server.wire.bundle import Broken
 from tests.lifecycle.shelf import Shelf, plus
@@ -114,6 +116,39 @@ async def test_a_line_that_is_lost_fails_what_was_on_it_and_the_next_stream_has_
             await until(lambda: link.up and line_of(link) is not first)
             assert (await here.ask(x=ask_of(1))).outputs["y"].tolist() == [[2, 2]]
             assert line_of(link) is not None
+
+
+async def test_what_comes_as_the_line_has_just_gone_was_never_sent_and_goes_by_the_next(shelf, pool):
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        async with there(at.manager.table, pool) as other, linked(other) as link:
+            here = Here(at.manager.table, pool, Known(link), ("predict",), patience_s=10)
+            first = line_of(link)
+            asking = asyncio.create_task(here.ask(x=ask_of(1)))
+            first.cut()
+            assert (await asking).outputs["y"].tolist() == [[2, 2]]
+            assert line_of(link) is not first
+
+
+async def test_a_tier_is_not_drained_while_an_answer_is_being_written():
+    replies, gate, written = Replies("predict", Copies()), asyncio.Event(), []
+
+    async def write(message: bytes) -> None:
+        await gate.wait()
+        written.append(message)
+
+    writing = asyncio.create_task(replies.run(write))
+    replies.open(1)
+    replies.answer([1], [1], {"y": ask_of(1)}, ())
+    await until(lambda: not replies._has_some())
+    draining = asyncio.create_task(replies.drained())
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    gate.set()
+    await asyncio.wait_for(draining, 5)
+    assert len(written) == 1
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
 
 
 async def test_who_gives_up_while_the_line_is_full_is_told_of_once_it_has_room(shelf, pool):
