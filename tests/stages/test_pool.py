@@ -242,14 +242,18 @@ async def test_what_was_made_for_who_left_as_it_was_told_is_held_by_nobody():
         raise ValueError(large)
 
     pool = Pool(1, 1)
-    asking = asyncio.create_task(result(pool, work))
     settle = pool._settle
-    pool._settle = lambda: (settle(), asking.cancel())  # told, and cancelled before its turn
-    gc.disable()
-    try:
+
+    async def ask() -> None:
+        asking = asyncio.create_task(result(pool, work))
+        pool._settle = lambda: (settle(), asking.cancel())  # told, and cancelled before its turn
         await asyncio.wait((asking,))
         assert asking.cancelled()
-        del asking, pool._settle
+        pool._settle = settle
+
+    gc.disable()
+    try:
+        await ask()
         assert held[0]() is None
     finally:
         gc.enable()
