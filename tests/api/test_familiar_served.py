@@ -5,9 +5,14 @@ import shutil
 import socket
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import numpy as np
+import tritonclient.grpc
+from onnx import TensorProto, helper
+from tritonclient.utils import InferenceServerException
 
 from tests.api.test_call_budget import (
     CALLS_PER_REQUEST,
@@ -16,6 +21,7 @@ from tests.api.test_call_budget import (
     server_in_this_process,
     wait_until_served,
 )
+from tests.server_process import running
 
 KEY = "the-key"
 TENSOR = '{"inputs": [{"name": "X", "shape": [1, 4], "datatype": "FP32", "data": %s}]}'
@@ -76,3 +82,67 @@ def test_after_a_new_version_has_come_it_answers_and_is_soon_as_familiar(reposit
             document = ask(body)[1]
             assert (document["model_version"], doubled(document)[0]) == ("2", first)
         assert counted(loop, lambda: ask(OTHER)) <= CALLS_PER_REQUEST["json"]
+
+
+TIMES = ("at", "queue_us", "compute_us", "total_us", "peer")
+
+
+def picker(folder: Path) -> Path:
+    """A model whose run fails for what is beyond its table: Y = table[X]."""
+    x = helper.make_tensor_value_info("X", TensorProto.INT64, [None, 1])
+    y = helper.make_tensor_value_info("Y", TensorProto.FLOAT, [None, 1])
+    table = helper.make_tensor("table", TensorProto.FLOAT, [4], [10, 11, 12, 13])
+    graph = helper.make_graph([helper.make_node("Gather", ["table", "X"], ["Y"])], "g", [x], [y], [table])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "pick/1").mkdir(parents=True)
+    (folder / "pick/1/model.onnx").write_bytes(model.SerializeToString())
+    return folder
+
+
+def test_answers_failures_counts_and_access_lines_are_those_of_the_way_that_reads(tmp_path):
+    """Told apart by an id, which over gRPC has a message read, and by chunks, which go the long way."""
+    text = '{"inputs": [{"name": "X", "shape": [1, 1], "datatype": "INT64", "data": [%d]}]}'
+    with running(tmp_path / "log", picker(tmp_path / "models")) as server:
+        url = f"http://{server.http}/v2/models/pick"
+        client = tritonclient.grpc.InferenceServerClient(server.grpc)
+
+        def by_grpc(index: int, name: str) -> object:
+            tensor = tritonclient.grpc.InferInput("X", [1, 1], "INT64")
+            tensor.set_data_from_numpy(np.array([[index]], np.int64))
+            try:
+                return client.infer("pick", [tensor], request_id=name).as_numpy("Y").tolist()
+            except InferenceServerException as error:
+                return error.status(), error.message()
+
+        def counts() -> dict[str, int]:
+            (found,) = httpx.get(f"{url}/stats").json()["model_stats"]
+            each = {name: span["count"] for name, span in found["inference_stats"].items()}
+            return each | {name: found[name] for name in ("inference_count", "execution_count")}
+
+        with httpx.Client() as http:
+
+            def by_http(index: int, *, short: bool) -> tuple[int, bytes]:
+                body = (text % index).encode()
+                answer = http.post(f"{url}/infer", content=body if short else iter([body]))
+                return answer.status_code, answer.content
+
+            for _ in range(3):
+                by_http(0, short=True)
+                by_grpc(0, "")
+            numbers, seen, ways = (1, 9, 3), [counts()], []
+            for short in (True, False):
+                ways.append([by_http(index, short=short) for index in numbers])
+                ways[-1] += [by_grpc(index, "" if short else "a") for index in numbers]
+                seen.append(counts())
+        assert ways[0] == ways[1]
+        assert [status for status, _ in ways[0][:3]] == [200, 500, 200]
+        first, second = (
+            {name: after[name] - before[name] for name in after}
+            for before, after in pairwise(seen)
+        )
+        assert first == second
+        assert (first["success"], first["fail"]) == (4, 2)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"request"' in line]
+    said = [{name: line[name] for name in line if name not in (*TIMES, "request_id")} for line in lines]
+    assert said[-12:-6] == said[-6:]
+    assert {line["rows"] for line in said[-6:]} == {1}
