@@ -30,13 +30,15 @@ OTHER = TENSOR % "[4.0, 1.0, 2.0, 3.00]"
 NESTED = TENSOR % "[[0.0, 1.0, 2.0, 3] ]"
 
 
-def asking(port: int, headers: str = "") -> Callable[[str], tuple[int, dict[str, object]]]:
-    """One connection; what is asked over it gives a status and a document."""
+def asking(
+    port: int, headers: str = "", model: str = "double"
+) -> Callable[[str], tuple[int, dict[str, object]]]:
+    """One connection, on which each request is one piece; each answer is a status and a document."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=20)
 
     def ask(body: str) -> tuple[int, dict[str, object]]:
-        head = f"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n"
-        connection.sendall(f"{head}\r\n{body}".encode())
+        head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: x\r\n{headers}"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         answer = connection.recv(65_536)
         status, _, rest = answer.partition(b"\r\n")
         return int(status.split()[1]), json.loads(rest.partition(b"\r\n\r\n")[2])
@@ -120,11 +122,13 @@ def test_answers_failures_counts_and_access_lines_are_those_of_the_way_that_read
             return each | {name: found[name] for name in ("inference_count", "execution_count")}
 
         with httpx.Client() as http:
+            ask = asking(int(server.http.rpartition(":")[2]), model="pick")
 
-            def by_http(index: int, *, short: bool) -> tuple[int, bytes]:
-                body = (text % index).encode()
-                answer = http.post(f"{url}/infer", content=body if short else iter([body]))
-                return answer.status_code, answer.content
+            def by_http(index: int, *, short: bool) -> object:
+                if short:
+                    return ask(text % index)
+                answer = http.post(f"{url}/infer", content=iter([(text % index).encode()]))
+                return answer.status_code, answer.json()
 
             for _ in range(3):
                 by_http(0, short=True)
@@ -135,10 +139,9 @@ def test_answers_failures_counts_and_access_lines_are_those_of_the_way_that_read
                 ways[-1] += [by_grpc(index, "" if short else "a") for index in numbers]
                 seen.append(counts())
         assert ways[0] == ways[1]
-        assert [status for status, _ in ways[0][:3]] == [200, 500, 200]
+        assert [way[0] for way in ways[0][:3]] == [200, 500, 200]
         first, second = (
-            {name: after[name] - before[name] for name in after}
-            for before, after in pairwise(seen)
+            {name: after[name] - before[name] for name in after} for before, after in pairwise(seen)
         )
         assert first == second
         assert (first["success"], first["fail"]) == (4, 2)
