@@ -9,6 +9,7 @@ from server.api.answer_head import good_head, head_of
 from server.api.familiar import Familiar
 from server.api.heads import Head
 from server.api.infer_door import CLIENT_GONE, InferDoor, Target, Wishes
+from server.domain.errors import ServingError
 from server.domain.request import InferRequest, InferResponse
 from server.domain.tensors import Tensors
 from server.lifecycle.remote import RemoteVersion
@@ -99,11 +100,16 @@ class Exchange:
         self.keep_alive = keep_alive
         self.response_complete = False
 
-    def start(self, wishes: Wishes, body: bytes, now: float) -> None:
-        """The whole request is there. Never raises: a refusal is an answer."""
+    def start(self, wishes: Wishes, body: bytes, now: float, *, admitted: bool = False) -> None:
+        """The whole request is there. Never raises: a refusal is an answer.
+
+        `admitted`: its caller has been let in, which counts, and once.
+        """
         self._arrived = now
         self._wishes = wishes
         try:
+            if not admitted:
+                self._door.admit(wishes)
             served, request, self._form = self._door.read(self.target, wishes, body, now)
             self._served, self._request = served, request
             if self._door.tracer is not None:
@@ -116,23 +122,32 @@ class Exchange:
         except Exception as error:
             self.refuse(error)
 
-    def again(self, familiar: Familiar, data: bytes, now: float) -> None:
-        """The whole request is there, and nothing in it is new but its numbers. Never raises, either."""
+    def again(self, familiar: Familiar, data: bytes, now: float) -> bool:
+        """The whole request is there, and nothing in it is new but its numbers. Never raises, either.
+
+        False, with nothing done yet, if it is to be read: by now it may mean something else.
+        """
         head = familiar.head
-        self.target = target = head.target
+        target = head.target
+        try:
+            served = self._route.find(target.model, target.version)
+        except ServingError:
+            return False
+        if served.facts.signature is not familiar.signature or served.staged:
+            return False
+        self.target = target
         self._wishes = head.wishes
         self._arrived = now
         self.keep_alive = True
         self.response_complete = False
         try:
             self._door.admit(head.wishes)
-            self._served = served = self._route.find(target.model, target.version)
-            known = served.facts.signature is familiar.signature and not served.staged
-            inputs = familiar.inputs(data) if known else None
+            inputs = familiar.inputs(data)
             if inputs is None:
-                self.start(head.wishes, data[familiar.body_at :], now)
-                return
+                self.start(head.wishes, data[familiar.body_at :], now, admitted=True)
+                return True
             assert isinstance(served, Plain)
+            self._served = served
             self._familiar = familiar
             deadline = familiar.deadline(now)
             self._ticket = self._route.again(
@@ -142,6 +157,7 @@ class Exchange:
             if self._familiar is not None:
                 self._read_by(familiar, {})
             self.refuse(error)
+        return True
 
     def familiar(self, head: Head, data: bytes) -> Familiar | None:
         """What to know the request by that was just started; None if its like may mean something else."""

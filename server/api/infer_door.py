@@ -206,6 +206,7 @@ class InferDoor:
             body = await read_body(receive, headers, self.max_body_bytes)
             wishes = wishes_of(headers, self.client_header)
             if verb is None:
+                self.station.admit()  # it may have begun to stop while the body came
                 served, request, form = self.read(target, wishes, body, arrived)
                 if scope["query_string"]:
                     _add_query(request, scope["query_string"])
@@ -247,8 +248,7 @@ class InferDoor:
         self.station.admit()
 
     def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
-        """Decode the body of an infer request. Raises a `ServingError`."""
-        self.admit(wishes)
+        """Decode the body of an infer request that was let in. Raises a `ServingError`."""
         served = self._find(target)
         request, form = infer_http.decode(
             body,

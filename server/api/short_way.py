@@ -182,10 +182,7 @@ class ShortWay(HttpToolsProtocol):
             familiar = self._familiar
             if familiar is None or len(data) != familiar.size or not data.startswith(familiar.begin):
                 familiar = self._familiars.find(data)
-            if familiar is not None:
-                self._familiar = familiar
-                self.cycle = exchange  # type: ignore[assignment]
-                exchange.again(familiar, data, now)
+            if familiar is not None and self._again(familiar, data, now):
                 return
             known = self._heads.find(data)
             if known is not None:
@@ -231,6 +228,15 @@ class ShortWay(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse_connection(400, "this is not HTTP, or not as it should be: " + msg)
+
+    def _again(self, familiar: Familiar, data: bytes, now: float) -> bool:
+        """Start a familiar request. False if it is to be read, as it may mean something else by now."""
+        before, self.cycle = self.cycle, self._exchange  # type: ignore[assignment]
+        if self._exchange.again(familiar, data, now):
+            self._familiar = familiar
+            return True
+        self.cycle, self._familiar = before, None
+        return False
 
     def leave(self) -> None:
         """Say with the next answer that the connection ends with it."""

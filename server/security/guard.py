@@ -61,6 +61,7 @@ class Guard:
         self._anonymous = Caller(ANONYMOUS, anonymous)
         self._keys = keys
         self._tokens = tokens
+        self._asks = keys is not None or tokens is not None
         self._clock = clock
         self._wall_clock = wall_clock
         self._known: dict[Shown, Vouched] = {}
@@ -69,6 +70,7 @@ class Guard:
     def bring(self, keys: KeyRing | None) -> None:
         """From now on these keys count, and no other."""
         self._keys = keys
+        self._asks = keys is not None or self._tokens is not None
         self.forget()
 
     def forget(self) -> None:
@@ -119,20 +121,15 @@ class Guard:
 
     def caller(self, shown: Shown) -> Caller:
         """Who shows this. Raises `NotKnown` for a key or a token that is not good."""
-        if shown == NOTHING_SHOWN or not self._asks:
+        if shown == NOTHING_SHOWN or not self._asks:  # where nobody asks, it is meant for somebody else
             return self._anonymous
         known = self._known.get(shown)
-        if known is None or known.until <= self._wall_clock():
+        if known is None or (known.until != FOREVER and known.until <= self._wall_clock()):
             known = self._find_out(shown)
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[shown] = known
         return known.caller
-
-    @property
-    def _asks(self) -> bool:
-        """Where there are neither keys nor tokens, what is shown is meant for somebody else."""
-        return self._keys is not None or self._tokens is not None
 
     def _find_out(self, shown: Shown) -> Vouched:
         secret = shown.secret

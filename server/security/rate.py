@@ -24,9 +24,12 @@ def take(level: Level | None, rate: Rate, now_s: float) -> tuple[Level, float]:
 
     What is left, and how long to wait until there is one: 0.0 where it was taken. Who is refused takes none.
     """
-    if level is None:
-        level = Level(rate.burst, now_s)
-    there = min(rate.burst, level.requests + max(0.0, now_s - level.at_s) * rate.per_second)
+    there = burst = rate.burst
+    if level is not None:
+        before, at_s = level
+        there = before + (now_s - at_s) * rate.per_second if now_s > at_s else before
+        if there > burst:
+            there = burst
     if there >= 1.0:
         return Level(there - 1.0, now_s), 0.0
     return Level(there, now_s), (1.0 - there) / rate.per_second
