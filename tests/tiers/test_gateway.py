@@ -100,6 +100,7 @@ def test_a_version_in_one_tier_only_is_not_live_until_the_others_have_it(company
         folders.put("newer", 2, 2, only=("predict",))
         company.until("newer", 2, "READY")
         assert company.marks("newer") == [2, 2, 2]
+        company.gateway.until(lambda: 222 in traffic.answers)
     assert traffic.refusals == []
     assert traffic.answers == {111, 222}
 
