@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -257,4 +258,46 @@ async def test_what_was_made_for_who_left_as_it_was_told_is_held_by_nobody():
         assert held[0]() is None
     finally:
         gc.enable()
+    pool.close()
+
+
+async def test_results_wait_for_each_other_a_little_while_others_wait_for_the_thread():
+    pool, turns = Pool(1, 100), []
+    over = asyncio.Event()
+
+    def told(job):
+        turns.append(asyncio.get_running_loop().time())
+        if len(turns) == 40:
+            over.set()
+
+    for _ in range(40):
+        pool.begin("m", lambda: time.sleep(0.002), told)
+    async with asyncio.timeout(10):
+        await over.wait()
+    together = sum(after - before < 0.001 for before, after in pairwise(turns))
+    assert together >= 15  # of those who waited 20 ms and more, two and more at once
+    pool.close()
+
+
+async def test_a_result_does_not_wait_for_a_call_that_takes_long():
+    pool, gate = Pool(1, 100), threading.Event()
+    first = [asyncio.create_task(result(pool, lambda: time.sleep(0.02))) for _ in range(5)]
+    last = asyncio.create_task(result(pool, lambda: gate.wait(10)))
+    async with asyncio.timeout(2):
+        await asyncio.gather(*first)
+    assert not last.done()
+    gate.set()
+    await last
+    pool.close()
+
+
+async def test_a_result_that_nobody_waits_behind_is_told_at_once():
+    pool = Pool(1, 100)
+    told: list[float] = []
+    for _ in range(2):
+        pool.begin("m", lambda: time.sleep(0.1), lambda _: told.append(time.monotonic()))
+    begin = time.monotonic()
+    while len(told) < 2:
+        await asyncio.sleep(0.005)
+    assert told[1] - begin < 0.4
     pool.close()
