@@ -99,13 +99,18 @@ def in_turn(setups: Sequence[Setup], question: Question, pace: Pace, say: Say) -
         prepare(setup, question)
     for _ in range(pace.repeats):
         for setup in setups:
-            setup.runs.append(timed(setup, question, pace.seconds * question.patience))
-            last = setup.runs[-1]
-            say(
-                f"  {question.model} over {question.door}, {question.clients} clients: {setup.name:<22}"
-                f"{last['requests_per_s']:>10,.1f}/s, p50 {last['p50_ms']:.2f} ms, "
-                f"CPU {last['cpu_us']:,.0f} us a request"
-            )
+            time_one(setup, question, pace, say)
+
+
+def time_one(setup: Setup, question: Question, pace: Pace, say: Say) -> None:
+    """One more run of one that is prepared. Raises `LoadFailed` if any request fails."""
+    last = timed(setup, question, pace.seconds * question.patience)
+    setup.runs.append(last)
+    say(
+        f"  {question.model} over {question.door}, {question.clients} clients: {setup.name:<22}"
+        f"{last['requests_per_s']:>10,.1f}/s, p50 {last['p50_ms']:.2f} ms, "
+        f"CPU {last['cpu_us']:,.0f} us a request"
+    )
 
 
 def timed(setup: Setup, question: Question, seconds: int) -> Mapping[str, float]:

@@ -12,7 +12,9 @@ client takes no part of the core whose work is compared.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from benchmarks.ask import ask
 from benchmarks.call import Door
 from benchmarks.findings import Findings
 from benchmarks.models import Tensors
-from benchmarks.runs import Pace, Question, Say, Setup, in_turn
+from benchmarks.runs import Pace, Question, Say, Setup, in_turn, prepare, time_one
 from benchmarks.tiers.models import digit, lay_burning, lay_digits, lay_photos, one_file, photo, scan
 from benchmarks.tiers.processes import tiers
 
@@ -61,32 +63,55 @@ def _shares(
     pace: Pace,
     say: Say,
 ) -> Any:
-    """The whole way's rate over that of the slowest stage alone, on the core that it has on the way."""
+    """The whole way's rate over that of the slowest stage alone, on the core that it has on the way.
+
+    Each stage is timed once, to find the slowest. That one and the whole way then take turns, and the share
+    is the median of those of each turn, as a machine that others use is faster at one time than at another.
+    """
     others, predict = [cores[0]], [cores[1]]
     held = dict.fromkeys(("gateway", "pre", "post"), others) | {"predict": predict}
-    told = []
-    rates = {}
     rows = {"pre": row}
+    alone = {}
     for stage, after in (("pre", "predict"), ("predict", "post"), ("post", "")):
-        beside = others if stage == "predict" else predict
-        with _from(beside), tiers(repository, scratch, {stage: 1}, held) as alone:
-            front = alone.of[stage][0]
-            setup = Setup(f"{stage} alone", front, front.cpu_s)
+        with (
+            _from(others if stage == "predict" else predict),
+            tiers(repository, scratch, {stage: 1}, held) as one,
+        ):
+            front = one.of[stage][0]
+            alone[stage] = Setup(f"{stage} alone", front, front.cpu_s)
             question = Question(name, rows[stage], DOOR, CLIENTS, patience)
-            in_turn([setup], question, pace, say)
-            rates[stage] = setup.of("requests_per_s")
-            told.append(setup.told())
+            in_turn([alone[stage]], question, replace(pace, repeats=1), say)
             if after:
                 rows[after] = ask(question.to(front)).outputs
+    rates = {stage: setup.of("requests_per_s") for stage, setup in alone.items()}
     slowest = min(STAGES, key=lambda stage: rates[stage])
-    beside = others if slowest == "predict" else predict
     every = {"gateway": 1, "pre": 1, "predict": 1, "post": 1}
-    with _from(beside), tiers(repository, scratch, every, held) as whole:
-        setup = Setup("the whole way", whole.front, whole.cpu_s)
-        in_turn([setup], Question(name, row, DOOR, CLIENTS, patience), pace, say)
-        told.append(setup.told())
-    share = setup.of("requests_per_s") / rates[slowest]
-    return {"slowest": slowest, "alone": rates, "share": share, "setups": told}
+    with (
+        _from(others if slowest == "predict" else predict),
+        tiers(repository, scratch, {slowest: 1}, held) as one,
+        tiers(repository, scratch, every, held) as whole,
+    ):
+        setups = [
+            Setup(f"{slowest} again", one.of[slowest][0], one.cpu_s),
+            Setup("the whole way", whole.front, whole.cpu_s),
+        ]
+        questions = [Question(name, each, DOOR, CLIENTS, patience) for each in (rows[slowest], row)]
+        for setup, question in zip(setups, questions, strict=True):
+            prepare(setup, question)
+        for _ in range(pace.repeats):
+            for setup, question in zip(setups, questions, strict=True):
+                time_one(setup, question, pace, say)
+    shares = [
+        after["requests_per_s"] / before["requests_per_s"]
+        for before, after in zip(*(setup.runs for setup in setups), strict=True)
+    ]
+    return {
+        "slowest": slowest,
+        "alone": rates,
+        "shares": shares,
+        "share": median(shares),
+        "setups": [setup.told() for setup in (*alone.values(), *setups)],
+    }
 
 
 def _doubled(scratch: Path, pace: Pace, say: Say, findings: Findings) -> Any:

@@ -289,15 +289,3 @@ async def test_a_result_does_not_wait_for_a_call_that_takes_long():
     gate.set()
     await last
     pool.close()
-
-
-async def test_a_result_that_nobody_waits_behind_is_told_at_once():
-    pool = Pool(1, 100)
-    told: list[float] = []
-    for _ in range(2):
-        pool.begin("m", lambda: time.sleep(0.1), lambda _: told.append(time.monotonic()))
-    begin = time.monotonic()
-    while len(told) < 2:
-        await asyncio.sleep(0.005)
-    assert told[1] - begin < 0.4
-    pool.close()
