@@ -93,6 +93,24 @@ class LastWords:
 class ShortWay(HttpToolsProtocol):
     """One connection."""
 
+    __slots__ = (  # what each request looks at, side by side: of many connections, none lies in a cache
+        "_between",
+        "_exchange",
+        "_familiar",
+        "_familiars",
+        "_heads",
+        "_heard_at",
+        "_refused",
+        "_staying",
+        "cycle",
+        "flow",
+        "parser",
+        "pipeline",
+        "server_state",
+        "timeout_keep_alive_task",
+        "transport",
+    )
+
     def __init__(
         self,
         door: InferDoor,
