@@ -74,9 +74,9 @@ def lay(head: pb.Head, requests: Sequence[Tensors], stacked: bool) -> list[raw.B
             continue
         size = 0
         for tensors in requests:
-            piece = raw.encode(tensors[name])
-            pieces.append(piece)
-            size += len(piece)
+            for piece in raw.pieces(tensors[name]):
+                pieces.append(piece)
+                size += len(piece)
         tensor.size = size
     return pieces
 

@@ -67,10 +67,13 @@ def _decode_bytes(buffer: Buffer, offset: int, size: int, count: int, what: str)
             f"unexpected number of string elements for {what}. Expected {count}, "
             f"which take at least {count * _PREFIX.size} bytes, got {size} bytes"
         )
-    if type(buffer) is not bytes:  # slices of bytes are bytes: one copy an element, and no object between
-        buffer, offset = bytes(memoryview(buffer)[offset : offset + size]), 0
+    are_views = type(buffer) is not bytes
+    if are_views and size <= SMALL * count:  # slices of bytes are bytes: no object between for each
+        buffer, offset, are_views = bytes(memoryview(buffer)[offset : offset + size]), 0, False
+    elif are_views:
+        buffer = memoryview(buffer)
     length_at = _PREFIX.unpack_from
-    elements = []
+    elements: list[Buffer] = []
     end, stop = offset, offset + size
     for index in range(count):
         start = end + _PREFIX.size
@@ -92,6 +95,8 @@ def _decode_bytes(buffer: Buffer, offset: int, size: int, count: int, what: str)
             f"unexpected number of string elements for {what}. "
             f"Expected {count}, but {stop - end} bytes follow them"
         )
+    if are_views:
+        elements = [bytes(element) for element in elements]
     return np.fromiter(elements, dtype=object, count=count)
 
 
@@ -101,19 +106,30 @@ def encode(array: Array) -> bytes | memoryview:
     The array must stay as it is until a view has been sent.
     """
     if array.dtype.hasobject:
-        return _encode_bytes(array)
+        return b"".join(_parts(array))
     if array.nbytes <= SMALL:
         return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _encode_bytes(array: Array) -> bytes:
+def pieces(array: Array) -> Sequence[Buffer]:
+    """The same in parts, one behind the other, where that spares a copy: of BYTES elements that are large."""
+    if array.dtype.hasobject:
+        parts = _parts(array)
+        if sum(map(len, parts)) > SMALL * array.size:
+            return parts
+        return [b"".join(parts)]
+    return [encode(array)]
+
+
+def _parts(array: Array) -> list[bytes]:
+    """Each BYTES element behind its length."""
     parts: list[bytes] = []
     for element in array.reshape(-1).tolist():
         content = element if isinstance(element, bytes) else str(element).encode()
         parts.append(_PREFIX.pack(len(content)))
         parts.append(content)
-    return b"".join(parts)
+    return parts
 
 
 def one_element(content: bytes, shape: Sequence[int]) -> Array:

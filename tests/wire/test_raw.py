@@ -88,3 +88,23 @@ def test_many_strings_are_read_in_time_that_grows_with_their_number():
     between = time.process_time()
     decode(bytes(many), "BYTES", [200_000])
     assert time.process_time() - between < 100 * (between - started)
+
+
+def test_large_strings_are_written_without_a_copy_and_cut_out_of_any_buffer_once():
+    large, small = b"x" * 100_000, b"y"
+    array = np.array([large, small], dtype=object)
+    pieces = raw.pieces(array)
+    assert any(piece is large for piece in pieces)
+    whole = b"".join(pieces)
+    assert whole == raw.encode(array)
+    assert len(raw.pieces(np.array([small, small], dtype=object))) == 1
+    for buffer in (whole, bytearray(whole), memoryview(whole)):
+        read = raw.decode(buffer, 0, len(whole), DATATYPES["BYTES"], [2], "it")
+        assert read.tolist() == [large, small]
+        assert all(type(element) is bytes for element in read)
+
+
+def test_a_large_string_that_is_cut_short_is_refused_in_a_view_as_well():
+    whole = raw.encode(np.array([b"x" * 100_000], dtype=object))
+    with pytest.raises(InvalidRequest, match="has 100000 bytes, but only 99999 are left"):
+        raw.decode(memoryview(whole)[:-1], 0, len(whole) - 1, DATATYPES["BYTES"], [1], "it")
