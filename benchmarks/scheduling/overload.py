@@ -3,8 +3,10 @@
 The figures of both ways to measure it, in simulation and against a live server.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 
 from benchmarks.scheduling.outcome import ModelOutcome
 
@@ -44,6 +46,22 @@ def point(
         slowest_refusal_ms=told.slowest_refusal_ms,
         mean_batch=told.mean_batch,
         refused={reason: refusals.count for reason, refusals in told.refused.items()},
+    )
+
+
+def typical(rounds: Sequence[Point]) -> Point:
+    """One contender at one load, of several rounds: the median of each figure, and all that was refused."""
+    refused: Counter[str] = Counter()
+    for each in rounds:
+        refused.update(each.refused)
+    return replace(
+        rounds[0],
+        goodput=median(each.goodput for each in rounds),
+        p99=median(each.p99 for each in rounds),
+        p99_refusal_ms=median(each.p99_refusal_ms for each in rounds),
+        slowest_refusal_ms=max(each.slowest_refusal_ms for each in rounds),
+        mean_batch=median(each.mean_batch for each in rounds),
+        refused=dict(refused),
     )
 
 

@@ -1,9 +1,17 @@
-"""How well the server foretold its runs, as its own metrics say."""
+"""How well the server foretold its runs, as its own metrics say; and how well that can be done at all."""
 
 import re
+import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 
+import numpy as np
+import onnx
+import onnxruntime
+
+from benchmarks import networks
 from benchmarks.call import HOST
 from benchmarks.server_under_test import ServerUnderTest
 
@@ -12,6 +20,8 @@ FAMILY = "tercet_prediction_ratio"
 
 WITHIN = 0.1
 ASK_DEADLINE_S = 10
+LAST = 50
+ROWS = 8
 BUCKET = re.compile(rf"^{FAMILY}_bucket{{(?P<labels>.*)}} (?P<count>\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -40,3 +50,31 @@ def share_of(cumulated: Mapping[float, float]) -> float | None:
     if not whole or high is None or low is None:
         return None
     return (high - low) / whole
+
+
+def foretold(took: Sequence[float], last: int = LAST) -> float:
+    """The share that took within a tenth of the median of so many before each."""
+    right = 0
+    for at in range(last, len(took)):
+        expected = median(took[at - last : at])
+        right += abs(took[at] - expected) <= WITHIN * expected
+    return right / (len(took) - last)
+
+
+def bare_share(scratch: Path, seconds: float) -> float:
+    """Of the live network's runs without a server, on one thread, a full batch in each."""
+    scratch.mkdir()
+    file = scratch / "cnn.onnx"
+    onnx.save(networks.cnn(), file)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    (wanted,) = session.get_inputs()
+    rows = np.zeros((ROWS, *wanted.shape[1:]), np.float32)
+    took: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(took) <= 2 * LAST:
+        before = time.perf_counter()
+        session.run(None, {wanted.name: rows})
+        took.append(time.perf_counter() - before)
+    return foretold(took)

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.findings import verdicts
 from benchmarks.scheduling.aims import AIMS
 from benchmarks.scheduling.outcome import ModelOutcome, Refusals
-from benchmarks.scheduling.overload import Comparison, Point, findings, lines, point
+from benchmarks.scheduling.overload import Comparison, Point, findings, lines, point, typical
 from benchmarks.scheduling.overload_simulated import GRID, MODEL, compare
 
 
@@ -45,6 +45,15 @@ def test_a_point_is_measured_by_capacity_and_target():
         mean_batch=4,
         refused={"QueueFull": 50},
     )
+
+
+def test_of_several_rounds_each_figure_is_the_median():
+    told = typical(
+        [a_point(1.0, 0.5, p99=0.7, refusal=9), a_point(1.0, 0.9, p99=0.4), a_point(1.0, 0.8, p99=2)]
+    )
+    assert (told.goodput, told.p99, told.p99_refusal_ms) == (0.8, 0.7, 0.0)
+    assert told.slowest_refusal_ms == 18
+    assert told.refused == {"QueueFull": 9}
 
 
 def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():

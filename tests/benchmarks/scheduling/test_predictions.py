@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scheduling.predictions import FAMILY, buckets, share_of
+from benchmarks.scheduling.predictions import FAMILY, bare_share, buckets, foretold, share_of
 
 METRICS = f"""\
 # TYPE {FAMILY} histogram
@@ -22,3 +22,13 @@ def test_the_share_is_of_the_runs_within_a_tenth():
 def test_without_runs_or_without_the_bounds_nothing_is_told():
     assert share_of(buckets(METRICS, "c")) is None
     assert share_of(buckets(METRICS, "b")) is None
+
+
+def test_what_is_foretold_by_the_median_of_the_last_misses_a_change_until_it_is_the_median():
+    assert foretold([1.0] * 30, last=5) == 1.0
+    assert foretold([1.0] * 5 + [1.05, 2.0, 1.0, 0.95, 0.5], last=5) == pytest.approx(3 / 5)
+    assert foretold([1.0] * 5 + [2.0] * 5, last=5) == pytest.approx(2 / 5)
+
+
+def test_a_bare_session_is_foretold_in_part(tmp_path):
+    assert 0 <= bare_share(tmp_path / "bare", 0.1) <= 1
