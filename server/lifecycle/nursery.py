@@ -64,6 +64,9 @@ A_BREATH_S = 0.2
 SAID_BYTES = 4096
 """Kept of what a child prints: the end of it tells why native code gave up."""
 
+PIPE_BYTES = 65_536
+"""What a pipe holds."""
+
 HEAD = struct.Struct("!Q")
 
 
@@ -80,6 +83,18 @@ class _Child:
     limit: Literal["", "time", "memory"] = ""
     ends_s: float = 0.0
     said: bytearray = field(default_factory=bytearray)
+
+    def read(self) -> int:
+        """Take up to `PIPE_BYTES` of what it has printed, of which the end is kept; 0 where no more comes."""
+        said = os.read(self.output, PIPE_BYTES)
+        self.said = (self.said + said)[-SAID_BYTES:]
+        return len(said)
+
+    def read_what_is_left(self) -> None:
+        """Its last words may lie in the pipe still: at most a pipe's fill, as another may yet write."""
+        os.set_blocking(self.output, False)
+        with suppress(BlockingIOError):
+            self.read()
 
 
 def main(arguments: list[str]) -> None:
@@ -154,12 +169,10 @@ class _Nursery:
     def _hear(self, child: _Child, descriptor: int) -> None:
         """Keep the end of what it prints; end it where nobody waits for its answer any more."""
         if descriptor == child.output:
-            said = os.read(child.output, 65_536)
-            child.said = (child.said + said)[-SAID_BYTES:]
+            if not child.read():
+                self._selector.unregister(child.output)
             if child.limit and IT_TELLS in child.said:
                 child.ends_s = min(child.ends_s, monotonic() + A_BREATH_S)
-            if not said:
-                self._selector.unregister(child.output)
         else:
             self._selector.unregister(child.answers)
             kill_group(child.pid)
@@ -202,6 +215,7 @@ class _Nursery:
         for descriptor in (child.output, child.answers):
             with suppress(KeyError, ValueError):
                 self._selector.unregister(descriptor)
+        child.read_what_is_left()
         ending = Ending(
             limit=child.limit,
             signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
