@@ -74,11 +74,16 @@ class Comparison:
 
 
 def findings(where: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """The worst of all loads, each by its key."""
+    """The worst of all loads, each by its key.
+
+    A ratio is told to a thousandth: which batch is the last one within the trace is chance, and makes less.
+    """
     loaded = [each.target for each in comparisons if each.target.load >= AT_CAPACITY]
     targets = [each.target for each in comparisons]
     found = {
-        f"{where} against fixed": min(each.target.goodput / each.fixed.goodput for each in comparisons),
+        f"{where} against fixed": round(
+            min(each.target.goodput / each.fixed.goodput for each in comparisons), 3
+        ),
         f"{where} p99": max(each.p99 for each in targets),
         f"{where} p99 refusal": max(each.p99_refusal_ms for each in targets),
         f"{where} slowest refusal": max(each.slowest_refusal_ms for each in targets),
