@@ -74,8 +74,7 @@ def test_a_client_that_pings_too_often_is_sent_away(started):
         )
         assert front(server) == ("grpcio", why)
         peer = Peer(server)
-        for _ in range(5):
-            peer.ping()
+        peer.ping(times=5)
         assert b"too_many_pings" in peer.until(GOAWAY).payload
         peer.close()
 

@@ -108,7 +108,8 @@ def test_the_program_measures_a_model_of_text(workshop: Server, protocol: str, a
 @pytest.mark.perf_analyzer
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_the_program_raises_its_concurrency(server: Server, protocol: str):
-    windows = ["--measurement-interval=200", "--max-trials=3", "--stability-percentage=999"]
+    count = ["--measurement-mode=count_windows", f"--measurement-request-count={REQUESTS}"]
+    windows = [*count, "--max-trials=3", "--stability-percentage=999"]
     metrics = ["--collect-metrics", f"--metrics-url={server.metrics}/metrics"]
     report = ran(server, protocol, "-m", "diabetes", "--concurrency-range=1:4:3", *windows, *metrics)
     assert re.findall(r"^Concurrency: (\d), throughput: [\d.]+ infer/sec", report, re.MULTILINE) == ["1", "4"]
