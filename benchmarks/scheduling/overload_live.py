@@ -1,22 +1,22 @@
 """Overload against a live server: a convolutional network on the CPU, each setting a model of its own.
 
 The target and the best fixed settings take turns at each load, for the machine is not the same from minute
-to minute; what counts is the median of the rounds. How much of a missed prediction is the machine's shows
-beside it: a session without a server, foretold by the median of its own last runs.
+to minute: goodputs are held against each other round by round, and what counts is the median of the rounds.
+How much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
+median of its own last runs.
 """
 
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from operator import attrgetter
 from pathlib import Path
 
 from benchmarks import load_python
 from benchmarks.call import Door
 from benchmarks.codec import encode
 from benchmarks.scheduling.live import cnn_row, fixed, lay_cnn, target
-from benchmarks.scheduling.overload import LOADS, Comparison, Point, point, typical
+from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared_in_turn, point
 from benchmarks.scheduling.predictions import bare_share, share_within
 from benchmarks.scheduling.replay import ServedModel, replay
 from benchmarks.scheduling.traces import for_seconds, poisson
@@ -28,7 +28,7 @@ TARGET_RUNS = 5
 
 SEARCH_SEED, SEED = 1, 2
 FINALISTS = 2
-ROUNDS = 3
+ROUNDS = 6
 GRID = {
     f"delay {delay} us, batch {rows}, queue {waiting}": (delay, rows, waiting)
     for delay, rows, waiting in product((0, 10_000), (2, MAX_BATCH_SIZE), (8, 16, 32))
@@ -91,8 +91,8 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
                     [measured(each, load, seconds / ROUNDS, SEED + turn) for each in (TARGET, *best)]
                     for turn in range(ROUNDS)
                 ]
-                ours, *fixed_ones = map(typical, zip(*taken, strict=True))
-                comparisons.append(Comparison(ours, max(fixed_ones, key=attrgetter("goodput"))))
+                ours, *fixed_ones = zip(*taken, strict=True)
+                comparisons.append(compared_in_turn(ours, fixed_ones))
                 rounds += taken
             predicted = share_within(server, "target")
         bare = bare_share(folder / "bare", seconds / ROUNDS)

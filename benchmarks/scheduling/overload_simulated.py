@@ -5,7 +5,7 @@ from itertools import product
 from operator import attrgetter
 
 from benchmarks.scheduling.contenders import Contender, Fixed, Target
-from benchmarks.scheduling.overload import LOADS, Comparison, Point, point
+from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared, point
 from benchmarks.scheduling.simulate import simulate
 from benchmarks.scheduling.sleeping import SleepingModel
 from benchmarks.scheduling.traces import for_seconds, poisson
@@ -37,7 +37,7 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
         found = {fixed: _point(fixed, load, search_seconds, SEARCH_SEED).goodput for fixed in GRID}
         best = sorted(found, key=found.__getitem__)[-FINALISTS:]
         fixed = max((_point(each, load, seconds, SEED) for each in best), key=attrgetter("goodput"))
-        comparisons.append(Comparison(_point(Target(), load, seconds, SEED), fixed))
+        comparisons.append(compared(_point(Target(), load, seconds, SEED), fixed))
     return comparisons
 
 

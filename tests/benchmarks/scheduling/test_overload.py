@@ -5,7 +5,15 @@ import pytest
 from benchmarks.findings import verdicts
 from benchmarks.scheduling.aims import AIMS
 from benchmarks.scheduling.outcome import ModelOutcome, Refusals
-from benchmarks.scheduling.overload import Comparison, Point, findings, lines, point, typical
+from benchmarks.scheduling.overload import (
+    Point,
+    compared,
+    compared_in_turn,
+    findings,
+    lines,
+    point,
+    typical,
+)
 from benchmarks.scheduling.overload_simulated import GRID, MODEL, compare
 
 
@@ -56,11 +64,21 @@ def test_of_several_rounds_each_figure_is_the_median():
     assert told.refused == {"QueueFull": 9}
 
 
+def test_contenders_that_took_turns_are_compared_in_each_round():
+    target, worse, best = (
+        [a_point(1.0, goodput) for goodput in rounds]
+        for rounds in ((0.9, 0.45, 0.8), (0.8, 0.3, 0.6), (1.0, 0.5, 0.8))
+    )
+    comparison = compared_in_turn(target, [worse, best])
+    assert comparison.against_fixed == pytest.approx(0.9)
+    assert (comparison.target.goodput, comparison.fixed.goodput) == (0.8, 0.8)
+
+
 def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
     comparisons = [
-        Comparison(a_point(0.7, 0.7, p99=0.4), a_point(0.7, 0.7)),
-        Comparison(a_point(1.0, 0.9, p99=1.1, refusal=3), a_point(1.0, 0.8)),
-        Comparison(a_point(1.5, 0.95), a_point(1.5, 1.0)),
+        compared(a_point(0.7, 0.7, p99=0.4), a_point(0.7, 0.7)),
+        compared(a_point(1.0, 0.9, p99=1.1, refusal=3), a_point(1.0, 0.8)),
+        compared(a_point(1.5, 0.95), a_point(1.5, 1.0)),
     ]
     assert findings("live", comparisons) == pytest.approx(
         {
