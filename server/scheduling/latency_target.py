@@ -11,7 +11,7 @@ from math import exp
 
 from server.scheduling.profile import Curve
 from server.scheduling.rule import Leave, Why
-from server.scheduling.target import Margin, answered_in, enough_rows, most_rows, rows_within
+from server.scheduling.target import Margin, answered_in, best_rows, most_rows, rows_within
 
 IDLE, FULL = Why.IDLE, Why.FULL
 
@@ -142,9 +142,7 @@ class LatencyTarget:
             batch.look_at = runs + (1 if runs < LOOK_AGAIN else LOOK_AGAIN)
             batch.most = max(1, most_rows(curve.expect, self.ns, self._slots, self._limit))
             if batch.runs // LOOK_AGAIN % EXPLORE:
-                batch.most = enough_rows(
-                    lambda rows: curve.expect(rows) + overhead_ns, batch.most, curve.doubt
-                )
+                batch.most = best_rows(lambda rows: curve.expect(rows) + overhead_ns, batch.most, curve.doubt)
 
     def most(self, curve: Curve) -> int:
         """The rows of a full batch."""

@@ -12,8 +12,9 @@ Expect = Callable[[int], float]
 ROOM = 0.95
 """The part of a latency target that a full batch and the wait for the one before may take."""
 
-ENOUGH = 0.999
-"""Of the most rows a second that any batch gives: a batch that surely gives so many is large enough."""
+CLEARLY = 1.1
+"""A smaller batch must give so many times the rows a second. Two sizes are seldom seen in the same second:
+what looks better by less is often the machine, which was faster when that one ran."""
 
 
 def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
@@ -24,17 +25,15 @@ def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
     return rows_within(expect, ROOM * target_ns / (1 + 1 / slots), limit)
 
 
-def enough_rows(expect: Expect, limit: int, doubt: Expect = lambda rows: 0.0) -> int:
-    """The smallest batch, up to `limit` rows, that is surely about as good as the best: more would only be
-    later.
+def best_rows(expect: Expect, limit: int, doubt: Expect = lambda rows: 0.0) -> int:
+    """The batch that gives the most rows a second: `limit`, where no smaller one is clearly better.
 
     `doubt` says how far an expectation may be off. A smaller batch counts as slow as it may be: of many sizes
     some always look better than they are, and under load each row fewer is one answer less.
     """
     rates = {rows: rows / (expect(rows) + doubt(rows) or 1.0) for rows in _steps(limit)}
-    rates[limit] = limit / (expect(limit) or 1.0)
-    best = max(rates.values())
-    return next(rows for rows, rate in rates.items() if rate >= ENOUGH * best)
+    best = max(rates, key=rates.__getitem__)
+    return best if rates[best] * expect(limit) >= CLEARLY * limit else limit
 
 
 def _steps(limit: int) -> list[int]:

@@ -12,7 +12,7 @@ from server.scheduling.rule import Leave, Why
 from server.scheduling.target import (
     Margin,
     answered_in,
-    enough_rows,
+    best_rows,
     most_rows,
     rows_within,
 )
@@ -35,19 +35,25 @@ def test_a_full_batch_and_the_wait_for_the_one_before_fit_into_the_target():
     assert most_rows(line(2, 0.5), target_ns=50, slots=2, limit=64) == 59
 
 
-def test_a_batch_of_rows_that_each_cost_the_same_is_not_made_larger_than_it_pays():
-    assert enough_rows(line(1, 35), limit=6) == 5
-    assert enough_rows(line(0, 35), limit=6) == 1
-    assert enough_rows(line(2, 0.5), limit=32) == 32
-    assert enough_rows(line(10, 0), limit=64) == 64
+def past_a_cache(fits: int):
+    return lambda rows: 4 + rows + 2 * max(0, rows - fits)
 
 
-def test_a_smaller_batch_must_be_as_good_beyond_doubt():
+def test_a_batch_is_as_large_as_it_may_be_unless_a_smaller_one_is_clearly_better():
+    assert best_rows(line(2, 0.5), limit=32) == 32
+    assert best_rows(line(0, 35), limit=6) == 6
+    assert (
+        best_rows(lambda rows: 4 + rows + max(0, rows - 16), limit=32) == 16
+    )  # past a cache, a row takes twice
+    assert best_rows(lambda rows: 4 + rows + max(0, rows - 30), limit=32) == 32
+
+
+def test_a_smaller_batch_must_be_better_beyond_doubt():
     def lucky(rows: int) -> float:
-        return line(2, 0.5)(rows) * (0.97 if rows == 28 else 1.0)
+        return line(2, 0.5)(rows) * (0.8 if rows == 28 else 1.0)
 
-    assert enough_rows(lucky, limit=32) == 28
-    assert enough_rows(lucky, limit=32, doubt=lambda rows: 0.03 * lucky(rows)) == 32
+    assert best_rows(lucky, limit=32) == 28
+    assert best_rows(lucky, limit=32, doubt=lambda rows: 0.2 * lucky(rows)) == 32
 
 
 def test_what_is_not_known_limits_nothing():
@@ -154,13 +160,13 @@ def test_each_shape_has_a_batch_of_its_own():
 
 
 def test_what_each_run_takes_beyond_its_own_time_is_a_reason_for_larger_batches():
-    flat = curve(0, 1, upto=8)
+    dearer = Curve()
     for _ in range(20):
         for rows in range(1, 9):
-            flat.note(rows, 1000 * rows)
+            dearer.note(rows, 1000 if rows == 1 else 1300 * rows)
     quick, slow = (LatencyTarget(50_000, limit=8, slots=1) for _ in range(2))
     for _ in range(LOOK_AGAIN):
-        quick.note_run(flat)
-        slow.note_run(flat, overhead_ns=1000.0)
-    assert quick.all_go(1, 2, 50_000, flat) is None  # one row at a time is as good
-    assert slow.all_go(8, 8, 50_000, flat) == Leave(8, 8, Why.FULL, 8000)
+        quick.note_run(dearer)
+        slow.note_run(dearer, overhead_ns=1000.0)
+    assert quick.all_go(1, 2, 50_000, dearer) is None  # one row at a time is better
+    assert slow.all_go(8, 8, 50_000, dearer) == Leave(8, 8, Why.FULL, 10_400)
