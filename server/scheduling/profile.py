@@ -4,6 +4,10 @@ Pure arithmetic. A curve gives the time of a run by its rows, for one device and
 every run has shown it: a mean that follows, and how far runs lie from it. Rows that have not been seen
 are read off the line between their neighbours. Source for the mean that follows and its deviation:
 Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
+
+A machine is slower at one moment than at another, for every size alike. So what a run takes is its size's
+mean times a pace that all sizes share and that follows faster: a size that has not been seen for a while is
+foretold by how the others do now, and compared with them.
 """
 
 from bisect import bisect_left, insort
@@ -13,8 +17,11 @@ from math import sqrt
 EXACT = 64
 """Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
 
-MEMORY = 20
+MEMORY = 40
 """The mean is that of so many runs, as far as they can be told apart from a change."""
+
+PACE_MEMORY = 8
+"""The pace is that of so many runs, of any size that has been seen before."""
 
 SURPRISE = 4.0
 """One run moves the estimates by at most so many deviations: a hiccup of the machine is not a trend."""
@@ -25,7 +32,7 @@ LEAST_DEVIATION = 0.02
 
 @dataclass(slots=True)
 class Estimate:
-    """Of runs with so many rows; nanoseconds."""
+    """Of runs with so many rows; nanoseconds, at a pace of 1."""
 
     mean: float
     deviation: float
@@ -40,11 +47,12 @@ class Estimate:
 class Curve:
     """Time of a run by its rows."""
 
-    __slots__ = ("_known", "_sizes")
+    __slots__ = ("_known", "_pace", "_sizes")
 
     def __init__(self) -> None:
         self._known: dict[int, Estimate] = {}
         self._sizes: list[int] = []
+        self._pace = 1.0
 
     @property
     def sizes(self) -> list[int]:
@@ -57,20 +65,21 @@ class Curve:
             rows = _shared(rows)
         known = self._known.get(rows)
         if known is None:
-            self._known[rows] = Estimate(ns, 0.0)
+            self._known[rows] = Estimate(ns / self._pace, 0.0)
             insort(self._sizes, rows)
             return
         seen, mean, deviation = known.seen, known.mean, known.deviation
         if seen < MEMORY:
             known.seen = seen = seen + 1
-        error = ns - mean
-        if seen > 2:
+        error = ns / self._pace - mean
+        if seen > 2 and mean:
             least = LEAST_DEVIATION * mean
             bound = SURPRISE * (deviation if deviation > least else least)
             if error > bound:
                 error = bound
             elif error < -bound:
                 error = -bound
+            self._pace *= 1.0 + error / (mean * PACE_MEMORY)
         known.mean = mean + error / seen
         known.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 
@@ -79,8 +88,20 @@ class Curve:
         if rows > EXACT:
             rows = _shared(rows)
         known = self._known.get(rows)
+        return self._pace * (known.mean if known is not None else self._mean(rows))
+
+    def doubt(self, rows: int) -> float:
+        """How far the expectation may be off, in nanoseconds: that of the nearest sizes that were seen."""
+        rows = _shared(rows)
+        known = self._known.get(rows)
         if known is not None:
-            return known.mean
+            return self._pace * known.doubt
+        at = bisect_left(self._sizes, rows)
+        near = self._sizes[max(0, at - 1) : at + 1]
+        return self._pace * max([self._known[size].doubt for size in near], default=0.0)
+
+    def _mean(self, rows: int) -> float:
+        """Of a size that was never seen."""
         sizes = self._sizes
         if not sizes:
             return 0.0
@@ -92,15 +113,6 @@ class Curve:
         if len(sizes) == 1:
             return self._known[sizes[0]].mean  # a guess, and a bold one: so that larger runs come to be seen
         return max(self._line(sizes[0], sizes[-1], rows), self._known[sizes[-1]].mean)
-
-    def doubt(self, rows: int) -> float:
-        """How far the expectation may be off, in nanoseconds: that of the nearest sizes that were seen."""
-        rows = _shared(rows)
-        known = self._known.get(rows)
-        if known is not None:
-            return known.doubt
-        at = bisect_left(self._sizes, rows)
-        return max([self._known[size].doubt for size in self._sizes[max(0, at - 1) : at + 1]], default=0.0)
 
     def _line(self, fewer: int, more: int, rows: int) -> float:
         low, high = self._known[fewer].mean, self._known[more].mean

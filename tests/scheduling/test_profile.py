@@ -52,7 +52,34 @@ def test_a_model_that_gets_slower_is_believed_after_some_runs():
     assert seen.expect(4) == pytest.approx(2000, rel=0.1)
 
 
-@pytest.mark.parametrize("spread", [0.01, 0.05])
+def test_a_size_is_foretold_by_how_the_others_do_now():
+    seen, chance = Curve(), random.Random(1)
+    for _ in range(400):
+        rows = chance.randint(1, 8)
+        seen.note(rows, 1000 * rows)
+    for _ in range(30):
+        seen.note(8, 10_400)  # the machine is slower by 30 %
+    assert seen.expect(8) == pytest.approx(10_400, rel=0.02)
+    assert seen.expect(1) == pytest.approx(1300, rel=0.1)
+
+
+def test_one_slow_run_changes_little_for_the_other_sizes():
+    seen = Curve()
+    for _ in range(50):
+        seen.note(1, 1000)
+        seen.note(8, 8000)
+    seen.note(8, 80_000)
+    assert seen.expect(1) == pytest.approx(1000, rel=0.02)
+
+
+def test_a_run_that_took_no_time_at_all_is_borne():
+    seen = Curve()
+    for _ in range(5):
+        seen.note(1, 0)
+    assert seen.expect(1) == 0
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.045])
 def test_on_a_quiet_machine_nineteen_runs_of_twenty_are_within_a_tenth_of_what_was_expected(spread):
     chance, seen, good = random.Random(1), Curve(), 0
     for _ in range(1000):
