@@ -51,9 +51,9 @@ async def pre_tier(folder: Path, code: str, waiting: int = 10) -> AsyncIterator[
     pool.close()
 
 
-def is_open(served: PartVersion) -> bool:
-    """Whether the module of its code is still known."""
-    return any(name.startswith(f"m.{served.version}.pre.") for name in sys.modules)
+def modules_of_code() -> set[str]:
+    """Of models called m, whoever opened them."""
+    return {name for name in sys.modules if name.startswith("m.1.pre.")}
 
 
 async def test_each_request_gets_what_its_code_makes_or_what_it_raises(tmp_path):
@@ -98,12 +98,15 @@ async def test_a_full_line_is_refused_and_harms_nobody_in_it(tmp_path):
 
 async def test_a_version_that_retires_stays_for_what_is_in_its_code(tmp_path):
     gate = Gate(tmp_path)
+    before = modules_of_code()
     async with pre_tier(tmp_path, gate.code("preprocess")) as (served, here, unload):
+        its_own = modules_of_code() - before
+        assert its_own
         asking = [asyncio.create_task(here.ask(x=X)) for _ in range(2)]
         await until(lambda: served.facts.tally.of_code is not None and gate.begun == 1)
         unload()
         await asyncio.sleep(0.05)
-        assert is_open(served)
+        assert its_own <= modules_of_code()
         gate.open()
         assert [(await each).outputs["x"].tolist() for each in asking] == [X.tolist()] * 2
-        await until(lambda: not is_open(served))
+        await until(lambda: not its_own & modules_of_code())
