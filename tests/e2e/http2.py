@@ -27,11 +27,11 @@ def written(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) ->
 
 
 class Peer:
-    """One connection, greeted."""
+    """One connection, greeted. What does not come within `patience_s` is a `TimeoutError`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, patience_s: float = 10) -> None:
         host, _, port = server.grpc.partition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._socket = socket.create_connection((host, int(port)), timeout=patience_s)
         self._socket.sendall(PREFACE + written(SETTINGS))
         self._read = b""
 

@@ -59,7 +59,7 @@ def test_a_client_that_is_not_there_any_more_is_given_up(started, wanted):
 @pytest.mark.parametrize("wanted", ["native", "grpcio"])
 def test_a_connection_without_calls_is_not_asked_unless_that_is_wanted(started, wanted):
     with started(f"--grpc-front={wanted}", *KEEPALIVE[:2]) as server:
-        peer = Peer(server)
+        peer = Peer(server, patience_s=4)
         with pytest.raises(TimeoutError):
             peer.until(PING)
         peer.close()
