@@ -45,6 +45,17 @@ def bind(address: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
+    """Serves until it is told to stop. Uvicorn's own looks for that ten times a second, which is most of what
+    an idle process of ours would do; the headers that it renews meanwhile are none of ours."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._stopping.wait()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the app's."""
@@ -54,8 +65,8 @@ class _Server(uvicorn.Server):
 class _TlsServer(_Server):
     """Uvicorn leaves the times of TLS to the loop, which waits half a minute for a client's farewell."""
 
-    def __init__(self, config: uvicorn.Config, tls: HttpTls) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, tls: HttpTls) -> None:
+        super().__init__(config, stopping)
         self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,8 +102,6 @@ async def serve_http(
 
     `protocol` makes uvicorn's protocol of a connection, or is uvicorn's name of one. A `departure` is
     shown who is here.
-
-    Raises `RuntimeError` if the server ends before it was told to.
     """
     config = uvicorn.Config(
         app,
@@ -109,18 +118,7 @@ async def serve_http(
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
         backlog=4096,
     )
-    server = _Server(config) if tls is None else _TlsServer(config, tls)
+    server = _Server(config, stopping) if tls is None else _TlsServer(config, stopping, tls)
     if departure is not None:
         departure.see(server.server_state.connections)
-
-    async def end_when_told() -> None:
-        await stopping.wait()
-        server.should_exit = True
-
-    ender = asyncio.create_task(end_when_told())
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        ender.cancel()
-    if not stopping.is_set():
-        raise RuntimeError("the HTTP server ended by itself")
+    await server.serve(sockets=[listener])

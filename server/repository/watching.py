@@ -24,8 +24,11 @@ log = structlog.get_logger()
 _GATHER_MS = 1_000
 """While files change without pause, look this often."""
 
-_PAUSE_MS = 50
-"""A pause of this length between changes ends a wait; also how long a cancelled wait goes on."""
+_PAUSE_MS = 200
+"""A pause of this length between changes ends a wait; also how long a cancelled wait goes on.
+
+The wait wakes this often where nothing changes, too: at 50 ms it took a quarter of what an idle server does.
+"""
 
 _MARGIN_S = 0.002
 """Look this much after something is due, so that it is."""
@@ -35,7 +38,7 @@ async def watch(scanner: Scanner, poll_s: float) -> AsyncIterator[Offers]:
     """Yield what is offered now, and then every time that it changes, for ever.
 
     `poll_s` is the longest time between two looks. The caller owns the generator: it ends with the
-    task that iterates over it, or with `aclose`, and its thread within a twentieth of a second after.
+    task that iterates over it, or with `aclose`, and its thread within a fifth of a second after.
     A change that comes while the caller is busy is found by the next look.
     """
     changes = _Changes(scanner.repositories)
