@@ -24,6 +24,9 @@ LONGEST_NAME = 255
 MOST_WRITES = 200
 """Gathered lines that may wait for a slow reader: some twenty megabytes at full speed."""
 
+AT_ONCE = 500
+"""Records that are made into lines without waiting for more: a millisecond's work."""
+
 LONGEST_ID = 1024
 """Of a request. A longer one is cut, too; by default it is refused."""
 
@@ -40,12 +43,17 @@ nanoseconds in the queue, and nanoseconds in the model."""
 
 
 class AccessLog:
-    """Lives on the event loop. Leaving it writes what is left; `stream` is the caller's."""
+    """Lives on the event loop. Leaving it writes what is left; `stream` is the caller's.
 
-    def __init__(self, stream: TextIO, *, max_waiting: int = 50_000, gather_s: float = 0.01) -> None:
+    gather_s   lines wait so long for others: a process that answers now and then is not woken for each
+    """
+
+    def __init__(self, stream: TextIO, *, max_waiting: int = 50_000, gather_s: float = 0.1) -> None:
         self._lines = Lines(stream, most=MOST_WRITES)
         self._waiting: list[Record] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._max_waiting = max_waiting
+        self._at_once = min(AT_ONCE, max_waiting)
         self._gather_s = gather_s
         self._loop = asyncio.get_running_loop()
         self.dropped = 0
@@ -56,18 +64,27 @@ class AccessLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._flush()
         self._lines.close()
 
     def record(self, record: Record) -> None:
         """Note one finished request."""
         waiting = self._waiting
-        if not waiting:
-            self._loop.call_later(self._gather_s, self._flush)
-        elif len(waiting) >= self._max_waiting:
-            self.dropped += 1
-            return
+        if len(waiting) >= self._at_once:
+            if len(waiting) >= self._max_waiting:
+                self.dropped += 1
+                return
+            if len(waiting) == self._at_once:
+                self._loop.call_soon(self._flush)
+        elif not waiting and self._timer is None:
+            self._timer = self._loop.call_later(self._gather_s, self._flush_late)
         waiting.append(record)
+
+    def _flush_late(self) -> None:
+        self._timer = None
+        self._flush()
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

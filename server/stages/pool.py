@@ -7,7 +7,7 @@ while anything waits there, or at once where calls are known to take so long. So
 computes without the lock, runs side by side, and a call that hangs holds up nobody while there are threads.
 
 Where calls wait for a thread, what is done may wait a little too, for others to go on with: each message
-between tiers and each turn of a loop then serves several. It waits for a small part of what it has waited
+between tiers and each turn of a loop then serves several. It waits for a part of what it has waited
 already, which those who come behind it gain, as a core that does less for each has more for all.
 """
 
@@ -38,8 +38,8 @@ LONG_NS = 250_000
 LOOK_S = 0.001
 """Between two looks at whether those who are awake come back for what waits."""
 
-COMPANY = 1 / 8
-"""Of its time in the line, what a result waits for others at most. With a quarter nothing more was gained."""
+COMPANY = 1 / 2
+"""Of its time in the line, what a result waits for others at most: with more of it the line runs dry."""
 
 LOOK_LATE_S = 0.01
 """The same where every thread is awake: only for results that wait beside a call that takes long."""

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import datetime
 
-from server.observe.access import LONGEST_ID, LONGEST_NAME, MOST_WRITES, AccessLog
+from server.observe.access import AT_ONCE, LONGEST_ID, LONGEST_NAME, MOST_WRITES, AccessLog
 from tests.lifecycle.waiting import until
 
 
@@ -78,6 +78,14 @@ async def test_lines_are_written_while_requests_go_on():
         for written in (1, 2):
             note(log)
             await until(lambda written=written: stream.getvalue().count("\n") == written)
+
+
+async def test_a_rush_does_not_wait_for_more_to_come():
+    stream = io.StringIO()
+    with AccessLog(stream, gather_s=3600) as log:
+        for _ in range(AT_ONCE + 1):
+            note(log)
+        await until(lambda: stream.getvalue().count("\n") == AT_ONCE + 1)
 
 
 async def test_whatever_a_client_puts_into_an_id_or_a_name_stays_one_line_of_json():

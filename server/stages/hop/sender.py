@@ -185,10 +185,7 @@ class Sender:
         if ticket.deadline != FOREVER and ticket.deadline * 1e9 < self._over_at:
             self._over_at = ticket.deadline * 1e9
             self._sweep.set_by(self._over_at)
-        if self._parcels or self._looking or not self._up():
-            self._look_soon()
-        else:  # it has nobody to wait for
-            self._look()
+        self._look_soon()  # in the next turn, so that all that come in this one go together
 
     def leave(self, ticket: Ticket, error: ServingError) -> None:
         """The caller gave up: what waits goes, and the other side hears of what is there."""

@@ -274,24 +274,29 @@ async def test_what_waits_is_bounded_and_a_closed_way_takes_nothing(shelf, pool)
                 await here.ask(x=row(1, 1))
 
 
-async def test_a_request_alone_leaves_in_the_turn_it_came_in_and_is_told_of_in_another(shelf, pool):
+async def test_those_of_one_turn_leave_together_in_the_next_and_none_is_told_of_as_it_comes(shelf, pool):
     async with tier() as at:
         await at.serve(shelf.offer(shelf.put(), config=BATCHING))
         async with there(at.manager.table, pool) as other, linked(other) as link:
             sender = Here(at.manager.table, pool, Known(link), ("predict",)).served.batcher
             told: list[Ticket] = []
-            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append))
-            assert link.rows == 1
-            await until(lambda: told)
-            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append, client="\ud800"))
-            assert link.rows == 0, "it cannot be written"
-            assert len(told) == 1
+            for _ in range(2):
+                sender.submit(Ticket({"x": row(1, 1)}, 1, told.append))
+            assert link.rows == 0
+            await asyncio.sleep(0)
+            assert (link.rows, sender.waiting) == (2, 0)
             await until(lambda: len(told) == 2)
+            assert told[0].run is told[1].run
+            sender.submit(Ticket({"x": row(1, 1)}, 1, told.append, client="\ud800"))
+            await asyncio.sleep(0)
+            assert link.rows == 0, "it cannot be written"
+            assert len(told) == 2
+            await until(lambda: len(told) == 3)
             link.up = False
             sender.submit(Ticket({"x": row(1, 1)}, 1, told.append))
-            assert len(told) == 2, "there is nobody to ask"
-            await until(lambda: len(told) == 3)
-    assert [type(ticket.error) for ticket in told] == [type(None), TierFailed, TierUnavailable]
+            assert len(told) == 3, "there is nobody to ask"
+            await until(lambda: len(told) == 4)
+    assert [type(ticket.error) for ticket in told[2:]] == [TierFailed, TierUnavailable]
 
 
 async def test_what_the_wire_cannot_say_harms_neither_the_request_nor_those_beside_it(shelf, pool):
