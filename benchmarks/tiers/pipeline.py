@@ -10,7 +10,7 @@ client takes no part of the core whose work is compared.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +28,11 @@ from benchmarks.tiers.models import digit, lay_burning, lay_digits, lay_photos, 
 from benchmarks.tiers.processes import tiers
 
 DOOR = Door.BINARY
-CLIENTS = (16, 32)
-"""A throughput is the best of these: a stage alone is full with the first, the whole way takes more."""
+CLIENTS = 16
+"""What fills a stage alone."""
+
+MORE_CLIENTS = (CLIENTS, 32)
+"""Where stages are short, the whole way takes more to be full: the best rate over these counts, of both."""
 
 BURNING_CLIENTS = 8
 STAGES = ("pre", "predict", "post")
@@ -41,14 +44,14 @@ def measure(scratch: Path, pace: Pace, say: Say, findings: Findings) -> Any:
     if len(cores) < 2:
         say("pipelines need two cores: not measured")
         return told
-    for kind, name, lay, row, patience in (
-        ("digits", "digits", lay_digits, one_file("IMAGE", scan()), 2),
-        ("digits of 8x8", "digits", lay_digits, one_file("IMAGE", digit()), 1),
-        ("photos", "photos", lay_photos, one_file("FILE", photo()), 4),
+    for kind, name, lay, row, crowds, patience in (
+        ("digits", "digits", lay_digits, one_file("IMAGE", scan()), MORE_CLIENTS, 2),
+        ("digits of 8x8", "digits", lay_digits, one_file("IMAGE", digit()), MORE_CLIENTS, 1),
+        ("photos", "photos", lay_photos, one_file("FILE", photo()), (CLIENTS,), 4),
     ):
         repository = scratch / kind.replace(" ", "-")
         lay(repository)
-        told[kind] = _shares(repository, scratch, name, row, patience, cores[:2], pace, say)
+        told[kind] = _shares(repository, scratch, name, row, crowds, patience, cores[:2], pace, say)
         findings[f"{kind} share"] = told[kind]["share"]
         say(f"  {kind}: {told[kind]['share']:.1%} of {told[kind]['slowest']}, the slowest stage")
     told["pre processes"] = _doubled(scratch, pace, say, findings)
@@ -60,6 +63,7 @@ def _shares(
     scratch: Path,
     name: str,
     row: Tensors,
+    crowds: Sequence[int],
     patience: int,
     cores: list[int],
     pace: Pace,
@@ -69,7 +73,7 @@ def _shares(
 
     Each stage is timed once, to find the slowest. That one and the whole way then take turns, and the share
     is the median of those of each turn, as a machine that others use is faster at one time than at another.
-    In a turn, each is asked by as few and by as many clients as are in `CLIENTS`, and its best rate counts.
+    In a turn, each is asked by each of these `crowds` of clients, and its best rate counts.
     """
     others, predict = [cores[0]], [cores[1]]
     held = dict.fromkeys(("gateway", "pre", "post"), others) | {"predict": predict}
@@ -82,7 +86,7 @@ def _shares(
         ):
             front = one.of[stage][0]
             alone[stage] = Setup(f"{stage} alone", front, front.cpu_s)
-            question = Question(name, rows[stage], DOOR, CLIENTS[0], patience)
+            question = Question(name, rows[stage], DOOR, CLIENTS, patience)
             in_turn([alone[stage]], question, replace(pace, repeats=1), say)
             if after:
                 rows[after] = ask(question.to(front)).outputs
@@ -99,7 +103,7 @@ def _shares(
                 Setup(f"{title}, {clients} clients", front, cpu_s),
                 Question(name, each, DOOR, clients, patience),
             )
-            for clients in CLIENTS
+            for clients in crowds
             for title, front, cpu_s, each in (
                 (f"{slowest} again", one.of[slowest][0], one.cpu_s, rows[slowest]),
                 ("the whole way", whole.front, whole.cpu_s, row),
