@@ -33,6 +33,7 @@ from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.version import ServedVersion
 from server.repository.scanner import Scanner
+from server.repository.watching import scan_once
 from server.scheduling.ticket import Ticket
 
 WARM = 10
@@ -122,7 +123,7 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
     await _start_all_threads()
     loader = Loader(cpu_budget=1, max_queue_size=16, giving_back=giving_back)
     async with Manager(loader, load_threads=2, retire_within_s=5) as manager:
-        offers = Scanner([repository]).scan().offers
+        offers = await scan_once(Scanner([repository]))
         moving = sorted(offers.keys() - {"stays"})
         manager.apply(offers, {"stays"})
         await manager.all_settled()
