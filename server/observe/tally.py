@@ -2,10 +2,13 @@
 
 A tally belongs to its version. The event loop alone adds to it, a few times a run, and reads it for whoever
 shows statistics or metrics. No lock, therefore. Durations are nanoseconds, as in Triton's statistics.
+
+Much of it is noted first and counted later, many notes at once: what is done seldom finds a processor's
+caches cold, and counting one answer of another tier touches fifty objects. Whoever reads has them counted.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.observe.demand import Demand, Measure
@@ -53,6 +56,9 @@ FAILURES = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 SMALL = ("alone", "shapes", "fit", "preferred", "deadline", "unbatched")
 """Why a batch had fewer rows than the model takes, in the words of `server.scheduling.rule`."""
 
+NOTED_AT_ONCE = 64
+"""So many notes wait to be counted, at most."""
+
 REFUSED = ("requests", "bytes", "share", "late", "expired")
 """Why a request was refused, in the words of `server.scheduling.batcher`."""
 
@@ -61,7 +67,7 @@ REFUSED = ("requests", "bytes", "share", "late", "expired")
 class Tally:
     """Triton's counters of one version, and our histograms. What runs have added is read here, too.
 
-    sums              what runs have added, but for the lone ones that are noted: add to it, and read `runs`
+    sums              what runs have added, but for what is only noted yet: add to it, and read `runs`
     failures          requests that failed after they were scheduled, by Triton's reason
     pending           accepted, and not yet running
     small             batches, by why they were small
@@ -71,14 +77,12 @@ class Tally:
     of_code           what is asked of the threads that its code runs on; None until it has run
     fills             what padding added, by what was padded: "length" or "rows"
     restarts          how often the process that the model runs in was started again
-    stage_times       of stages that other processes did
     """
 
     fail: Span = field(default_factory=Span)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     pending: int = 0
     load_seconds: float = 0.0
-    stage_s: dict[str, Histogram] = field(default_factory=dict)
     small: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SMALL, 0))
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
     unserved: int = 0
@@ -86,16 +90,35 @@ class Tally:
     of_code: Demand | None = None
     fills: dict[str, Fill] = field(default_factory=dict)
     restarts: int = 0
-    stage_times: dict[str, StageTimes] = field(default_factory=dict)
     sums: RunCounts = field(default_factory=RunCounts)
+    _stage_s: dict[str, Histogram] = field(default_factory=dict, init=False)
+    _stage_times: dict[str, StageTimes] = field(default_factory=dict, init=False)
     _lone: list[LoneRun] = field(default_factory=list, init=False)
+    _noted: list[Callable[[], None]] = field(default_factory=list, init=False)
 
     @property
     def runs(self) -> RunCounts:
         """What all runs have added, those that were noted among them."""
-        if self._lone:
-            self._count_lone()
+        self._count_all()
         return self.sums
+
+    @property
+    def stage_s(self) -> Mapping[str, Histogram]:
+        """The times of each stage that this process did, in seconds."""
+        self._count_all()
+        return self._stage_s
+
+    @property
+    def stage_times(self) -> Mapping[str, StageTimes]:
+        """The times of each stage that other processes did."""
+        self._count_all()
+        return self._stage_times
+
+    def note(self, count: Callable[[], None]) -> None:
+        """Have `count` called later: it adds to `sums`, `stage` and `times`, and must not raise."""
+        self._noted.append(count)
+        if len(self._noted) >= NOTED_AT_ONCE:
+            self._count_noted()
 
     def note_lone(self, run: LoneRun) -> None:
         """A run of one request is over, which was answered."""
@@ -107,6 +130,17 @@ class Tally:
     def _count_lone(self) -> None:
         lone, self._lone = self._lone, []
         self.sums.add_lone(lone)
+
+    def _count_noted(self) -> None:
+        noted, self._noted = self._noted, []
+        for count in noted:
+            count()
+
+    def _count_all(self) -> None:
+        if self._lone:
+            self._count_lone()
+        if self._noted:
+            self._count_noted()
 
     @property
     def measure(self) -> Measure:
@@ -123,17 +157,17 @@ class Tally:
         return self.runs.batch(rows)
 
     def stage(self, name: str) -> Histogram:
-        """The times of the pre or post stage."""
-        spans = self.stage_s.get(name)
+        """The times of the pre or post stage, to be added to."""
+        spans = self._stage_s.get(name)
         if spans is None:
-            spans = self.stage_s[name] = Histogram(SECONDS)
+            spans = self._stage_s[name] = Histogram(SECONDS)
         return spans
 
     def times(self, stage: str) -> StageTimes:
-        """The times of a stage that other processes do."""
-        times = self.stage_times.get(stage)
+        """The times of a stage that other processes do, to be added to."""
+        times = self._stage_times.get(stage)
         if times is None:
-            times = self.stage_times[stage] = StageTimes()
+            times = self._stage_times[stage] = StageTimes()
         return times
 
     def fill(self, by: str) -> Fill:

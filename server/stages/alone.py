@@ -14,11 +14,12 @@ import structlog
 
 from server.domain.errors import DeadlineExceeded, InvalidRequest, QueueFull, StageFailed
 from server.domain.request import FOREVER, InferRequest, InferResponse
-from server.domain.stage import Span
+from server.domain.stage import Span, StageName
 from server.domain.tensors import Tensors
 from server.lifecycle.part import named
 from server.lifecycle.part_version import PartVersion
 from server.observe.pressure import patience_ns
+from server.observe.tally import Tally
 from server.stages.pool import Job, Pool
 
 log = structlog.get_logger(__name__)
@@ -99,10 +100,7 @@ class Alone:
         waited, took = job.began - job.queued, job.ended - job.began
         if request.trace is not None:
             request.trace.stage(served.stage, job.queued, job.began, job.ended)
-        tally.pressure.note(waited / patience_ns(took), 1, monotonic_ns())
-        tally.queue.add(1, waited)
-        tally.queue_s.add(waited / 1e9)
-        tally.stage(served.stage).add(took / 1e9)
+        tally.note(partial(_count, tally, served.stage, waited, took, monotonic_ns()))
         return Span(served.stage, waited, took)
 
     def _work(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Callable[[], Tensors]:
@@ -113,6 +111,15 @@ class Alone:
         tally = served.facts.tally
         tally.refused["requests"] += 1
         tally.pressure.note(1.0, 1, monotonic_ns())
+
+
+def _count(tally: Tally, stage: StageName, waited: int, took: int, told: int) -> None:
+    """One call of a stage's code; its times in ns, and when it was told of on the monotonic clock."""
+    sums = tally.sums
+    sums.pressure.note_each([(waited / patience_ns(took), told)])
+    sums.queue.add(1, waited)
+    sums.queue_s.add(waited / 1e9)
+    tally.stage(stage).add(took / 1e9)
 
 
 def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors) -> Tensors:

@@ -1,7 +1,9 @@
 """What one version has done so far, as plain numbers."""
 
+from functools import partial
+
 from server.observe.run_counts import Span
-from server.observe.tally import FAILURES, Tally
+from server.observe.tally import FAILURES, NOTED_AT_ONCE, Tally
 
 
 def test_a_failure_is_counted_once_by_its_reason():
@@ -30,3 +32,22 @@ def test_two_tallies_share_nothing():
     one.stage("pre")
     assert (other.failures["OTHER"], other.batches, other.stage_s) == (0, {}, {})
     assert sum(other.request_s.counts) == 0
+
+
+def test_what_is_noted_is_counted_once_before_anybody_reads():
+    tally = Tally()
+    tally.note(partial(tally.stage("pre").add, 0.01))
+    tally.note(partial(tally.times("predict").queue.add, 0.02))
+    tally.note(partial(tally.sums.queue.add, 1, 7))
+    assert sum(tally.stage_s["pre"].counts) == 1
+    assert sum(tally.stage_times["predict"].queue.counts) == 1
+    assert tally.queue == tally.queue == Span(1, 7)
+
+
+def test_so_many_notes_are_counted_without_a_reader_and_no_more_wait():
+    tally = Tally()
+    for _ in range(NOTED_AT_ONCE - 1):
+        tally.note(partial(tally.sums.queue.add, 1, 7))
+    assert tally.sums.queue == Span(0, 0)
+    tally.note(partial(tally.sums.queue.add, 1, 7))
+    assert tally.sums.queue == Span(NOTED_AT_ONCE, 7 * NOTED_AT_ONCE)

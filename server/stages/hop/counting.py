@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, time
 from typing import Self
 
@@ -38,18 +39,23 @@ class HopRun:
         return cls(rows, now - compute, now - compute, now, spans, max(0, now - sent - there))
 
 
-def count_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
-    """Add requests that are answered, and where their time went."""
-    if not tickets:
-        return
-    requests, rows = len(tickets), sum([ticket.rows for ticket in tickets])
-    waits = [max(0, run.began - ticket.queued) for ticket in tickets]
+def note_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
+    """Note requests that are answered, and where their time went."""
+    if tickets:
+        asked = [(ticket.rows, ticket.queued, ticket.arrived) for ticket in tickets]
+        tally.note(partial(_count_answers, tally, asked, run, time()))
+
+
+def _count_answers(tally: Tally, asked: Sequence[tuple[int, int, float]], run: HopRun, at: float) -> None:
+    """Of each request its rows, when it joined the queue (ns) and when it arrived (s, or 0 for unknown)."""
+    requests, rows = len(asked), sum([rows for rows, _, _ in asked])
+    waits = [max(0, run.began - queued) for _, queued, _ in asked]
     waited = sum(waits)
     sums = tally.sums
     sums.queue.add(requests, waited)
     sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
     done_s = run.ended / 1e9
-    wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived]
+    wholes = [done_s - arrived for _, _, arrived in asked if arrived]
     if wholes:
         whole = sum(wholes)
         sums.success.add(len(wholes), int(whole * 1e9))
@@ -57,11 +63,11 @@ def count_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
     sums.ran(requests, rows, 0, run.ended - run.inferred, 0)
     sums.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
     sums.rows.add(rows)
-    sums.last_inference = int(time() * 1000)
-    count_stages(tally, requests, run)
+    sums.last_inference = max(sums.last_inference, int(at * 1000))
+    _count_stages(tally, requests, run)
 
 
-def count_stages(tally: Tally, requests: int, run: HopRun) -> None:
+def _count_stages(tally: Tally, requests: int, run: HopRun) -> None:
     """Add where the time of so many requests went, which were answered together."""
     transfer_ns = run.transfer_ns
     for span in run.spans:

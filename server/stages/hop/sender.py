@@ -31,7 +31,7 @@ from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.counting import reason_of
 from server.scheduling.ticket import Ticket
 from server.stages.hop.affinity import Key
-from server.stages.hop.counting import HopRun, count_answers
+from server.stages.hop.counting import HopRun, note_answers
 from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
@@ -370,7 +370,7 @@ class Sender:
             if self._tries:
                 self._tries.pop(ticket, None)
             ticket.answer(outputs, run)
-        count_answers(self._tally, told, run)
+        note_answers(self._tally, told, run)
         self._after(parcel)
 
     def _fitted(
