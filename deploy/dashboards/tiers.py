@@ -113,10 +113,14 @@ HOP = Row(
         ),
         Panel(
             title="Sent once more",
-            about="Requests in a second that a gateway sent to another process, as the first did not answer.",
+            about="Requests in a second that went to another process, as the first cannot have begun them, "
+            "or beside a slow one, for models that allow that.",
             unit="reqps",
             width=24,
-            queries=[Query(total(rate(of("tercet_hop_retries_total")), "instance"), "{{instance}}")],
+            queries=[
+                Query(total(rate(of("tercet_hop_retries_total")), "instance"), "{{instance}}"),
+                Query(total(rate(of("tercet_hop_hedges_total")), "instance"), "{{instance}}, beside"),
+            ],
         ),
     ],
 )

@@ -79,7 +79,7 @@ async def gateway_models(
         events=events,
         health=Health(station, lambda: not gateway.not_ready(strict), lambda: gateway.not_ready(strict)),
         collectors=[
-            TierCollector(lambda: measured(directory)),
+            TierCollector(lambda: measured(directory), lambda: gateway.hedges.counts),
             GatewayCollector(lambda: versions_of(gateway), lambda: gateway.retries),
             CopyCollector(copies),
         ],

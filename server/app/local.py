@@ -182,7 +182,7 @@ async def local_models(settings: Settings, station: Station, tracer: Tracer | No
                 ResidencyCollector(manager.residence.tally),
                 MemoryCollector(manager.residence.stays.picture),
                 TargetCollector(manager.schedules.targets_s),
-                TierCollector(lambda: measured(directory)),
+                TierCollector(lambda: measured(directory), lambda: forwarding.hedges.counts),
                 CopyCollector(copies),
             ],
             services=services,

@@ -214,6 +214,7 @@ class ModelConfig:
     dynamic_batching None where requests are to run alone
     warmups          what is run before a version is ready
     scheduling       a latency target and a weight, both ours
+    hedge_after_ms   a request unanswered for so long may run a second time elsewhere; None: it never may
     ensemble         the steps of a model that is made of models; None for one that runs by itself
     parameters       free strings for the runtime
     padding          how requests of different lengths share a run; None where they do not
@@ -235,6 +236,7 @@ class ModelConfig:
     dynamic_batching: DynamicBatching | None = None
     warmups: tuple[Warmup, ...] = ()
     scheduling: Scheduling = UNSAID
+    hedge_after_ms: float | None = None
     ensemble: Ensemble | None = None
     metric_tags: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     parameters: Mapping[str, str] = field(default_factory=lambda: NOTHING)

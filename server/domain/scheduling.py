@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 LATENCY_TARGET, WEIGHT = "latency_target_ms", "scheduling_weight"
+HEDGE_AFTER = "hedge_after_ms"
 """The parameters of a configuration."""
 
 

@@ -48,10 +48,16 @@ _COUNTERS: tuple[tuple[str, str, Callable[[EndpointMeasured], int]], ...] = (
 
 
 class TierCollector(Collector):
-    """The tiers that this process hands requests on to: a gateway, or a tier with another behind it."""
+    """The tiers that this process hands requests on to: a gateway, or a tier with another behind it.
 
-    def __init__(self, endpoints: Callable[[], Sequence[EndpointMeasured]]) -> None:
+    `hedges` are the requests that went to two endpoints so far, and how many of them the second answered.
+    """
+
+    def __init__(
+        self, endpoints: Callable[[], Sequence[EndpointMeasured]], hedges: Callable[[], tuple[int, int]]
+    ) -> None:
         self._endpoints = endpoints
+        self._hedges = hedges
 
     def collect(self) -> Iterator[Metric]:
         endpoints = self._endpoints()
@@ -70,6 +76,9 @@ class TierCollector(Collector):
         for each in endpoints:
             unanswered.add_metric([each.tier, each.address], each.unanswered)
         yield unanswered
+        sent, won = self._hedges()
+        yield _one("tercet_hop_hedges", "Requests that went to a second endpoint, the first being slow", sent)
+        yield _one("tercet_hop_hedges_won", "Requests that a second endpoint answered first", won)
 
 
 class GatewayCollector(Collector):
@@ -80,9 +89,7 @@ class GatewayCollector(Collector):
         self._retries = retries
 
     def collect(self) -> Iterator[Metric]:
-        retries = Metric("tercet_hop_retries", "Requests that were sent once more, elsewhere", "counter")
-        retries.add_sample("tercet_hop_retries_total", {}, self._retries())
-        yield retries
+        yield _one("tercet_hop_retries", "Requests that were sent once more, elsewhere", self._retries())
         yield histogram_of(
             "tercet_stage_time_seconds",
             "Where the time of requests went, by stage and part: queue, compute, and the way there and back",
@@ -93,6 +100,12 @@ class GatewayCollector(Collector):
                 for part, histogram in times.parts()
             ),
         )
+
+
+def _one(name: str, text: str, value: int) -> Metric:
+    counter = Metric(name, text, "counter")
+    counter.add_sample(f"{name}_total", {}, value)
+    return counter
 
 
 def _tiers(endpoints: Sequence[EndpointMeasured]) -> Iterator[Metric]:

@@ -33,7 +33,7 @@ from server.domain.configuration import (
     VersionPolicy,
 )
 from server.domain.ensemble import LATEST, Ensemble, Step
-from server.domain.scheduling import LATENCY_TARGET, WEIGHT, Scheduling
+from server.domain.scheduling import HEDGE_AFTER, LATENCY_TARGET, WEIGHT, Scheduling
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.repository import batch_parameters
 from server.repository.invalid import ConfigInvalid
@@ -203,6 +203,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         scheduling=Scheduling(
             latency_target_ms=_number(message, LATENCY_TARGET), weight=_number(message, WEIGHT)
         ),
+        hedge_after_ms=_number(message, HEDGE_AFTER),
         ensemble=ensemble,
         metric_tags=MappingProxyType(dict(message.metric_tags)),
         parameters=MappingProxyType(parameters),

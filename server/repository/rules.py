@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from protos import model_config_pb2 as pb
 from server.domain.configuration import ENABLED, PINNED, ROLLBACK, SWAP_POLICY, Platform, SwapPolicy
-from server.domain.scheduling import LATENCY_TARGET, MOST, WEIGHT
+from server.domain.scheduling import HEDGE_AFTER, LATENCY_TARGET, MOST, WEIGHT
 from server.repository import batch_parameters
 from server.repository.fault import Fault
 from server.repository.steps import faults_of_steps
@@ -260,7 +260,12 @@ def _warmups(config: pb.ModelConfig) -> Iterator[Fault]:
 
 
 def _parameters(config: pb.ModelConfig) -> Iterator[Fault]:
-    for name, what in ((LATENCY_TARGET, "of milliseconds, such as 50"), (WEIGHT, "such as 1 or 0.5")):
+    milliseconds = "of milliseconds, such as 50"
+    for name, what in (
+        (LATENCY_TARGET, milliseconds),
+        (HEDGE_AFTER, milliseconds),
+        (WEIGHT, "such as 1 or 0.5"),
+    ):
         if name in config.parameters:
             text = config.parameters[name].string_value
             if not _is_positive(text):

@@ -29,6 +29,7 @@ from server.lifecycle.instances import Content
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Served
 from server.lifecycle.table import Table
+from server.stages.hop.hedging import Hedges, hedge_ms_of
 from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
@@ -87,6 +88,7 @@ class Gateway:
         self._max_in_flight = max_in_flight
         self._retire_within_s = retire_within_s
         self._budget = RetryBudget()
+        self.hedges = Hedges()
         self._held: set[Key] = set()
         self._some_held = asyncio.Event()
         self._dependencies = Dependencies(self.table)
@@ -397,6 +399,7 @@ class Gateway:
             stacked=not signature.max_batch_size,
             row_bytes=row_bytes_of(signature),
             max_rows=PARCEL_ROWS,
+            hedge_ms=hedge_ms_of(live.stages, facts.config),
         )
         sender = partial(
             Sender,
@@ -404,6 +407,7 @@ class Gateway:
             tally=facts.tally,
             max_waiting=self._max_waiting,
             budget=self._budget,
+            hedges=self.hedges,
             fit=partial(as_seen, facts) if "post" in live.stages else None,
             patience_s=BACK_WITHIN_S,
         )

@@ -85,6 +85,7 @@ model_warmup [
   { batch_size: 1 inputs { key: "x" value { data_type: TYPE_FP32 zero_data: true } } }
 ]
 parameters { key: "latency_target_ms" value { string_value: "12.5" } }
+parameters { key: "hedge_after_ms" value { string_value: "40" } }
 parameters { key: "scheduling_weight" value { string_value: "3" } }
 """
 
@@ -115,6 +116,7 @@ def test_queues_resources_warmups_and_a_latency_target_are_configured_as_they_ar
         Warmup(name="number 2", batch_size=1, count=1, inputs=(zero,)),
     )
     assert config.scheduling == Scheduling(latency_target_ms=12.5, weight=3)
+    assert config.hedge_after_ms == 40
     assert read_nothing("m").config.scheduling == UNSAID
 
 
@@ -314,6 +316,8 @@ BAD = [
      1, 26, "model_warmup[0].inputs", "must be a path beneath warmup"),
     ('parameters { key: "latency_target_ms" value { string_value: "soon" } }', 1, 1, "parameters",
      "latency_target_ms 'soon', must be a positive number of milliseconds"),
+    ('parameters { key: "hedge_after_ms" value { string_value: "-5" } }', 1, 1, "parameters",
+     "hedge_after_ms '-5', must be a positive number of milliseconds"),
     ('parameters { key: "latency_target_ms" value { string_value: "0" } }', 1, 1, "parameters", "positive"),
     ('parameters { key: "latency_target_ms" value { string_value: "1e3" } }', 1, 1, "parameters", "positive"),
     ('parameters { key: "scheduling_weight" value { string_value: "-1" } }', 1, 1, "parameters",

@@ -6,6 +6,7 @@ from functools import partial
 
 from server.observe.tally import Tally
 from server.stages.hop.endpoints import Endpoints
+from server.stages.hop.hedging import Hedges
 from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
@@ -19,12 +20,16 @@ MOST = 512
 
 
 class Forwarding:
-    """Lives on the event loop. What is on its way belongs to the requests that wait for it."""
+    """Lives on the event loop. What is on its way belongs to the requests that wait for it.
+
+    hedges   requests that went to two endpoints
+    """
 
     def __init__(self, endpoints: Endpoints, *, max_waiting: int) -> None:
         self._endpoints = endpoints
         self._max_waiting = max_waiting
         self._budget = RetryBudget()
+        self.hedges = Hedges()
         self._senders: OrderedDict[Way, Sender] = OrderedDict()
 
     def sender(self, way: Way) -> Sender:
@@ -37,6 +42,7 @@ class Forwarding:
                 tally=Tally(),
                 max_waiting=self._max_waiting,
                 budget=self._budget,
+                hedges=self.hedges,
                 patience_s=PATIENCE_S,
             )
             sender = self._senders[way] = by_key(way, self._endpoints, make)

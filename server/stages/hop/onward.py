@@ -9,6 +9,7 @@ from server.lifecycle.part_version import PartVersion
 from server.scheduling.ticket import Ticket
 from server.stages.hop.blame import blamed
 from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.hedging import hedge_ms_of
 from server.stages.hop.sender import Way
 from server.stages.tracing import hopped
 
@@ -24,14 +25,16 @@ class Onward:
 
     async def go(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Tensors:
         facts = served.facts
+        route = served.stages[served.stages.index(served.stage) + 1 :]
         way = Way(
-            route=served.stages[served.stages.index(served.stage) + 1 :],
+            route=route,
             model=facts.model,
             version=facts.version,
             content=served.content.whole,
             stacked=True,
             row_bytes=0,
             max_rows=TOGETHER,
+            hedge_ms=hedge_ms_of(route, facts.config),
         )
         sender = self._forwarding.sender(way)
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,6 +15,11 @@ class RetryBudget:
         self._left = most
         self.spent = 0
 
+    @property
+    def left(self) -> int:
+        """How many may be sent once more, as it stands."""
+        return int(self._left)
+
     def earn(self, requests: int) -> None:
         self._left = min(self._most, self._left + requests * self._share)
 

@@ -6,7 +6,7 @@ parcel and not for each request. A parcel goes to the endpoint with the least wo
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Protocol
@@ -33,6 +33,7 @@ from server.scheduling.ticket import Ticket
 from server.stages.hop.affinity import Key
 from server.stages.hop.counting import HopRun, note_answers
 from server.stages.hop.endpoints import Endpoints
+from server.stages.hop.hedging import Hedges, Hedging
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.wire.bundle import column_key, lay, nbytes
@@ -82,6 +83,7 @@ class Way:
     stacked    whether its requests have no rows of their own: a parcel then has one of each
     row_bytes  of the inputs of one row, where that is known; else 0
     max_rows   in one parcel
+    hedge_ms   after which a request that is unanswered goes to a second endpoint too; None for never
     """
 
     route: tuple[StageName, ...]
@@ -91,6 +93,7 @@ class Way:
     stacked: bool
     row_bytes: int
     max_rows: int
+    hedge_ms: float | None = None
 
     @property
     def has_code(self) -> bool:
@@ -119,6 +122,7 @@ class Sender:
 
     max_waiting   requests that wait here, because no link takes them
     budget        how much may be sent once more
+    hedges        how much may be sent to two endpoints, where the way asks for that
     patience_s    how long a request may wait for an endpoint where there is none that is ready
     fit           makes of what the last stage gave what the caller is to get, or raises a `ServingError`;
                   None where that is one and the same
@@ -133,6 +137,7 @@ class Sender:
         tally: Tally,
         max_waiting: int,
         budget: RetryBudget,
+        hedges: Hedges | None = None,
         patience_s: float = 0.0,
         fit: Fit | None = None,
         clock: Callable[[], int] = monotonic_ns,
@@ -159,6 +164,9 @@ class Sender:
         self._shunned: dict[Carrier, int] = {}
         self._looking = False
         self._turn = 0
+        self._hedging: Hedging | None = None
+        if way.hedge_ms is not None:
+            self._hedging = Hedging(int(way.hedge_ms * 1e6), hedges or Hedges(), self._copy, clock)
         self._hold = Alarm(self._look, clock)
         self._sweep = Alarm(self._expire, clock)
         self._over_at = NEVER
@@ -214,6 +222,8 @@ class Sender:
         finally:
             self._hold.clear()
             self._sweep.clear()
+            if self._hedging is not None:
+                self._hedging.close()
 
     @property
     def waiting(self) -> int:
@@ -249,7 +259,7 @@ class Sender:
                 return
             now = self._clock()
             oldest = self._waiting[0].queued
-            free = self._free(links, now)
+            free = self._free(links, self._waiting[0].size, now)
             if self._parcels and now - oldest < LINGER_NS:
                 under_way = Counter([parcel.link for parcel in self._parcels])
                 if free and under_way[free[0]] >= UNDER_WAY:
@@ -260,9 +270,8 @@ class Sender:
                 return
             self._send(free[0], self._take(len(free)))
 
-    def _free(self, links: Sequence[Carrier], now: int) -> list[Carrier]:
-        """Those that take a parcel now, the one with the least work first; equals come first in turn."""
-        size = self._waiting[0].size
+    def _free(self, links: Sequence[Carrier], size: int, now: int) -> list[Carrier]:
+        """Those that take so many bytes now, the one with the least work first; equals come first in turn."""
         free = [link for link in links if link.takes(size)]
         well = [link for link in free if not link.outlier.is_out(now / 1e9)] or free
         if self._shunned:
@@ -301,12 +310,8 @@ class Sender:
         return taken
 
     def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
-        head = pb.Head()
-        head.CopyFrom(self._head)
         try:
-            self._say_more(head, tickets)
-            pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
-            parcel = link.send(self, head, pieces, tickets)
+            parcel = self._lay(link, tickets)
         except Exception as error:  # nobody has them now but us
             if not isinstance(error, ServingError):
                 log.exception("parcel_not_made", model=self.model, stage=self._way.route[0])
@@ -314,7 +319,26 @@ class Sender:
             self._loop.call_soon(self._fail_all, tickets, error)
             return
         self._budget.earn(len(tickets))
+        if self._hedging is not None:
+            self._hedging.sent(parcel)
+
+    def _lay(self, link: Carrier, tickets: Sequence[Ticket]) -> Parcel:
+        head = pb.Head()
+        head.CopyFrom(self._head)
+        self._say_more(head, tickets)
+        pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
+        parcel = link.send(self, head, pieces, tickets)
         self._parcels.add(parcel)
+        return parcel
+
+    def _copy(self, parcel: Parcel, tickets: Collection[Ticket]) -> Parcel | None:
+        """Send requests of a parcel to another endpoint too, if there is one that takes them."""
+        others = [link for link in self._up() if link is not parcel.link]
+        free = self._free(others, sum([ticket.size for ticket in tickets]), self._clock())
+        try:
+            return self._lay(free[0], list(tickets)) if free else None
+        except TierUnavailable:  # it is gone since
+            return None
 
     def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
         """What requests say beside their tensors, where any of them does."""
@@ -365,6 +389,10 @@ class Sender:
         run = HopRun.of(spans, parcel.sent, now)
         if self._fit is not None:
             answers = self._fitted(answers, self._fit)
+        if self._hedging is not None:
+            self._parcels.difference_update(
+                [each for each in self._hedging.answered(parcel, [t for t, _ in answers]) if not each.left]
+            )
         told = [ticket for ticket, _ in answers if ticket.told is not None]
         for ticket, outputs in answers:
             if self._tries:
@@ -391,17 +419,21 @@ class Sender:
             error = TierUnavailable(parcel.link.stage, self.model, "it is stopping", untouched=untouched)
         if untouched:
             self._shunned[parcel.link] = self._clock() + SHUNNED_NS
-        if not (untouched and self._once_more(ticket)):
+        if not self._is_elsewhere(ticket) and not (untouched and self._once_more(ticket)):
             self._fail(ticket, error)
         self._after(parcel)
 
     def lost(self, parcel: Parcel, tickets: Sequence[Ticket], error: TierUnavailable) -> None:
         self._parcels.discard(parcel)
         for ticket in reversed(tickets):
-            if not (error.untouched and self._once_more(ticket)):
+            if not self._is_elsewhere(ticket) and not (error.untouched and self._once_more(ticket)):
                 self._fail(ticket, error)
         self._look_soon()
         self._note_quiet()
+
+    def _is_elsewhere(self, ticket: Ticket) -> bool:
+        """Whether another endpoint may answer it yet."""
+        return self._hedging is not None and self._hedging.is_elsewhere(ticket)
 
     def _after(self, parcel: Parcel) -> None:
         if not parcel.left:
@@ -468,14 +500,15 @@ class Sender:
             self._waiting.remove(ticket)
             self._tally.pending -= 1
             return
-        for parcel in self._parcels:
-            if ticket in parcel.tickets:
-                parcel.link.drop(parcel, ticket)
-                if not parcel.left:
-                    self._parcels.discard(parcel)
-                return
+        if self._hedging is not None:
+            self._hedging.forget(ticket)
+        for parcel in [each for each in self._parcels if ticket in each.tickets]:
+            parcel.link.drop(parcel, ticket)
+            if not parcel.left:
+                self._parcels.discard(parcel)
 
     def _pending(self) -> Iterator[Ticket]:
+        """All that wait or are sent; those that were sent to two endpoints twice."""
         yield from self._waiting
         for parcel in self._parcels:
             yield from [ticket for ticket in parcel.tickets if ticket is not None]

@@ -39,6 +39,7 @@ from server.scheduling.ticket import Ticket
 from server.stages.hop.blame import blamed
 from server.stages.hop.counting import HopRun, count_joint
 from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.hedging import hedge_ms_of
 from server.stages.hop.replies import Replies
 from server.stages.hop.sender import Way
 from server.stages.pool import Job
@@ -356,7 +357,7 @@ class Tier:
         replies: Replies,
     ) -> None:
         """Send what is done here on to the next tier; its answer is ours."""
-        way = _way(rest, head.model, head.version, head.content)
+        way = _way(rest, head.model, head.version, head.content, hedge_ms_of(rest, served.facts.config))
 
         def told(ticket: Ticket) -> None:
             if asked.trace is not None:
@@ -414,9 +415,16 @@ class Tier:
 
 
 @lru_cache(maxsize=512)
-def _way(rest: tuple[StageName, ...], model: str, version: int, content: str) -> Way:
+def _way(rest: tuple[StageName, ...], model: str, version: int, content: str, hedge_ms: float | None) -> Way:
     return Way(
-        route=rest, model=model, version=version, content=content, stacked=True, row_bytes=0, max_rows=64
+        route=rest,
+        model=model,
+        version=version,
+        content=content,
+        stacked=True,
+        row_bytes=0,
+        max_rows=64,
+        hedge_ms=hedge_ms,
     )
 
 

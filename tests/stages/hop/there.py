@@ -16,6 +16,7 @@ from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.table import Table
 from server.observe.tally import Tally
 from server.stages.hop.forwarding import Forwarding
+from server.stages.hop.hedging import Hedges
 from server.stages.hop.link import Link
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.sender import Sender, Way
@@ -110,6 +111,7 @@ class Here:
         known: Known,
         route: tuple[StageName, ...],
         patience_s: float = 0.0,
+        hedge_ms: float | None = None,
     ) -> None:
         served = table.find("m", "")
         self.tally = Tally()
@@ -122,13 +124,16 @@ class Here:
             stacked=not signature.max_batch_size,
             row_bytes=0,
             max_rows=64,
+            hedge_ms=hedge_ms,
         )
+        self.hedges = Hedges()
         self.sender = Sender(
             way,
             known,
             tally=self.tally,
             max_waiting=1000,
             budget=RetryBudget(),
+            hedges=self.hedges,
             patience_s=patience_s,
         )
         facts = VersionFacts(
