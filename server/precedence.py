@@ -9,13 +9,18 @@ docs/decisions/precedence.md.
 import ctypes
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 TURN_NS = 500_000
 """What an event loop has to do for a request fits into this. A thread that computes has about 3 ms."""
 
 CALLS = {"x86_64": (314, 315), "aarch64": (274, 275)}
 """Numbers of the system calls sched_setattr and sched_getattr, which Python does not know."""
+
+PROCESSOR = 36
+"""Its place in proc_pid_stat(5) behind the name."""
 
 RESET_ON_FORK = 1
 """Threads that are begun later have turns of the usual length."""
@@ -50,6 +55,51 @@ def come_first() -> bool:
     attributes.runtime_ns = TURN_NS
     attributes.flags |= RESET_ON_FORK
     return bool(system.syscall(calls[0], 0, ctypes.byref(attributes), 0) == 0)
+
+
+@contextmanager
+def keeping_off(thread: int) -> Iterator[None]:
+    """Have the calling thread, and those that it begins, leave that thread the processor that it is on.
+
+    Until the block is left; threads that are begun in it may then run anywhere again, as the calling one may.
+    Where there is one processor, or no Linux, nothing changes. `thread` is its native id.
+    """
+    allowed = _processors(0)
+    others = allowed - {_processor_of(thread)}
+    if not others or others == allowed:
+        yield
+        return
+    before = _threads()
+    os.sched_setaffinity(0, others)
+    try:
+        yield
+    finally:
+        for each in [0, *(_threads() - before)]:
+            if _processors(each) == others:  # one with processors of its own keeps them
+                with suppress(OSError):  # it has ended
+                    os.sched_setaffinity(each, allowed)
+
+
+def _processors(thread: int) -> set[int]:
+    """Those that it may run on; none where that is not known."""
+    try:
+        return os.sched_getaffinity(thread)
+    except (AttributeError, OSError):
+        return set()
+
+
+def _processor_of(thread: int) -> int:
+    """The one that a thread of this process is on, or was last; -1 where that is not known."""
+    try:
+        said = Path(f"/proc/self/task/{thread}/stat").read_text()
+    except OSError:
+        return -1
+    return int(said.rpartition(")")[2].split()[PROCESSOR])
+
+
+def _threads() -> set[int]:
+    """Of this process."""
+    return {int(each) for each in os.listdir("/proc/self/task")}
 
 
 class _Attributes(ctypes.Structure):

@@ -2,10 +2,13 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from server.precedence import TURN_NS, come_first, give_way
+import pytest
+
+from server.precedence import TURN_NS, come_first, give_way, keeping_off
 from tests.server_process import SAMPLES, running
 
 
@@ -69,6 +72,53 @@ def test_who_gives_way_does_not_come_first_as_well() -> None:
 
     assert of_a_thread(both) == os.SCHED_BATCH
     assert came == [False]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+def test_who_keeps_off_leaves_a_thread_its_processor_and_so_do_those_that_are_begun_meanwhile() -> None:
+    whole = os.sched_getaffinity(0)
+    (at,) = where = {next(iter(whole))}
+    over = threading.Event()
+    seen: dict[str, set[int]] = {}
+    stayed = threading.Thread(target=lambda: (os.sched_setaffinity(0, where), over.wait(10)))
+    stayed.start()
+    begun = threading.Thread(target=over.wait, args=(10,))
+    pinned = threading.Thread(target=lambda: (os.sched_setaffinity(0, where), over.wait(10)))
+
+    def keep_off() -> None:
+        while at != int(Path(f"/proc/self/task/{stayed.native_id}/stat").read_text().split()[38]):
+            time.sleep(0.001)
+        with keeping_off(stayed.native_id or 0):
+            seen["inside"] = os.sched_getaffinity(0)
+            begun.start()
+            pinned.start()
+            seen["begun inside"] = os.sched_getaffinity(begun.native_id or 0)
+            time.sleep(0.05)
+        seen["behind"] = os.sched_getaffinity(0)
+        seen["begun, behind"] = os.sched_getaffinity(begun.native_id or 0)
+        seen["pinned, behind"] = os.sched_getaffinity(pinned.native_id or 0)
+
+    keeper = threading.Thread(target=keep_off)
+    keeper.start()
+    keeper.join(10)
+    over.set()
+    for each in (stayed, begun, pinned):
+        each.join(10)
+    assert seen == {
+        "inside": whole - where,
+        "begun inside": whole - where,
+        "behind": whole,
+        "begun, behind": whole,
+        "pinned, behind": where,
+    }
+    assert os.sched_getaffinity(0) == whole
+
+
+def test_who_keeps_off_a_thread_that_is_gone_goes_where_it_likes() -> None:
+    before = os.sched_getaffinity(0)
+    with keeping_off(2**22 + 1):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
 
 
 def test_in_a_server_loads_and_lines_of_the_log_give_way_and_the_event_loop_does_not(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class ColdFigures:
     cold_s      seconds of each cold request, from sending it to the end of its answer
     bare_s      of opening the file and one run without a server
     from_file_s, from_file_bare_s   the same, where the server has prepared nothing
-    quiet_p99_ms    of the small model's requests while nothing was loaded
+    quiet_p99_ms    of the small model's requests while nothing was loaded, by the server or beside it
     loading_p99_ms  of those that were under way while the large one was
     """
 
@@ -125,11 +125,12 @@ def lines(figures: ColdFigures) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """Seconds of each cold request and of each bare session, and when a load was under way."""
+    """Seconds of each cold request and of each bare session, and when the server or the other one loaded."""
 
     cold_s: list[float]
     bare_s: list[float]
     loads: list[tuple[float, float]]
+    loads_beside: list[tuple[float, float]]
 
 
 def _measure(
@@ -144,7 +145,8 @@ def _measure(
     with _visitor(server.http_port) as visits:
         turns = _turns(server, bare, rounds)
     busy = [ended - began for began, ended in visits if _overlaps(began, ended, turns.loads)]
-    quiet = [ended - began for began, ended in visits if not _overlaps(began, ended, turns.loads)]
+    noisy = [*turns.loads, *turns.loads_beside]
+    quiet = [ended - began for began, ended in visits if not _overlaps(began, ended, noisy)]
     return ColdFigures(
         model_bytes=model_bytes,
         cold_s=turns.cold_s,
@@ -160,12 +162,14 @@ def _measure(
 
 def _turns(server: ServerUnderTest, bare: "subprocess.Popen[str]", rounds: int) -> _Turns:
     """So many, and one before, which reads the disk."""
-    turns = _Turns([], [], [])
+    turns = _Turns([], [], [], [])
     with closing(_connect(server.http_port)) as connection:
         for at in range(rounds + 1):
             _await_gone(connection)
+            began_beside = time.monotonic()
             alone = _turn(bare)
             began = time.monotonic()
+            turns.loads_beside.append((began_beside, began))
             _ask(connection, "large", WIDTH)
             ended = time.monotonic()
             turns.loads.append((began, ended))

@@ -127,7 +127,7 @@ async def local_models(settings: Settings, station: Station, tracer: Tracer | No
         events = Chronicle()
         copies = Copies()
         events.heard_by(histories.hear)
-        manager = await parts.enter_async_context(_manager(settings, workers, events, copies))
+        manager = await parts.enter_async_context(_manager(settings, workers, events, copies, station))
         lingering = Lingering(manager.ready_versions, monotonic)
         reports = Reports(stage, manager.table, station, lingering.lingers, manager.taken_back)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
@@ -201,7 +201,9 @@ async def _known(directory: Directory) -> AsyncIterator[None]:
             running.cancel()
 
 
-def _manager(settings: Settings, workers: Workers, events: Chronicle, copies: Copies) -> Manager:
+def _manager(
+    settings: Settings, workers: Workers, events: Chronicle, copies: Copies, station: Station
+) -> Manager:
     processors = settings.cpu_threads or thread_budget(read_cpu())
     loader = Loader(
         cpu_budget=processors,
@@ -232,6 +234,7 @@ def _manager(settings: Settings, workers: Workers, events: Chronicle, copies: Co
         events=events,
         rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
         labels_kept=labels_kept(settings),
+        is_serving=lambda: station.phase is not Phase.STARTING,
     )
 
 

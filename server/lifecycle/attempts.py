@@ -5,6 +5,7 @@ is still wanted, so that nothing is tried again in vain.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from server.lifecycle.trials import TrialAbandoned, Trials
 from server.lifecycle.verdict import Verdict
 from server.lifecycle.version import ServedVersion
 from server.observe.tally import Tally
-from server.precedence import give_way
+from server.precedence import give_way, keeping_off
 from server.scheduling.resources import ResourceShort
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class Attempts:
     trials         try a version in a process of its own first; None for no trials
     same_content   whether files that were touched hold what they held; blocks
     prepared       what was made of models before, to be opened in place of their files
+    is_serving     whether requests may come, which loads are to leave a processor to
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class Attempts:
         trials: Trials | None,
         same_content: Callable[[VersionOffer], bool],
         prepared: PreparedModels | None = None,
+        is_serving: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._is_serving = is_serving
         self._loader = loader
         self._find = find
         self._retries = retries
@@ -180,7 +184,7 @@ class Attempts:
         left = self._retries
         while True:
             try:
-                loaded = await self.in_thread(partial(self._load, origin, sharers, known.is_to_be_measured))
+                loaded = await self.in_thread(self._aside(origin, sharers, known.is_to_be_measured))
                 try:
                     return self._loader.assemble(loaded, origin.content, tally, known.learned)
                 except BaseException:
@@ -205,6 +209,19 @@ class Attempts:
             return Refusal(str(error), may_pass(error))
         log.exception("version_load_crashed", model=offer.name, version=version.version)
         return Refusal(f"internal error while loading ({type(error).__name__})", may_pass(error))
+
+    def _aside(self, origin: Origin, sharers: int, measures: bool) -> Callable[[], Loaded]:
+        """The load, away from the processor of the event loop, which calls this, once that has requests."""
+        load = partial(self._load, origin, sharers, measures)
+        if not self._is_serving():
+            return load
+        loop = threading.get_native_id()
+
+        def aside() -> Loaded:
+            with keeping_off(loop):
+                return load()
+
+        return aside
 
     def _load(self, origin: Origin, sharers: int, measures: bool) -> Loaded:
         """Blocks. What is loaded is what was verified: files that have changed since are another content."""

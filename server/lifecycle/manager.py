@@ -75,13 +75,15 @@ class Manager:
         rules: Rules | None = None,
         same_content: Callable[[VersionOffer], bool] = lambda _: False,
         prepared: PreparedModels | None = None,
+        is_serving: Callable[[], bool] = lambda: True,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
         a version is tried elsewhere before it is loaded here. What happens is told to `events`;
         `labels_kept` is a file for what calls say of labels. Without `rollback`, no version is taken back.
         One whose process crashed too often is left alone for `quarantine_s`. Who is in memory follows
         `rules`; `same_content` tells whether files that were touched hold what was
-        offered. What leaves is `prepared` for a quick return, where there is a place for it.
+        offered. What leaves is `prepared` for a quick return, where there is a place for it. While it
+        `is_serving`, loads leave a processor to the event loop.
         """
         self.table = Table()
         self.events = events or Chronicle()
@@ -102,6 +104,7 @@ class Manager:
             trials=trials,
             same_content=same_content,
             prepared=prepared,
+            is_serving=is_serving,
         )
         self._failures = Failures(Retries(_later, back_off or BackOff()), self._due, self.events)
         self.standbys = Standbys(
