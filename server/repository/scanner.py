@@ -84,7 +84,7 @@ class _Repository:
             offer = _remarked(look.offer, remarks.pop(name, {}))
             if offer is None and look.wait_s is not None and name in self._absent:
                 offer = settling[name] = self._absent[name]  # it has come, and not come to rest yet
-            yield name, replace(look, offer=offer)
+            yield name, look if offer is look.offer else replace(look, offer=offer)
         absent = {name: _absent(name, self.path / name, why) for name, why in remarks.items()}
         for name, offer in absent.items():
             yield name, Look(offer, None)

@@ -7,7 +7,7 @@ for nor told of: it counts as not there, with a line in the log.
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +73,7 @@ class ModelFolder:
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
 
-@lru_cache(4096)
+@lru_cache(1 << 15)
 def is_ignored(name: str) -> bool:
     """Hidden files, what editors and copies leave while they work, notes for people, and names of no text."""
     return (
@@ -148,12 +148,27 @@ def _folder(place: str, entries: list[os.DirEntry[str]]) -> Folder:
     facts = os.stat(place)
     files: dict[str, Stamp] = {}
     changed_ns = 0
-    for name, found in _walk(place, entries, {(facts.st_dev, facts.st_ino)}):
-        changed_ns = max(changed_ns, found.st_ctime_ns)
-        if stat.S_ISREG(found.st_mode):
-            files[name] = Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-            if len(files) > MOST_FILES:
-                raise FolderUnreadable(f"folder {os.path.basename(place)} holds more than {MOST_FILES} files")
+    been: set[tuple[int, int]] | None = None
+    waiting = [("", entries)]
+    while waiting:
+        prefix, entries = waiting.pop()
+        for entry in entries:
+            found = _stat(entry)
+            if found is None:
+                continue
+            name = prefix + entry.name
+            changed_ns = max(changed_ns, found.st_ctime_ns)
+            if stat.S_ISREG(found.st_mode):
+                files[name] = Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+                if len(files) > MOST_FILES:
+                    raise FolderUnreadable(
+                        f"folder {os.path.basename(place)} holds more than {MOST_FILES} files"
+                    )
+            elif stat.S_ISDIR(found.st_mode):
+                been = been or {(facts.st_dev, facts.st_ino)}
+                if (found.st_dev, found.st_ino) not in been:
+                    been.add((found.st_dev, found.st_ino))
+                    waiting.append((f"{name}/", _list(f"{place}/{name}")))
     return Folder(
         place=place,
         mtime_ns=facts.st_mtime_ns,
@@ -163,25 +178,14 @@ def _folder(place: str, entries: list[os.DirEntry[str]]) -> Folder:
     )
 
 
-def _walk(
-    root: str, entries: list[os.DirEntry[str]], been: set[tuple[int, int]]
-) -> Iterator[tuple[str, os.stat_result]]:
-    waiting = [("", entries)]
-    while waiting:
-        prefix, entries = waiting.pop()
-        for entry in entries:
-            try:
-                facts = entry.stat()
-            except FileNotFoundError:  # gone since it was listed, or a link to nothing
-                continue
-            except OSError as error:  # a link to itself, or a target that may not be seen
-                raise FolderUnreadable(f"{entry.name} cannot be read: {error.strerror}") from error
-            name = prefix + entry.name
-            yield name, facts
-            place = (facts.st_dev, facts.st_ino)
-            if stat.S_ISDIR(facts.st_mode) and place not in been:
-                been.add(place)
-                waiting.append((f"{name}/", _list(f"{root}/{name}")))
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of what it leads to; None if that is gone since it was listed, or never was."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # a link to itself, or a target that may not be seen
+        raise FolderUnreadable(f"{entry.name} cannot be read: {error.strerror}") from error
 
 
 def _list(path: str) -> list[os.DirEntry[str]]:
