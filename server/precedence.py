@@ -58,15 +58,16 @@ def come_first() -> bool:
 
 
 @contextmanager
-def keeping_off(thread: int) -> Iterator[None]:
+def keeping_off(thread: int, beside: int = 0) -> Iterator[None]:
     """Have the calling thread, and those that it begins, leave that thread the processor that it is on.
 
     Until the block is left; threads that are begun in it may then run anywhere again, as the calling one may.
-    Where there is one processor, or no Linux, nothing changes. `thread` is its native id.
+    Where so many that compute are there `beside` it that they have the other processors already, and where
+    there is one processor, or no Linux, nothing changes. `thread` is its native id.
     """
     allowed = _processors(0)
     others = allowed - {_processor_of(thread)}
-    if not others or others == allowed:
+    if len(others) <= beside or others == allowed:
         yield
         return
     before = _threads()

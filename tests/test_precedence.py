@@ -114,6 +114,12 @@ def test_who_keeps_off_leaves_a_thread_its_processor_and_so_do_those_that_are_be
     assert os.sched_getaffinity(0) == whole
 
 
+def test_where_others_have_the_processors_that_are_left_nobody_keeps_off() -> None:
+    whole = os.sched_getaffinity(0)
+    with keeping_off(threading.get_native_id(), beside=len(whole) - 1):
+        assert os.sched_getaffinity(0) == whole
+
+
 def test_who_keeps_off_a_thread_that_is_gone_goes_where_it_likes() -> None:
     before = os.sched_getaffinity(0)
     with keeping_off(2**22 + 1):

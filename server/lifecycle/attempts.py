@@ -215,10 +215,10 @@ class Attempts:
         load = partial(self._load, origin, sharers, measures)
         if not self._is_serving():
             return load
-        loop = threading.get_native_id()
+        loop, beside = threading.get_native_id(), len(self._loading)
 
         def aside() -> Loaded:
-            with keeping_off(loop):
+            with keeping_off(loop, beside):
                 return load()
 
         return aside
