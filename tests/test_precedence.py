@@ -120,6 +120,16 @@ def test_where_others_have_the_processors_that_are_left_nobody_keeps_off() -> No
         assert os.sched_getaffinity(0) == whole
 
 
+def test_where_a_sandbox_forbids_it_everything_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    whole = os.sched_getaffinity(0)
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    with keeping_off(threading.get_native_id()):
+        assert os.sched_getaffinity(0) == whole
+
+
 def test_who_keeps_off_a_thread_that_is_gone_goes_where_it_likes() -> None:
     before = os.sched_getaffinity(0)
     with keeping_off(2**22 + 1):
