@@ -157,7 +157,7 @@ def test_what_a_large_request_took_is_given_back_though_nobody_comes_any_more():
     large.view[:] = 1
     large.release()
     until(lambda: on_disk(slab) == 0)
-    assert slab.take(64 * MIB, 0).start == 0
+    assert slab.take(64 * MIB, 10).start == 0  # a moment later it is free as well
     slab.close()
 
 
