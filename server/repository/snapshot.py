@@ -8,9 +8,9 @@ for nor told of: it counts as not there, with a line in the log.
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import structlog
@@ -21,6 +21,9 @@ MOST_FILES = 10_000
 """In one version: more than that is a link to somewhere else, not a model."""
 
 _NOT_OURS = ("~", ".swp", ".swo", ".swx", ".tmp", ".part", ".partial", ".crdownload", ".pyc", "._COPYING_")
+
+
+NO_FAULTS: Mapping[int, str] = MappingProxyType({})
 
 
 class FolderUnreadable(Exception):
@@ -36,8 +39,7 @@ class Stamp(NamedTuple):
     inode: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class Folder(NamedTuple):
     """A folder with all files beneath it, by their paths relative to it.
 
     place        where it lies, as text: of ten thousand folders a poll makes these values anew
@@ -59,8 +61,7 @@ class Folder:
         return tuple(sorted(self.files.items()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFolder:
+class ModelFolder(NamedTuple):
     """A model's folder.
 
     beside       everything that is not in a version folder: configuration, labels
@@ -70,7 +71,7 @@ class ModelFolder:
 
     beside: Folder
     versions: Mapping[int, Folder]
-    unreadable: Mapping[int, str] = field(default_factory=dict)
+    unreadable: Mapping[int, str] = NO_FAULTS
 
 
 @lru_cache(1 << 15)
@@ -109,6 +110,7 @@ def _say_no_text(name: bytes) -> None:
     log.warning("name_not_utf8", name=repr(name)[2:-1], outcome="left out; rename it to serve it")
 
 
+@lru_cache(4096)
 def version_of(name: str) -> int | None:
     """The version that a folder of this name holds: a positive integer, written plainly."""
     return int(name) if name.isascii() and name.isdigit() and name[0] != "0" else None
@@ -153,9 +155,12 @@ def _folder(place: str, entries: list[os.DirEntry[str]]) -> Folder:
     while waiting:
         prefix, entries = waiting.pop()
         for entry in entries:
-            found = _stat(entry)
-            if found is None:
+            try:
+                found = entry.stat()
+            except FileNotFoundError:  # gone since it was listed, or a link to nothing
                 continue
+            except OSError as error:  # a link to itself, or a target that may not be seen
+                raise FolderUnreadable(f"{entry.name} cannot be read: {error.strerror}") from error
             name = prefix + entry.name
             changed_ns = max(changed_ns, found.st_ctime_ns)
             if stat.S_ISREG(found.st_mode):
@@ -176,16 +181,6 @@ def _folder(place: str, entries: list[os.DirEntry[str]]) -> Folder:
         files=files,
         changed_ns=changed_ns,
     )
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Of what it leads to; None if that is gone since it was listed, or never was."""
-    try:
-        return entry.stat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:  # a link to itself, or a target that may not be seen
-        raise FolderUnreadable(f"{entry.name} cannot be read: {error.strerror}") from error
 
 
 def _list(path: str) -> list[os.DirEntry[str]]:
