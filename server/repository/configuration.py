@@ -37,11 +37,13 @@ from server.domain.scheduling import HEDGE_AFTER, LATENCY_TARGET, WEIGHT, Schedu
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
 from server.repository import batch_parameters
 from server.repository.invalid import ConfigInvalid
-from server.repository.places import NOWHERE, Place, Places, places_of
+from server.repository.places import Place, Places
 from server.repository.rules import BACKEND_OF, faults, platform_of
 from server.repository.unread import unread_fields
 
 MODEL_CONFIG: Descriptor = POOL.FindMessageTypeByName("inference.ModelConfig")
+NOWHERE = Places("", MODEL_CONFIG)
+"""Of what was not written as text."""
 
 _PARSER_PLACE = re.compile(r"^\d+:\d+ : (?:'.*': )?", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r'Message type "inference\.([\w.]+)" has no field named "(\w+)"')
@@ -86,13 +88,14 @@ def read_text(content: bytes, model: str, file: str) -> Reading:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigInvalid(file=file, line=line, field="", sentence="is not UTF-8 text") from error
-    places = places_of(text, MODEL_CONFIG)
+    places = Places(text, MODEL_CONFIG)
     message = pb.ModelConfig()
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         raise _unparsed(error, file, places) from error
-    return _read(message, model, file, places, batches_known=places.wrote("max_batch_size"))
+    batches_known = message.max_batch_size != 0 or places.wrote("max_batch_size")
+    return _read(message, model, file, places, batches_known)
 
 
 def read_json(text: str, model: str, file: str = "config of the load request") -> Reading:

@@ -7,9 +7,10 @@ is read as far as it makes sense: the place of the error then tells which field 
 
 import re
 from bisect import bisect_right
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -31,11 +32,23 @@ class Place:
     column: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Places:
-    """The place of every field that is written. An element of a repeated field is `name[index]`."""
+    """The place of every field of a message that is written in its text, which is read once somebody asks.
 
-    by_field: Mapping[str, Place]
+    An element of a repeated field is `name[index]`.
+    """
+
+    text: str
+    message: Descriptor
+
+    @cached_property
+    def by_field(self) -> Mapping[str, Place]:
+        """Never raises, whatever the text."""
+        reader = _Reader(self.text)
+        while reader.token:
+            reader.message("", self.message)
+        return reader.found
 
     def wrote(self, field: str) -> bool:
         """Whether the operator wrote this field at all, be it with its default."""
@@ -54,17 +67,6 @@ class Places:
         fields = sorted(self.by_field.items(), key=lambda written: written[1])
         at = bisect_right([start for _, start in fields], place)
         return fields[at - 1][0] if at else ""
-
-
-NOWHERE = Places({})
-
-
-def places_of(text: str, message: Descriptor) -> Places:
-    """Find every field of `message` in its text. Never raises, whatever the text."""
-    reader = _Reader(text)
-    while reader.token:
-        reader.message("", message)
-    return Places(reader.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class _Reader:
 
     def message(self, prefix: str, descriptor: Descriptor) -> None:
         """Read fields up to and with the closing bracket."""
-        elements: Counter[str] = Counter()
+        elements: defaultdict[str, int] = defaultdict(int)
         while self.token:
             token = self._take()
             if token.text in _CLOSING:
@@ -104,7 +106,9 @@ class _Reader:
                 field = descriptor.fields_by_name.get(token.text)
                 self._field(prefix + token.text, token.place, field, elements)
 
-    def _field(self, path: str, place: Place, field: FieldDescriptor | None, elements: Counter[str]) -> None:
+    def _field(
+        self, path: str, place: Place, field: FieldDescriptor | None, elements: defaultdict[str, int]
+    ) -> None:
         self.found.setdefault(path, place)
         self._skip(":")
         if not self._skip("["):
@@ -116,7 +120,9 @@ class _Reader:
             if not self._skip(","):
                 self._value(path, self.token.place, field, elements)
 
-    def _value(self, path: str, place: Place, field: FieldDescriptor | None, elements: Counter[str]) -> None:
+    def _value(
+        self, path: str, place: Place, field: FieldDescriptor | None, elements: defaultdict[str, int]
+    ) -> None:
         if field is not None and field.is_repeated:
             index = elements[path]
             elements[path] += 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.repository.configuration import MODEL_CONFIG
-from server.repository.places import Place, places_of
+from server.repository.places import Place, Places
 
 TEXT = """# a comment with name: "no"
 name: "m" max_batch_size: 8
@@ -21,7 +21,7 @@ parameters { key: "a" value { string_value: "b"
 
 
 def test_every_field_has_the_line_and_column_of_its_name_and_list_elements_their_own():
-    places = places_of(TEXT, MODEL_CONFIG)
+    places = Places(TEXT, MODEL_CONFIG)
     assert places.find("name") == Place(2, 1)
     assert places.find("max_batch_size") == Place(2, 11)
     assert places.find("input[0].name") == Place(4, 5)
@@ -34,7 +34,7 @@ def test_every_field_has_the_line_and_column_of_its_name_and_list_elements_their
 
 
 def test_a_field_that_is_not_written_is_found_where_its_message_is():
-    places = places_of(TEXT, MODEL_CONFIG)
+    places = Places(TEXT, MODEL_CONFIG)
     assert places.find("input[2].data_type") == Place(8, 1)
     assert places.find("platform") is None
     assert not places.wrote("platform")
@@ -42,11 +42,11 @@ def test_a_field_that_is_not_written_is_found_where_its_message_is():
 
 
 def test_the_field_at_a_place_is_the_one_that_was_being_written_there():
-    places = places_of('name: "m"\ninput { nmae: "x" }\n', MODEL_CONFIG)
+    places = Places('name: "m"\ninput { nmae: "x" }\n', MODEL_CONFIG)
     assert places.field_at(Place(2, 9)) == "input[0].nmae"
     assert places.field_at(Place(1, 7)) == "name"
 
 
 @given(st.text(alphabet="nameinput dims:[]{}<>,;\"'#\n\\019-", max_size=80))
 def test_no_text_is_too_broken_to_be_read_for_its_places(text: str):
-    places_of(text, MODEL_CONFIG)
+    assert Places(text, MODEL_CONFIG).by_field is not None
