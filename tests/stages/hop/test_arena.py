@@ -13,7 +13,6 @@ from server.domain.configuration import ModelConfig
 from server.domain.request import InferRequest
 from server.domain.shared import Slab
 from server.stages.hop.arena import Arena, Theirs, columns_of
-from server.stages.pool import Pool
 from server.wire.bundle import Broken, lay, pack, read, unpack
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
@@ -22,13 +21,6 @@ from tests.stages.tier import tier
 
 LARGE = 1 << 20
 """Numbers of four bytes."""
-
-
-@pytest.fixture
-def pool():
-    pool = Pool(4, 1000)
-    yield pool
-    pool.close()
 
 
 async def test_a_tensor_of_4_mb_crosses_beside_the_wire_both_ways_and_its_place_is_given_back(tmp_path, pool):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -17,25 +16,12 @@ from server.stages.hop.hedging import MOST, hedge_ms_of
 from server.stages.hop.link import Link
 from server.stages.pool import Pool
 from tests.e2e.workshop import slow
-from tests.lifecycle.shelf import Shelf
 from tests.lifecycle.waiting import until
 from tests.relay import Relay
 from tests.stages.hop.test_hop import BATCHING, third_of
 from tests.stages.hop.there import Here, Known, linked, there
 from tests.stages.test_route import row
 from tests.stages.tier import Tier, tier
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "m")
-
-
-@pytest.fixture
-def pool():
-    pool = Pool(4, 1000)
-    yield pool
-    pool.close()
 
 
 @dataclass

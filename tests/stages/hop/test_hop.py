@@ -1,7 +1,6 @@
 """Requests through another tier: real gRPC on loopback, real models, real code."""
 
 import asyncio
-from pathlib import Path
 from time import monotonic
 
 import numpy as np
@@ -21,7 +20,6 @@ from server.domain.errors import (
 from server.domain.request import InferRequest
 from server.scheduling.ticket import Ticket
 from server.stages.hop import stream
-from server.stages.pool import Pool
 from tests.e2e.workshop import FLOAT, INT64, slow, value, written
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
@@ -40,18 +38,6 @@ def third_of(places: int) -> bytes:
         [value("y", FLOAT, "n", places)],
         three=np.array([10, 20, 30], np.float32),
     )
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "m")
-
-
-@pytest.fixture
-def pool():
-    pool = Pool(4, 1000)
-    yield pool
-    pool.close()
 
 
 async def test_each_of_many_requests_gets_its_own_answer_and_they_share_parcels(shelf, pool):

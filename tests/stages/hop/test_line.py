@@ -13,9 +13,8 @@ from server.domain.errors import TierUnavailable
 from server.observe.copies import Copies
 from server.stages.hop.line import JOINED_BYTES, Line, Offer, is_direct, joined
 from server.stages.hop.replies import Replies
-from server.stages.pool import Pool
 from server.wire.bundle import Broken
-from tests.lifecycle.shelf import Shelf, plus
+from tests.lifecycle.shelf import plus
 from tests.lifecycle.waiting import until
 from tests.relay import Relay
 from tests.stages.hop.there import Here, Known, linked, there
@@ -27,18 +26,6 @@ BATCHING = ModelConfig(name="m", max_batch_size=32)
 COMING = (
     "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(bytes.fromhex(sys.argv[1])); s.recv(1)"
 )
-
-
-@pytest.fixture
-def shelf(tmp_path):
-    return Shelf(tmp_path / "m")
-
-
-@pytest.fixture
-def pool():
-    pool = Pool(4, 1000)
-    yield pool
-    pool.close()
 
 
 def line_of(link):
