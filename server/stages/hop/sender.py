@@ -387,12 +387,12 @@ class Sender:
     def answered(self, parcel: Parcel, answers: Sequence[tuple[Ticket, Tensors]], spans: Spans) -> None:
         now = self._clock()
         run = HopRun.of(spans, parcel.sent, now)
-        if self._fit is not None:
-            answers = self._fitted(answers, self._fit)
         if self._hedging is not None:
             self._parcels.difference_update(
                 [each for each in self._hedging.answered(parcel, [t for t, _ in answers]) if not each.left]
             )
+        if self._fit is not None:
+            answers = self._fitted(answers, self._fit)
         told = [ticket for ticket, _ in answers if ticket.told is not None]
         for ticket, outputs in answers:
             if self._tries:

@@ -12,6 +12,8 @@ import pytest
 from server.domain.configuration import InstanceGroup, InstanceKind, ModelConfig
 from server.domain.errors import DeadlineExceeded, InferenceFailed, TierUnavailable
 from server.domain.request import InferRequest
+from server.domain.tensors import Tensors
+from server.scheduling.ticket import Ticket
 from server.stages.hop.hedging import MOST, hedge_ms_of
 from server.stages.hop.link import Link
 from server.stages.pool import Pool
@@ -121,6 +123,21 @@ async def test_what_fails_at_both_is_told_once(shelf, pool):
             with pytest.raises(InferenceFailed, match="model 'm' version 1 failed"):
                 await ends.here.ask(at=np.array([[7]]))
             assert ends.here.hedges.counts == (1, 0)
+            assert not ends.here.sender.is_busy
+
+
+async def test_an_answer_that_its_caller_cannot_be_given_ends_both(shelf, pool):
+    def refused(ticket: Ticket, outputs: Tensors) -> Tensors:
+        raise InferenceFailed("m", 1, "it does not fit")
+
+    async with tier() as at:
+        await at.serve(shelf.offer(shelf.put(), config=BATCHING))
+        async with two(at, pool, hedge_ms=20) as ends:
+            ends.here.sender._fit = refused
+            ends.wire.is_dead = True
+            with pytest.raises(InferenceFailed, match="it does not fit"):
+                await ends.here.ask(x=row(1, 1))
+            assert ends.to_first.requests == ends.to_second.requests == 0
             assert not ends.here.sender.is_busy
 
 
