@@ -221,7 +221,7 @@ class ModelConfig:
     pad_rows_to      row counts, ascending: a run of fewer rows is filled up to the next; empty for none
     cuda_graphs      what is recorded where the model runs on a CUDA device; None for nothing
     split_pieces     into how many pieces, at most, a request above max_batch_size is cut; 0 refuses it
-    declared         the whole configuration as JSON values, field for field as Triton names them
+    declared         the whole configuration as its writer gave it: a serialised inference.ModelConfig
     """
 
     name: str
@@ -244,7 +244,7 @@ class ModelConfig:
     pad_rows_to: tuple[int, ...] = ()
     split_pieces: int = 0
     cuda_graphs: CudaGraphs | None = None
-    declared: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    declared: bytes = b""
 
     @property
     def label_files(self) -> frozenset[str]:

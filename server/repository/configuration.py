@@ -16,7 +16,6 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from protos import model_config_pb2 as pb
-from protos.json_values import json_values
 from protos.pool import POOL
 from server.domain.configuration import (
     ALL_VERSIONS,
@@ -144,13 +143,11 @@ def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batche
     for fault in faults(message, model, batches_known):
         raise _invalid(file, places, fault.field, fault.sentence)
     message.name = model
-    rest = pb.ModelConfig()
-    rest.CopyFrom(message)
-    rest.ClearField("instance_group")
+    config = _config(message, batches_known)
     return Reading(
-        config=_config(message, batches_known),
-        fingerprint=_fingerprint(message, batches_known),
-        fingerprint_but_instances=_fingerprint(rest, batches_known),
+        config=config,
+        fingerprint=_fingerprint(config.declared, batches_known),
+        fingerprint_but_instances=_fingerprint(_but_instances(message), batches_known),
         unread=unread_fields(message),
         not_served=_not_served(message),
         file=file,
@@ -158,9 +155,17 @@ def _read(message: pb.ModelConfig, model: str, file: str, places: Places, batche
     )
 
 
-def _fingerprint(message: pb.ModelConfig, batches_known: bool) -> str:
-    says = message.SerializeToString(deterministic=True) + (b"+" if batches_known else b"-")
-    return hashlib.sha256(says).hexdigest()
+def _fingerprint(says: bytes, batches_known: bool) -> str:
+    return hashlib.sha256(says + (b"+" if batches_known else b"-")).hexdigest()
+
+
+def _but_instances(message: pb.ModelConfig) -> bytes:
+    if message.instance_group:
+        rest = pb.ModelConfig()
+        rest.CopyFrom(message)
+        rest.ClearField("instance_group")
+        message = rest
+    return message.SerializeToString(deterministic=True)
 
 
 def _take_tensors_of_the_file(message: pb.ModelConfig) -> None:
@@ -214,7 +219,7 @@ def _config(message: pb.ModelConfig, batches_known: bool) -> ModelConfig:
         pad_rows_to=asked.pad_rows_to,
         split_pieces=_pieces(asked.split_pieces, batching),
         cuda_graphs=_cuda_graphs(message.optimization.cuda),
-        declared=MappingProxyType(json_values(message)),
+        declared=message.SerializeToString(deterministic=True),
     )
 
 

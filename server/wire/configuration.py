@@ -64,7 +64,7 @@ def _show(tensors: Any, specs: Sequence[TensorSpec], batches: bool) -> None:
 
 
 def _in_force(config: ModelConfig) -> config_pb.ModelConfig:
-    message = json_format.ParseDict(dict(config.declared), config_pb.ModelConfig())
+    message = config_pb.ModelConfig.FromString(config.declared)
     message.name = config.name
     message.backend = config.backend
     message.max_batch_size = config.max_batch_size or 0

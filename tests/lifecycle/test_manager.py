@@ -16,6 +16,7 @@ import pytest
 import structlog
 from onnx import helper
 
+from protos import model_config_pb2 as pb
 from runtimes.device import CPU
 from runtimes.errors import RunFailed
 from server.domain.backoff import BackOff
@@ -214,7 +215,9 @@ async def test_a_changed_configuration_loads_its_versions_anew(shelf):
 def with_instances(shelf: Shelf, version: VersionOffer, count: int, rows: int | None = None) -> ModelOffer:
     """The model with so many instances on the processors; nothing else differs."""
     groups = (InstanceGroup(kind=InstanceKind.CPU, count=count),)
-    declared = {"instance_group": [{"kind": "KIND_CPU", "count": count}]}
+    declared = pb.ModelConfig(
+        instance_group=[pb.ModelInstanceGroup(kind="KIND_CPU", count=count)]
+    ).SerializeToString()
     return shelf.offer(
         version,
         config=ModelConfig(name="m", max_batch_size=rows, instance_groups=groups, declared=declared),
@@ -236,7 +239,8 @@ async def test_another_number_of_instances_is_had_without_a_load_and_counts_go_o
             assert [(line["event"], line["instances"]) for line in logs] == [("version_resized", count)]
             assert at.manager.table.find("m", "") is served
             assert at.manager.index() == since, "it was ready all the time"
-            assert at.manager.facts("m").config.declared["instance_group"][0]["count"] == count
+            declared = pb.ModelConfig.FromString(at.manager.facts("m").config.declared)
+            assert declared.instance_group[0].count == count
             assert served.instances == count
             assert await at.answer() == 1
         assert at.manager.facts("m").tally.execution_count == 3

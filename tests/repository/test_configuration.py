@@ -1,6 +1,7 @@
 """From config.pbtxt or JSON to the frozen configuration, or to a sentence with its place."""
 
 import json
+from typing import Any
 
 import pytest
 from google.protobuf import text_format
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos import model_config_pb2 as pb
+from protos.json_values import json_values
 from server.domain.configuration import (
     ALL_VERSIONS,
     DynamicBatching,
@@ -22,7 +24,7 @@ from server.domain.configuration import (
 )
 from server.domain.scheduling import UNSAID, Scheduling
 from server.domain.warmup import Warmup, WarmupData, WarmupInput
-from server.repository.configuration import read_json, read_nothing, read_text
+from server.repository.configuration import Reading, read_json, read_nothing, read_text
 from server.repository.invalid import ConfigInvalid
 
 FULL = """
@@ -41,6 +43,10 @@ dynamic_batching {
 metric_tags { key: "team" value: "vision" }
 parameters { key: "threads" value: { string_value: "2" } }
 """
+
+
+def shown(reading: Reading) -> dict[str, Any]:
+    return json_values(pb.ModelConfig.FromString(reading.config.declared))
 
 
 def test_what_is_written_is_what_is_configured():
@@ -130,13 +136,13 @@ def test_a_model_is_pinned_where_its_configuration_says_so():
 @pytest.mark.parametrize("written", [FULL, QUEUES], ids=["full", "queues"])
 def test_the_text_and_the_json_of_one_configuration_read_the_same(written: str):
     from_text = read_text(written.encode(), "m", "m/config.pbtxt")
-    from_json = read_json(json.dumps(dict(from_text.config.declared)), "m")
+    from_json = read_json(json.dumps(shown(from_text)), "m")
     assert from_json.config == from_text.config
     assert from_json.fingerprint == from_text.fingerprint
 
 
-def test_declared_shows_every_scalar_enums_by_name_and_long_integers_as_numbers():
-    declared = read_text(FULL.encode(), "m", "m/config.pbtxt").config.declared
+def test_what_is_declared_shows_every_scalar_enums_by_name_and_long_integers_as_numbers():
+    declared = shown(read_text(FULL.encode(), "m", "m/config.pbtxt"))
     assert declared["runtime"] == ""
     assert declared["input"][0]["dims"] == [-1, 3]
     assert declared["input"][0]["format"] == "FORMAT_NONE"
@@ -430,7 +436,7 @@ def configurations(draw: st.DrawFn) -> pb.ModelConfig:
 def test_a_configuration_survives_being_written_and_read(config: pb.ModelConfig, one_line: bool):
     text = text_format.MessageToString(config, as_one_line=one_line, as_utf8=True)
     reading = read_text(text.encode(), "m", "f")
-    again = read_json(json.dumps(dict(reading.config.declared)), "m")
+    again = read_json(json.dumps(shown(reading)), "m")
     assert again.config.declared == reading.config.declared
     assert [tuple(tensor.dims) for tensor in config.input] == [
         tensor.dims for tensor in reading.config.inputs

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from protos import model_config_pb2 as pb
+from protos.json_values import json_values
 from server.repository.configuration import MODEL_CONFIG, read_json, read_text
 from server.repository.invalid import ConfigInvalid
 from server.repository.unread import READ, unread_fields
@@ -156,7 +157,8 @@ def test_the_examples_write_every_field_there_is():
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_example_is_read_and_is_the_same_as_json(name: str):
     reading = read_text(TEXTS[name].encode(), name.partition(" ")[0], f"{name}/config.pbtxt")
-    again = read_json(json.dumps(dict(reading.config.declared)), name.partition(" ")[0])
+    declared = json_values(pb.ModelConfig.FromString(reading.config.declared))
+    again = read_json(json.dumps(declared), name.partition(" ")[0])
     assert (again.config, again.unread) == (reading.config, reading.unread)
 
 

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
+
+from protos import model_config_pb2 as pb
 from server.domain.catalogue import VersionFacts
 from server.domain.configuration import (
     ALL_VERSIONS,
@@ -92,7 +95,7 @@ def test_every_scalar_list_and_map_is_there_and_numbers_are_numbers():
 
 
 def test_what_the_operator_wrote_stays_below_what_is_in_force():
-    declared = {
+    written = {
         "name": "tiny",
         "max_batch_size": 4,
         "input": [{"name": "X", "data_type": "TYPE_FP32", "format": "FORMAT_NCHW", "dims": [1, 1, 1]}],
@@ -101,6 +104,7 @@ def test_what_the_operator_wrote_stays_below_what_is_in_force():
         "dynamic_batching": {"priority_queue_policy": {"1": {"default_timeout_microseconds": 5}}},
         "instance_group": [{"name": "mine", "count": 3}],
     }
+    declared = ParseDict(written, pb.ModelConfig()).SerializeToString()
     config = model_config(
         ModelConfig(
             name="tiny", max_batch_size=8, inputs=FILLED_IN.inputs, declared=declared, instance_groups=()
@@ -165,7 +169,7 @@ def test_what_clients_read_and_send_back_says_what_the_operator_said():
     read = read_json(json.dumps(sent), "tiny").config
     assert (read.inputs, read.outputs) == (declared.inputs, declared.outputs)
     assert read.parameters == {"threads": "2"}
-    assert "tercet" not in str(read.declared)
+    assert b"tercet" not in read.declared
 
 
 def test_the_model_files_tensors_are_not_told_twice():
