@@ -100,7 +100,7 @@ class Candidate:
             return Look(self.offer, wait_s, is_settling=True)
         reading, files = self._declaration.read(snapshot.beside)
         config = reading.config
-        named = self._fingerprints.of(self._directory, files)
+        named = self._fingerprints.of(str(self._directory), files)
         fingerprint = _joined(reading.fingerprint, named)
         if reading.not_served:
             return Look(self.refuse(reading.not_served, config, fingerprint), None)

@@ -7,14 +7,18 @@ mapped: a mapped file that is cut short by its writer would kill the process.
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
 _GRAPH_INITIALIZER = 5
 _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+SMALL = 64 * 1024
+"""Bytes."""
 
 
 class Incomplete(Exception):
@@ -44,7 +48,7 @@ def _check_zip(path: Path) -> None:
 
 def _check_onnx(path: Path) -> None:
     """Walk protobuf's fields to the last byte; source: onnx.proto, messages ModelProto and below."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         found = set()
         external: list[_External] = []
         for field in fields(file, file.seek(0, 2), start=0):
@@ -65,7 +69,7 @@ def _check_onnx(path: Path) -> None:
 
 def external_files(path: Path) -> set[str]:
     """The files beside an ONNX file that hold tensors of it, as it names them. Raises `Incomplete`."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         return {
             data.location
             for field in fields(file, file.seek(0, 2), start=0)
@@ -76,8 +80,14 @@ def external_files(path: Path) -> set[str]:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+def _opened(path: Path) -> BinaryIO:
+    """A file to jump about in; a small one is read whole, as each jump would ask the system."""
+    with path.open("rb", buffering=0) as file:
+        content = file.read(SMALL)
+    return BytesIO(content) if len(content) < SMALL else path.open("rb")
+
+
+class Field(NamedTuple):
     """One field of a protobuf message: its bytes lie from `start` to `end`."""
 
     number: int

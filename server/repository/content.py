@@ -9,7 +9,7 @@ from server.repository.snapshot import Folder, FolderUnreadable, take_snapshot
 def fingerprint_of(folder: Folder, known: Fingerprints) -> str:
     """Of the content; a manifest only says what that is. Raises `ContentMoved`."""
     content = {name: stamp for name, stamp in folder.files.items() if name not in (NAME, SIGNATURE)}
-    return known.of(folder.path, content)
+    return known.of(folder.place, content)
 
 
 def holds(version: VersionOffer) -> bool:

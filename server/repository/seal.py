@@ -79,7 +79,7 @@ class Seal:
         if why:
             raise SealBroken(why)
         for name, entry in self._read.items():
-            digest = self._fingerprints.digest(folder.path / name, folder.files[name]).hex()
+            digest = self._fingerprints.digest(f"{folder.place}/{name}", folder.files[name]).hex()
             if digest != entry.sha256:
                 raise SealBroken(
                     f"{name} has the SHA-256 {digest[:12]}…, and {NAME} says {entry.sha256[:12]}…",

@@ -215,20 +215,19 @@ class Versions:
         offers = {}
         for version in sorted(chosen):
             folder, file = found[version].folder, found[version].file
+            directory = folder.path
             try:
                 fingerprint = self._fingerprint(folder)
             except ContentMoved:
                 continue
             offers[version] = VersionOffer(
                 version=version,
-                directory=folder.path,
+                directory=directory,
                 fingerprint=fingerprint,
-                model_file=folder.path / file if file else None,
-                pre=folder.path / "pre.py" if "pre.py" in folder.files else None,
-                post=folder.path / "post.py" if "post.py" in folder.files else None,
-                examples=tuple(
-                    folder.path / name for name in sorted(folder.files) if _EXAMPLE.fullmatch(name)
-                ),
+                model_file=directory / file if file else None,
+                pre=directory / "pre.py" if "pre.py" in folder.files else None,
+                post=directory / "post.py" if "post.py" in folder.files else None,
+                examples=tuple(directory / name for name in sorted(folder.files) if _EXAMPLE.fullmatch(name)),
                 stamps=folder.files,
             )
         return offers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
-from server.repository.container import is_complete
+from server.repository.container import SMALL, is_complete
 
 
 def test_an_onnx_file_is_complete_at_its_last_byte_and_not_before(tmp_path: Path, model_bytes: bytes):
@@ -16,6 +16,20 @@ def test_an_onnx_file_is_complete_at_its_last_byte_and_not_before(tmp_path: Path
     for size in range(len(model_bytes)):
         file.write_bytes(model_bytes[:size])
         assert not is_complete(file), size
+
+
+@pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1, 3 * SMALL])
+def test_a_file_of_any_size_is_complete_at_its_last_byte(tmp_path: Path, size: int):
+    file = tmp_path / "model.onnx"
+    model = helper.make_model(helper.make_graph([], "g", [], []))
+    model.doc_string = "." * (size - len(model.SerializeToString()) - 4)
+    whole = model.SerializeToString()
+    assert len(whole) == size
+    file.write_bytes(whole)
+    assert is_complete(file)
+    for cut in (1, 10, 100, size // 2):
+        file.write_bytes(whole[:-cut])
+        assert not is_complete(file), cut
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\0" * 500, b"\xff" * 500, b"<html></html>"])
