@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 from onnx import TensorProto, helper, numpy_helper
 
+from server.app.collector import come_seldom, spare_what_stands
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.repository.scanner import Scanner
@@ -65,6 +66,7 @@ def measure_folders(repository: Path) -> FolderFigures:
 
 
 async def _measure(repository: Path) -> FolderFigures:
+    come_seldom()  # as a server does
     process = psutil.Process()
     async with Manager(Loader(cpu_budget=1, max_queue_size=1), load_threads=1, retire_within_s=1) as manager:
         scanner = Scanner([repository])
@@ -79,7 +81,7 @@ async def _measure(repository: Path) -> FolderFigures:
         grown = process.memory_info().rss - before
         if len(manager.index()) != len(offers) or any(offer.problem for offer in offers.values()):
             raise RuntimeError("not every folder was taken for a model")
-        gc.freeze()  # as a server does once it has started
+        spare_what_stands()
         polls = []
         for _ in range(POLLS):
             began = time.process_time()

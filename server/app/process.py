@@ -5,7 +5,6 @@ stand on. When a part dies, the process says so and goes.
 """
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -25,6 +24,7 @@ import uvloop
 from runtimes.memory import keep_freed
 from server.api.grpc_door import PortRefused
 from server.api.http_server import PortTaken
+from server.app.collector import come_seldom, spare_what_stands
 from server.app.doors import Doors, listen
 from server.app.gateway import gateway_models
 from server.app.grpc_choice import GrpcFrontRefused
@@ -46,10 +46,6 @@ from server.precedence import come_first, give_way
 from server.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-YOUNG_OBJECTS = 20_000
-"""New objects between two looks of the garbage collector at the youngest; Python's own default is 700."""
-
 
 LEAVE = (signal.SIGTERM, signal.SIGINT)
 
@@ -104,6 +100,7 @@ async def _until_told(settings: Settings, process_log: ProcessLog) -> None:
         if isinstance(place, Path) and not place.is_dir():
             raise StartRefused(f"the model repository {place} is not a folder")
     keep_freed()
+    come_seldom()
     np.seterr(over="ignore", invalid="ignore")  # what clients send is judged where it is read, in a sentence
     come_first()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(None, "aside", initializer=give_way))
@@ -186,7 +183,7 @@ class Process:
         await models.settled()
         if self._settings.exit_on_error and not models.all_serve():
             raise StartRefused("a model failed to load, and --exit-on-error is on; the log says why")
-        _spare_the_collector()
+        spare_what_stands()
         await doors.begin()
         self._move_to(Phase.SERVING, models)
         log.info("server_ready")
@@ -224,16 +221,6 @@ def _logging(settings: Settings) -> AbstractContextManager[ProcessLog]:
             file=settings.log_file,
         )
     )
-
-
-def _spare_the_collector() -> None:
-    """What stands by now will stand to the end: the garbage collector need not look at it again and again.
-
-    Requests leave few cycles behind, so it may come more seldom, too.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
 
 
 def _leaves(failure: BaseException) -> Iterator[BaseException]:
