@@ -31,10 +31,12 @@ from server.domain.health import Health
 from server.domain.phase import Phase, Station
 from server.domain.stage import StageName
 from server.lifecycle.events import Chronicle
+from server.lifecycle.examination import Examination
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
 from server.lifecycle.parts import Parts
 from server.lifecycle.standbys import Policy
+from server.lifecycle.table import Table
 from server.observe.copies import Copies, CopyCollector
 from server.observe.metrics import MemoryCollector, MirrorCollector, ResidencyCollector
 from server.observe.targets import TargetCollector
@@ -127,7 +129,16 @@ async def local_models(settings: Settings, station: Station, tracer: Tracer | No
         events = Chronicle()
         copies = Copies()
         events.heard_by(histories.hear)
-        manager = await parts.enter_async_context(_manager(settings, workers, events, copies, station))
+        pool = Pool(settings.stage_threads, settings.stage_queue_size)
+        parts.callback(pool.close)
+        directory, forwarding = tiers_ahead(settings, copies)
+        await parts.enter_async_context(_known(directory))
+        onward = Onward(forwarding) if settings.predict_endpoints else None
+        table = Table()
+        route = Route(table, pool, onward)
+        manager = await parts.enter_async_context(
+            _manager(settings, workers, events, copies, station, table, route)
+        )
         lingering = Lingering(manager.ready_versions, monotonic)
         reports = Reports(stage, manager.table, station, lingering.lingers, manager.taken_back)
         mirrors = parts.enter_context(open_mirrors(settings, manager))
@@ -140,12 +151,6 @@ async def local_models(settings: Settings, station: Station, tracer: Tracer | No
         orders = parts.enter_context(
             _orders(settings, folders, manager, mirrors, Parts(stage), reports, lingering)
         )
-        pool = Pool(settings.stage_threads, settings.stage_queue_size)
-        parts.callback(pool.close)
-        directory, forwarding = tiers_ahead(settings, copies)
-        await parts.enter_async_context(_known(directory))
-        onward = Onward(forwarding) if settings.predict_endpoints else None
-        route = Route(manager.table, pool, onward)
         statistics = Counted(manager)
         as_stage: StageName = stage or "predict"
         tier = Tier(
@@ -202,8 +207,15 @@ async def _known(directory: Directory) -> AsyncIterator[None]:
 
 
 def _manager(
-    settings: Settings, workers: Workers, events: Chronicle, copies: Copies, station: Station
+    settings: Settings,
+    workers: Workers,
+    events: Chronicle,
+    copies: Copies,
+    station: Station,
+    table: Table,
+    route: Route,
 ) -> Manager:
+    """The models of `table`, which `route` leads to."""
     processors = settings.cpu_threads or thread_budget(read_cpu())
     loader = Loader(
         cpu_budget=processors,
@@ -235,7 +247,13 @@ def _manager(
         rollback=Policy(window_s=settings.rollback_window_secs, is_on=settings.rollback),
         labels_kept=labels_kept(settings),
         is_serving=lambda: station.phase is not Phase.STARTING,
+        table=table,
+        examination=_examination(settings, route),
     )
+
+
+def _examination(settings: Settings, route: Route) -> Examination | None:
+    return Examination(route.infer, settings.verify_timeout_secs) if settings.verify_models else None
 
 
 def _workers(settings: Settings) -> Workers:

@@ -15,6 +15,7 @@ import structlog
 from runtimes.device import installed_version
 from server.app.command import CommandFailed
 from server.app.written_config import config_text
+from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.ending import MIB, Limits
 from server.lifecycle.memory import memory_limit
@@ -111,7 +112,7 @@ async def _reports(directory: Path, trials: Trials) -> AsyncIterator[Report]:
                 continue
             one = offer.versions[version]
             if one.model_file is None:
-                yield Report(model=name, version=version, file="an ensemble, which its members stand for")
+                yield Report(model=name, version=version, file=_without_file(one, offer.config))
                 continue
             yield replace(
                 _report(offer, one, one.model_file, await trials.verdict(offer, one)), unused_fields=unused
@@ -171,6 +172,14 @@ def _report(offer: ModelOffer, version: VersionOffer, file: Path, verdict: Verdi
         config=config_text(verdict.described) if verdict.described else "",
         curl=_curl(offer.name, version, verdict),
     )
+
+
+def _without_file(version: VersionOffer, config: ModelConfig | None) -> str:
+    """What there is to say of a version that has no file to try."""
+    if config is None or config.ensemble is None:
+        return "code around a model on another server: a tier tries it when it loads it"
+    examples = "; a server asks its golden examples over them" if version.examples else ""
+    return f"an ensemble, which its members stand for{examples}"
 
 
 def _file(path: Path) -> str:

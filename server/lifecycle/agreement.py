@@ -45,6 +45,18 @@ def parting(expected: Array, found: Array, allowed: Callable[[Array], Array | fl
     return _worst(expected, found, np.where(beyond & ~same, off, 0.0))
 
 
+def difference(expected: Array, found: Array | None, tolerance: float) -> str:
+    """What is wrong with an output of an example, to follow its name; empty where nothing is."""
+    if found is None:
+        return "is not among the outputs"
+    if found.dtype != expected.dtype:
+        return f"is {found.dtype} where {expected.dtype} was expected"
+    if found.shape != expected.shape:
+        return f"has shape {list(found.shape)} where {list(expected.shape)} was expected"
+    part = parting(expected, found, within(tolerance))
+    return "" if part is None else f"is {part} (tolerance {tolerance:g})"
+
+
 def within(tolerance: float) -> Callable[[Array], Array]:
     """As far off as this, absolutely and relatively to the number that is expected."""
     return lambda expected: tolerance + tolerance * np.abs(np.nan_to_num(expected, posinf=0.0, neginf=0.0))

@@ -6,7 +6,7 @@ is still wanted, so that nothing is tried again in vain.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ensemble import EnsembleVersion, open_ensemble
+from server.lifecycle.examination import Examination, ExampleFailed
 from server.lifecycle.idle import Known, Origin
 from server.lifecycle.instances import Content
 from server.lifecycle.loader import Loaded, Loader
@@ -78,6 +79,7 @@ class Attempts:
     same_content   whether files that were touched hold what they held; blocks
     prepared       what was made of models before, to be opened in place of their files
     is_serving     whether requests may come, which loads are to leave a processor to
+    examination    asks the examples of ensembles; None to have them asked nothing
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class Attempts:
         same_content: Callable[[VersionOffer], bool],
         prepared: PreparedModels | None = None,
         is_serving: Callable[[], bool] = lambda: True,
+        examination: Examination | None = None,
     ) -> None:
         self._is_serving = is_serving
+        self._examination = examination
         self._loader = loader
         self._find = find
         self._retries = retries
@@ -104,11 +108,14 @@ class Attempts:
         self._prepared = prepared
         self._threads = ThreadPoolExecutor(threads, "load", initializer=give_way)
         self._loading: set[asyncio.Future[Any]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def close(self) -> None:
         """Begin nothing more. What is loading goes on until it is done, or given up."""
         self._closed = True
+        for asking in list(self._asking):
+            asking.cancel()
         if self._trials is not None:
             self._trials.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -157,9 +164,23 @@ class Attempts:
             self._max_in_flight,
         )
         try:
-            return await self.in_thread(opening)
+            served = await self.in_thread(opening)
+            if self._examination is not None and served.facts.examples:
+                await self._while_open(self._examination.pass_on(served))
+        except ExampleFailed as failed:
+            return Refusal(str(failed), failed.may_pass)
         except Exception as error:
             return self.refusal(offer, version, error)
+        return served
+
+    async def _while_open(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this on the loop, unless this is closed meanwhile: then it is cancelled."""
+        asking = asyncio.create_task(work)
+        self._asking.add(asking)
+        try:
+            await asking
+        finally:
+            self._asking.discard(asking)
 
     async def open_part(
         self, offer: ModelOffer, version: VersionOffer, content: Content

@@ -30,6 +30,7 @@ from server.lifecycle.attempts import Attempts, Refusal
 from server.lifecycle.departures import Departures
 from server.lifecycle.dependencies import Dependencies
 from server.lifecycle.events import Chronicle
+from server.lifecycle.examination import Examination
 from server.lifecycle.failures import Failures
 from server.lifecycle.idle import IdleVersion
 from server.lifecycle.instances import made_of
@@ -76,6 +77,8 @@ class Manager:
         same_content: Callable[[VersionOffer], bool] = lambda _: False,
         prepared: PreparedModels | None = None,
         is_serving: Callable[[], bool] = lambda: True,
+        table: Table | None = None,
+        examination: Examination | None = None,
     ) -> None:
         """`max_in_flight` requests of each ensemble may be under way. With `trials`, which leaving closes,
         a version is tried elsewhere before it is loaded here. What happens is told to `events`;
@@ -83,9 +86,10 @@ class Manager:
         One whose process crashed too often is left alone for `quarantine_s`. Who is in memory follows
         `rules`; `same_content` tells whether files that were touched hold what was
         offered. What leaves is `prepared` for a quick return, where there is a place for it. While it
-        `is_serving`, loads leave a processor to the event loop.
+        `is_serving`, loads leave a processor to the event loop. `table` is there if the way of requests
+        is built first, by which the `examination` asks ensembles their examples.
         """
-        self.table = Table()
+        self.table = Table() if table is None else table
         self.events = events or Chronicle()
         dependencies = self._dependencies = Dependencies(self.table)
         wishes = self._wishes = Wishes(self.table, dependencies)
@@ -105,6 +109,7 @@ class Manager:
             same_content=same_content,
             prepared=prepared,
             is_serving=is_serving,
+            examination=examination,
         )
         self._failures = Failures(Retries(_later, back_off or BackOff()), self._due, self.events)
         self.standbys = Standbys(
@@ -319,6 +324,8 @@ class Manager:
                 why = self._dependencies.hindrance(served.facts.config)
                 if why:
                     self._departures.withdraw(ensemble, version, why)
+            for version in self.table.statuses(ensemble):  # over these, an example may be answered right
+                self._failures.overlook(ensemble, version)
             self._begin(ensemble)
 
     def _report(self, offer: ModelOffer) -> None:

@@ -18,9 +18,9 @@ from server.domain.backoff import may_pass
 from server.domain.configuration import InstanceGroup, InstanceKind, TensorConfig
 from server.domain.errors import ServingError
 from server.domain.offer import ModelOffer, VersionOffer
-from server.domain.tensors import Array, Tensors, TensorSpec
+from server.domain.tensors import Tensors, TensorSpec
 from server.lifecycle import probe
-from server.lifecycle.agreement import parting, within
+from server.lifecycle.agreement import difference
 from server.lifecycle.completion import ConfigContradicts
 from server.lifecycle.ending import OWN_CODE
 from server.lifecycle.loader import Loaded, Loader
@@ -148,7 +148,7 @@ class _Trial:
             except (RuntimeFault, ServingError, Rejected) as error:
                 raise Rejected(f"{what} is not answered: {error}") from error
             for name, expected in example.outputs.items():
-                problem = _differs(expected, answer.get(name), example.tolerance_of(name))
+                problem = difference(expected, answer.get(name), example.tolerance_of(name))
                 if problem:
                     raise Rejected(f"{what}: output '{name}' {problem}")
             self._checked.append(what)
@@ -250,18 +250,6 @@ def own_line(error: BaseException | None) -> str:
     frames = traceback.extract_tb(error.__traceback__ if error is not None else None)
     own = [frame for frame in frames if Path(frame.filename).name in OWN_CODE]
     return f"{Path(own[-1].filename).name} line {own[-1].lineno}: " if own else ""
-
-
-def _differs(expected: Array, found: Array | None, tolerance: float) -> str:
-    """What is wrong with an output, to follow its name; empty where nothing is."""
-    if found is None:
-        return "is not among the outputs"
-    if found.dtype != expected.dtype:
-        return f"is {found.dtype} where {expected.dtype} was expected"
-    if found.shape != expected.shape:
-        return f"has shape {list(found.shape)} where {list(expected.shape)} was expected"
-    part = parting(expected, found, within(tolerance))
-    return "" if part is None else f"is {part} (tolerance {tolerance:g})"
 
 
 def _timed(run: Run, inputs: Tensors) -> float:

@@ -302,3 +302,35 @@ def test_what_an_ensemble_lacks_is_told_at_the_start(tmp_path: Path):
         refused = server.client.post("/v2/models/over/versions/1/predict", json={"X": [1, 2]})
         assert refused.status_code == 503
         assert lacks.format("over", "diamond") in refused.json()["error"]
+
+
+def test_an_ensemble_serves_once_it_answers_its_golden_examples(tmp_path: Path):
+    put(tmp_path / "models", "double", times(2))
+    put(tmp_path / "models", "triple", times(3))
+    put(tmp_path / "models", "sum", plus_both())
+    put_ensemble(tmp_path / "models", "diamond", DIAMOND.replace("max_batch_size: 8", "max_batch_size: 4"))
+    file = tmp_path / "models" / "diamond" / "1" / "examples" / "ones.json"
+    file.parent.mkdir()
+
+    def say(answer: float) -> None:
+        tensors = [
+            {"name": name, "shape": [1, 2], "datatype": "FP32", "data": [value, value]}
+            for name, value in (("X", 1), ("Y", answer))
+        ]
+        file.write_text(
+            json.dumps({"request": {"inputs": tensors[:1]}, "response": {"outputs": tensors[1:]}})
+        )
+
+    say(6)
+    options = ["--repository-settle-secs=0", "--repository-poll-secs=0.2", "--verify-models=true"]
+    with running(tmp_path / "log", tmp_path / "models", options=options, wait=False) as server:
+        server.until(lambda: "server_ready" in server.log)
+        assert server.index()["diamond", "1"] == (
+            "UNAVAILABLE",
+            "golden example 'ones': output 'Y' is 5 at [0, 0] where 6 was expected (tolerance 0.0001)",
+        )
+        assert server.index()["sum", "1"] == ("READY", "")
+        say(5)
+        server.until(lambda: server.index()["diamond", "1"] == ("READY", ""))
+        answer = server.client.post("/v2/models/diamond/predict", json={"X": [1, 2]})
+        assert answer.status_code == 200

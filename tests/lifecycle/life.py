@@ -1,14 +1,18 @@
 """A manager with models and ensembles over them, as a repository would offer them."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from server.domain.configuration import ModelConfig
 from server.domain.offer import ModelOffer, VersionOffer
 from server.domain.state import State
+from server.lifecycle.examination import Examination
 from server.lifecycle.loader import Loader
 from server.lifecycle.manager import Manager
+from server.lifecycle.table import Table
 from server.repository.configuration import read_text
 from tests.e2e.ensembles import PAIR_IN, PAIR_OUT, ensemble, step
 from tests.lifecycle.shelf import Shelf
@@ -42,16 +46,26 @@ class Life:
         put = [shelf.put(version, content, **code) for version in versions or (1,)]
         self.offers[name] = shelf.offer(*put, config=config)
 
-    def ensemble(self, name: str, config: str, *versions: int) -> None:
+    def ensemble(self, name: str, config: str, *versions: int, **examples: dict[str, Any]) -> None:
+        """`examples`: name -> what its file says. They are the content of every version."""
         reading = read_text(config.encode(), name, f"{name}/config.pbtxt")
         folders = {number: self._folder / name / str(number) for number in versions or (1,)}
+        beside = self._folder / name / "examples"
+        beside.mkdir(parents=True, exist_ok=True)
+        for example, document in examples.items():
+            (beside / f"{example}.json").write_text(json.dumps(document))
         self.offers[name] = ModelOffer(
             name=name,
             directory=self._folder / name,
             config=reading.config,
             fingerprint=reading.fingerprint,
             versions={
-                number: VersionOffer(version=number, directory=folder, fingerprint="empty")
+                number: VersionOffer(
+                    version=number,
+                    directory=folder,
+                    fingerprint=json.dumps(examples, sort_keys=True),
+                    examples=tuple(beside / f"{each}.json" for each in sorted(examples)),
+                )
                 for number, folder in folders.items()
             },
             on_disk=frozenset(folders),
@@ -71,10 +85,20 @@ class Life:
 
 @asynccontextmanager
 async def living(
-    folder: Path, *, max_queue_size: int = 100, retire_within_s: float = 10.0
+    folder: Path,
+    *,
+    max_queue_size: int = 100,
+    retire_within_s: float = 10.0,
+    table: Table | None = None,
+    examination: Examination | None = None,
 ) -> AsyncIterator[Life]:
     loader = Loader(cpu_budget=1, max_queue_size=max_queue_size)
     async with Manager(
-        loader, load_threads=2, retire_within_s=retire_within_s, max_in_flight=max_queue_size
+        loader,
+        load_threads=2,
+        retire_within_s=retire_within_s,
+        max_in_flight=max_queue_size,
+        table=table,
+        examination=examination,
     ) as manager:
         yield Life(manager, folder)
