@@ -11,7 +11,7 @@ from server.settings import Settings
 from server.stages.hop.channels import Channels
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.link import Link
-from server.stages.hop.sender import Way
+from server.stages.hop.way import Way
 from server.tiers.directory import Directory
 from server.tiers.foreign import ForeignServer
 from server.tiers.foreign_address import SCHEME, ForeignAddress

@@ -20,7 +20,7 @@ from server.lifecycle.remote import Queue
 from server.observe.copies import Copies
 from server.stages.foreign.link import OPTIONS, ForeignLink
 from server.stages.hop.channels import PLAIN, Channels
-from server.stages.hop.sender import Way
+from server.stages.hop.way import Way
 from server.tiers.foreign_address import SCHEME, ForeignAddress
 from server.tiers.foreign_answers import Behind, ForeignVersion, apart
 from server.tiers.live import Standing

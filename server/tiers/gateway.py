@@ -32,7 +32,8 @@ from server.lifecycle.table import Table
 from server.stages.hop.hedging import Hedges, hedge_ms_of
 from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
-from server.stages.hop.sender import Sender, Way
+from server.stages.hop.sender import Sender
+from server.stages.hop.way import Way
 from server.tiers.directory import Directory
 from server.tiers.endpoint import BACK_WITHIN_S, LOST, Endpoint, why_lost
 from server.tiers.facts import Unusable, facts_of, row_bytes_of

@@ -36,7 +36,7 @@ from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.counting import HopRun
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
-from server.stages.hop.sender import Way
+from server.stages.hop.way import Way
 from server.wire.foreign import AnswerUnread, answer_of, request_of
 from server.wire.foreign_status import error_of
 from server.wire.stage_numbers import STAGE_NAMES

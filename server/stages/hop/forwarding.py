@@ -9,7 +9,8 @@ from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.hedging import Hedges
 from server.stages.hop.keyed import by_key
 from server.stages.hop.retries import RetryBudget
-from server.stages.hop.sender import Sender, Way
+from server.stages.hop.sender import Sender
+from server.stages.hop.way import Way
 
 PATIENCE_S = 1.5
 """Whoever sends a request here has seen every tier ready for it: this process may hear of the next one, or

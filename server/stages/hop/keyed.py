@@ -14,7 +14,8 @@ from server.scheduling.ticket import Ticket
 from server.stages.hop.affinity import Key, choose
 from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.parcel import Carrier
-from server.stages.hop.sender import Sender, Way
+from server.stages.hop.sender import Sender
+from server.stages.hop.way import Way
 
 
 class Only:

@@ -10,7 +10,7 @@ from server.scheduling.ticket import Ticket
 from server.stages.hop.blame import blamed
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.hedging import hedge_ms_of
-from server.stages.hop.sender import Way
+from server.stages.hop.way import Way
 from server.stages.tracing import hopped
 
 TOGETHER = 64

@@ -7,7 +7,6 @@ parcel and not for each request. A parcel goes to the endpoint with the least wo
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Protocol
 
@@ -24,7 +23,7 @@ from server.domain.errors import (
     TierUnavailable,
 )
 from server.domain.request import FOREVER
-from server.domain.stage import Spans, StageName
+from server.domain.stage import Spans
 from server.domain.tensors import Tensors
 from server.observe.tally import Tally
 from server.scheduling.alarm import NEVER, Alarm
@@ -36,6 +35,7 @@ from server.stages.hop.endpoints import Endpoints
 from server.stages.hop.hedging import Hedges, Hedging
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
+from server.stages.hop.way import Way
 from server.wire.bundle import column_key, lay, nbytes
 from server.wire.stage_numbers import STAGE_NUMBERS
 
@@ -72,33 +72,6 @@ PARCEL_BYTES = 4 << 20
 
 
 Fit = Callable[[Ticket, Tensors], Tensors]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """Where the requests of a version go.
-
-    route      the stages that are left, the first being the next tier's
-    content    of the version that is meant, and no other
-    stacked    whether its requests have no rows of their own: a parcel then has one of each
-    row_bytes  of the inputs of one row, where that is known; else 0
-    max_rows   in one parcel
-    hedge_ms   after which a request that is unanswered goes to a second endpoint too; None for never
-    """
-
-    route: tuple[StageName, ...]
-    model: str
-    version: int
-    content: str
-    stacked: bool
-    row_bytes: int
-    max_rows: int
-    hedge_ms: float | None = None
-
-    @property
-    def has_code(self) -> bool:
-        """Whether code of the version's own is on the way: it sees more of a request than its tensors."""
-        return self.route != ("predict",)
 
 
 class ByKey(Protocol):

@@ -41,7 +41,7 @@ from server.stages.hop.counting import HopRun, count_joint
 from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.hedging import hedge_ms_of
 from server.stages.hop.replies import Replies
-from server.stages.hop.sender import Way
+from server.stages.hop.way import Way
 from server.stages.pool import Job
 from server.stages.route import Route, lane_of
 from server.stages.tracing import hopped, ran

@@ -13,7 +13,8 @@ from server.domain.tier import VersionReport
 from server.observe.tally import Tally
 from server.scheduling.ticket import Ticket
 from server.stages.hop.retries import RetryBudget
-from server.stages.hop.sender import Sender, Way
+from server.stages.hop.sender import Sender
+from server.stages.hop.way import Way
 from server.tiers.foreign import ForeignServer
 from server.tiers.foreign_address import ForeignAddress
 from tests.lifecycle.waiting import until

@@ -19,8 +19,9 @@ from server.stages.hop.forwarding import Forwarding
 from server.stages.hop.hedging import Hedges
 from server.stages.hop.link import Link
 from server.stages.hop.retries import RetryBudget
-from server.stages.hop.sender import Sender, Way
+from server.stages.hop.sender import Sender
 from server.stages.hop.tier import Tier
+from server.stages.hop.way import Way
 from server.stages.pool import Pool
 from server.stages.route import Route
 from tests.lifecycle.waiting import until
