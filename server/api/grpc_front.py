@@ -28,7 +28,6 @@ from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.domain.tensors import Tensors
-from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
 from server.observe.tracing.tracer import Tracer
@@ -159,7 +158,7 @@ class Call:
         except ServingError:
             return False
         layout = served.facts.signature.remembered.get(beginning)
-        if served.staged or type(layout) is not BinaryLayout or isinstance(served, RemoteVersion):
+        if served.staged or type(layout) is not BinaryLayout:
             return False
         known = layout.known
         inputs = layout.read(payload, len(beginning))

@@ -156,7 +156,7 @@ class Route:
         arrived: float,
         client: str,
     ) -> Ticket:
-        """`begin` for inputs that fit and have `rows`, as their like did, of a version of this process."""
+        """`begin` for inputs that fit and have `rows`, as their like did: they have nothing else to say."""
         lane = lane_of(inputs) if served.predicts.shapes_vary else None
         ticket = Ticket(inputs, rows, told, lane, deadline, arrived, 0, client)
         served.batcher.submit(ticket)

@@ -1,5 +1,7 @@
 """The same request to the fused server and to a gateway before tiers: the same answer or refusal."""
 
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,48 @@ def test_triton_clients_get_the_same(fused: Server, gateway: Server, protocol):
                     refused.value.message(),
                 )
             )
+    assert answers[1] == answers[0]
+
+
+ALIKE = [[1, 2, 3], [4, 0, 6], [-1, 2, 3], [7, 8, 9], [1000, 2, 3], [1, 2, 3]]
+"""Numbers of one shape; some code refuses some of them, or fails over them."""
+
+
+def in_json(server: Server, model: str, rows: list[list[float]], *outputs: str) -> list[tuple[int, Any]]:
+    """One connection, and each body like the one before but for its numbers."""
+    wanted = {"outputs": [{"name": name} for name in outputs]} if outputs else {}
+    asked = [body(*X, [row] if model == "animals" else row, **wanted) for row in rows]
+    answers = [server.client.post(f"/v2/models/{model}/infer", json=each) for each in asked]
+    return [(answer.status_code, answer.json()) for answer in answers]
+
+
+def without_ids(answers: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """A failure's sentence ends with the name of its line in the log, which no other has."""
+    return [(status, re.sub(r"[0-9a-f]{32}", "ID", json.dumps(told))) for status, told in answers]
+
+
+@pytest.mark.parametrize("outputs", [(), ("y",)], ids=["all", "named"])
+@pytest.mark.parametrize("model", ["animals", "curious", "misfit", "picky", "shouting"])
+def test_requests_that_are_alike_are_answered_alike_too(fused: Server, gateway: Server, model, outputs):
+    expected, found = (without_ids(in_json(each, model, ALIKE, *outputs)) for each in (fused, gateway))
+    assert found == expected
+
+
+@pytest.mark.parametrize("protocol", [triton_http, triton_grpc], ids=["http", "grpc"])
+def test_so_are_those_of_triton_clients(fused: Server, gateway: Server, protocol):
+    answers: list[list[Any]] = []
+    for server in (fused, gateway):
+        told: list[Any] = []
+        address = server.http if protocol is triton_http else server.grpc
+        with protocol.InferenceServerClient(address) as client:
+            for model in ("picky", "misfit"):
+                for row in ALIKE:
+                    try:
+                        asked = tensors(protocol, {"x": np.array([[each] for each in row], np.float32)})
+                        told.append(client.infer(model, asked).as_numpy("y").tolist())
+                    except InferenceServerException as refused:
+                        told.append((refused.status(), re.sub(r"[0-9a-f]{32}", "ID", refused.message())))
+        answers.append(told)
     assert answers[1] == answers[0]
 
 
