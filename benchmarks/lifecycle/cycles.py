@@ -2,7 +2,8 @@
 
 `python -m benchmarks.lifecycle.cycles REPOSITORY CYCLES` measures in a process of its own, and prints the
 figures as JSON. A cycle loads three models (ONNX, TorchScript, and ONNX with pre.py), asks each, and
-unloads them; one that stays is asked all the while.
+unloads them; one that stays is asked all the while, and so is a bare session of it, in turn: a machine that
+others use is faster at one time than at another.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ import numpy as np
 import psutil
 import structlog
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 
 from benchmarks.promises import Promise
 from server.domain.state import State
@@ -54,6 +56,7 @@ class CycleFigures:
     threads, descriptors    how many more there are then
     shared                  how many more files of shared memory
     first_us, last_us       asking the model that stays: the middle one of the first and of the last tenth
+    first_bare_us, last_bare_us   asking a bare session of it on a thread, then
     cycle_ms                one cycle, the middle one
     """
 
@@ -65,11 +68,18 @@ class CycleFigures:
     shared: int
     first_us: float
     last_us: float
+    first_bare_us: float
+    last_bare_us: float
     cycle_ms: float
 
     @property
     def growth(self) -> float:
         return self.after_mib / self.before_mib - 1
+
+    @property
+    def slowing(self) -> float:
+        """What a request takes at last over what it took at first, each over what a bare session took."""
+        return (self.last_us / self.last_bare_us) / (self.first_us / self.first_bare_us)
 
 
 PROMISES: tuple[Promise[CycleFigures], ...] = (
@@ -87,7 +97,7 @@ PROMISES: tuple[Promise[CycleFigures], ...] = (
     ),
     Promise(
         name="load and unload: request median, last over first",
-        figure=lambda f: f.last_us / f.first_us,
+        figure=lambda f: f.slowing,
         form=".2f",
         at_most=1.1,
     ),
@@ -111,16 +121,18 @@ def lines(figures: CycleFigures) -> Sequence[str]:
     return [
         f"{figures.cycles} cycles of {figures.cycle_ms:.0f} ms: {figures.before_mib:.1f} MiB before, "
         f"{figures.after_mib:.1f} after; {figures.first_us:.0f} us a request at first, "
-        f"{figures.last_us:.0f} at last"
+        f"{figures.last_us:.0f} at last, of a bare session {figures.first_bare_us:.0f} and "
+        f"{figures.last_bare_us:.0f}"
     ]
 
 
 async def _measure(repository: Path, cycles: int) -> CycleFigures:
     process = psutil.Process()
-    resident, walls, asked = [], [], []
+    resident, walls, asked, bare = [], [], [], []
     counted: list[tuple[int, int, int]] = []
     giving_back = GivingBack()
     await _start_all_threads()
+    session = InferenceSession(repository / "stays" / "1" / "model.onnx")
     loader = Loader(cpu_budget=1, max_queue_size=16, giving_back=giving_back)
     async with Manager(loader, load_threads=2, retire_within_s=5) as manager:
         offers = await scan_once(Scanner([repository]))
@@ -133,8 +145,8 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
             for model in moving:
                 await manager.settle(model)
                 await _ask(manager, model)
-            took = [await _ask(manager, "stays") for _ in range(ASKED)]
-            asked.append(median(took))
+            asked.append(median([await _ask(manager, "stays") for _ in range(ASKED)]))
+            bare.append(median([await _ask_bare(session) for _ in range(ASKED)]))
             manager.apply(offers, {"stays"})
             await manager.all_settled()
             while any(line.state is State.UNLOADING for line in manager.index()):
@@ -154,6 +166,8 @@ async def _measure(repository: Path, cycles: int) -> CycleFigures:
         shared=max(0, after[2] - before[2]),
         first_us=median(asked[WARM : WARM + tenth]) / 1e3,
         last_us=median(asked[-tenth:]) / 1e3,
+        first_bare_us=median(bare[WARM : WARM + tenth]) / 1e3,
+        last_bare_us=median(bare[-tenth:]) / 1e3,
         cycle_ms=median(walls),
     )
 
@@ -178,6 +192,14 @@ async def _ask(manager: Manager, model: str) -> int:
     if ticket.error is not None:
         raise ticket.error
     return took
+
+
+async def _ask_bare(session: InferenceSession) -> int:
+    """The same of a session that nobody manages."""
+    began = perf_counter_ns()
+    inputs = {"x": np.ones((1, WIDE), np.float32)}
+    await asyncio.get_running_loop().run_in_executor(None, session.run, None, inputs)
+    return perf_counter_ns() - began
 
 
 def lay_models(repository: Path) -> None:
