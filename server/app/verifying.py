@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,8 @@ def _ones(tensor: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_json(report: Report) -> dict[str, Any]:
-    values = asdict(report) | {"good": report.good, **report.verdict.to_json(), "reason": report.reason}
+    values = {each.name: getattr(report, each.name) for each in fields(report)}
+    values |= {"good": report.good, **report.verdict.to_json(), "reason": report.reason}
     del values["verdict"], values["lasting"], values["may_pass"]
     return values
 

@@ -8,8 +8,10 @@ import pytest
 
 from server.cli import main
 from server.repository.configuration import read_text
+from tests.e2e.ensembles import put_ensemble
 from tests.e2e.workshop import put
 from tests.e2e_lifecycle.candidates import PlusOne, scripted
+from tests.lifecycle.life import over
 from tests.lifecycle.shelf import plus
 from tests.runtimes.models import onnx_mlp
 from tests.server_process import SAMPLES, running
@@ -54,8 +56,11 @@ def test_a_repository_is_good_only_if_all_of_it_is(tmp_path, capsys):
 def test_a_pipeline_reads_the_same_as_json(tmp_path, capsys):
     put(tmp_path, "good", plus(1))
     put(tmp_path, "bad", b"no model")
+    put(tmp_path, "unclear", plus(1), config="max_batch_size: [")
     assert main(["verify", str(tmp_path), "--json"]) == 1
-    bad, good = json.loads(capsys.readouterr().out)
+    bad, good, unclear = json.loads(capsys.readouterr().out)
+    assert (unclear["model"], unclear["version"], unclear["good"]) == ("unclear", None, False)
+    assert unclear["reason"].startswith("unclear/config.pbtxt:1:17")
     assert (bad["model"], bad["good"]) == ("bad", False)
     assert bad["reason"].startswith("model.onnx cannot be loaded")
     assert (good["model"], good["version"], good["good"]) == ("good", 1, True)
@@ -74,6 +79,23 @@ def test_a_version_that_does_not_end_is_stopped_when_told(tmp_path, capsys):
 def test_where_nothing_is_to_verify_that_is_said(tmp_path, capsys, folder):
     assert main(["verify", str(tmp_path / folder)]) == 1
     assert re.match("tercet: .* (holds no model|cannot be read)", capsys.readouterr().err)
+
+
+def test_a_version_without_a_model_file_says_who_tries_it(tmp_path, capsys):
+    chain = over("m")
+    for name in ("plain", "asked"):
+        put_ensemble(tmp_path, name, chain)
+    (tmp_path / "asked" / "1" / "examples").mkdir()
+    (tmp_path / "asked" / "1" / "examples" / "one.json").write_text("{}")
+    put_ensemble(tmp_path, "around", 'backend: "remote"\n')
+    (tmp_path / "around" / "1" / "pre.py").write_text("def preprocess(inputs):\n    return inputs\n")
+    assert main(["verify", str(tmp_path), "--json"]) == 0
+    told = {each["model"]: each["file"] for each in json.loads(capsys.readouterr().out)}
+    assert told == {
+        "plain": "an ensemble, which its members stand for",
+        "asked": "an ensemble, which its members stand for; a server asks its golden examples over them",
+        "around": "code around a model on another server: a tier tries it when it loads it",
+    }
 
 
 def test_the_configuration_shown_is_one_that_can_be_read(capsys):
