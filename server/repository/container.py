@@ -18,7 +18,7 @@ _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 SMALL = 64 * 1024
-"""Bytes."""
+"""Bytes up to which a file is read in one piece."""
 
 
 class Incomplete(Exception):
@@ -82,7 +82,7 @@ def external_files(path: Path) -> set[str]:
 
 def _opened(path: Path) -> BinaryIO:
     """A file to jump about in; a small one is read whole, as each jump would ask the system."""
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb") as file:
         content = file.read(SMALL)
     return BytesIO(content) if len(content) < SMALL else path.open("rb")
 

@@ -7,12 +7,12 @@ costs one more read and no reload.
 import hashlib
 import os
 from collections.abc import Mapping
-from io import FileIO
+from io import BufferedReader
 
 from server.repository.snapshot import Stamp
 
 SMALL = 64 * 1024
-"""Bytes."""
+"""Bytes up to which a file is read in one piece."""
 
 
 class ContentMoved(Exception):
@@ -50,7 +50,7 @@ class Fingerprints:
 
 def _read(path: str, stamp: Stamp) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb") as file:
             digest = _digest(file, stamp.size)
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
@@ -65,8 +65,8 @@ def _read(path: str, stamp: Stamp) -> bytes:
     return digest
 
 
-def _digest(file: FileIO, size: int) -> bytes:
+def _digest(file: BufferedReader, size: int) -> bytes:
     """`file_digest` lays out a quarter of a MiB for each file: of a small one, more than the rest takes."""
     if size <= SMALL:
-        return hashlib.sha256(file.read()).digest()
+        return hashlib.sha256(file.read(SMALL)).digest()  # one that grows meanwhile is another content
     return hashlib.file_digest(file, "sha256").digest()
