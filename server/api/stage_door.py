@@ -12,7 +12,8 @@ from server.stages.hop.arena import columns_of
 from server.stages.hop.line import Offer
 from server.stages.hop.replies import Replies
 from server.stages.hop.tier import Tier
-from server.wire.bundle import Broken, unpack
+from server.wire.bundle import Reader
+from server.wire.heading import Broken
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,7 @@ class _Stream:
         self.replies = replies
         self._tier = tier
         self._context = context
+        self._reader = Reader()
         self._offer: Offer | None = None
         self._offered = asyncio.Event()
         self._asker = 0
@@ -127,7 +129,8 @@ class _Stream:
 
     def _hear(self, message: bytes) -> None:
         """What the sender says, by whichever way. Raises `Broken`."""
-        head, columns = unpack(message)
+        bundle = self._reader.unpack(message)
+        head = bundle.head
         replies = self.replies
         if head.freed:
             replies.free(head.freed)
@@ -136,7 +139,10 @@ class _Stream:
         if head.HasField("arena"):
             self._greet(head)
         elif head.ids or head.cancelled:
-            self._tier.take(head, columns_of(head, columns, replies.theirs, replies.has_read), replies)
+            if head.regions:
+                columns = columns_of(head, bundle.columns, replies.theirs, replies.has_read)
+                bundle = bundle._replace(columns=columns)
+            self._tier.take(bundle, replies)
         elif head.leaving:
             self._said_all.set()
         elif not head.freed and not head.arena_open:

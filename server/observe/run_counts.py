@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from server.observe.histogram import RATIOS, ROWS, SECONDS, Histogram
 from server.observe.pressure import Pressure
 
-LONE_AT_ONCE = 64
-"""So many lone runs wait to be counted, at most: some 30 kB."""
-
 LoneRun = tuple[int, int, float, int, int, int, int, float, float, str, float]
 """A run of one request that was answered, as `RunCounts.add_lone` reads it."""
 
@@ -72,6 +69,18 @@ class RunCounts:
     left: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEFT, 0))
     prediction: Histogram = field(default_factory=lambda: Histogram(RATIOS))
     pressure: Pressure = field(default_factory=Pressure)
+
+    def ran_alike(self, runs: int, requests: int, rows: int, infer_ns: int) -> None:
+        """So many runs are over, each of so many requests and rows; `infer_ns` is what all of them took."""
+        self.inference_count += rows * runs
+        self.execution_count += runs
+        self.compute_input.count += requests * runs
+        self.compute_infer.add(requests * runs, requests * infer_ns)
+        self.compute_output.count += requests * runs
+        spans = self.batch(rows)
+        spans.compute_input.count += runs
+        spans.compute_infer.add(runs, infer_ns)
+        spans.compute_output.count += runs
 
     def ran(self, requests: int, rows: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
         """One run is over; the three times are its own. It comes with every run, so it calls little."""

@@ -10,11 +10,14 @@ caches cold, and counting one answer of another tier touches fifty objects. Whoe
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from server.observe.demand import Demand, Measure
 from server.observe.histogram import SECONDS, Histogram
 from server.observe.pressure import Pressure
-from server.observe.run_counts import LONE_AT_ONCE, BatchSpans, LoneRun, RunCounts, Span
+from server.observe.run_counts import BatchSpans, RunCounts, Span
+
+Row = TypeVar("Row")
 
 
 class Fill:
@@ -57,7 +60,7 @@ SMALL = ("alone", "shapes", "fit", "preferred", "deadline", "unbatched")
 """Why a batch had fewer rows than the model takes, in the words of `server.scheduling.rule`."""
 
 NOTED_AT_ONCE = 64
-"""So many notes wait to be counted, at most."""
+"""So many rows of one kind wait to be counted, at most: some 30 kB."""
 
 REFUSED = ("requests", "bytes", "share", "late", "expired")
 """Why a request was refused, in the words of `server.scheduling.batcher`."""
@@ -93,8 +96,7 @@ class Tally:
     sums: RunCounts = field(default_factory=RunCounts)
     _stage_s: dict[str, Histogram] = field(default_factory=dict, init=False)
     _stage_times: dict[str, StageTimes] = field(default_factory=dict, init=False)
-    _lone: list[LoneRun] = field(default_factory=list, init=False)
-    _noted: list[Callable[[], None]] = field(default_factory=list, init=False)
+    _noted: dict[Callable[["Tally", Any], None], list[Any]] = field(default_factory=dict, init=False)
 
     @property
     def runs(self) -> RunCounts:
@@ -114,33 +116,24 @@ class Tally:
         self._count_all()
         return self._stage_times
 
-    def note(self, count: Callable[[], None]) -> None:
-        """Have `count` called later: it adds to `sums`, `stage` and `times`, and must not raise."""
-        self._noted.append(count)
-        if len(self._noted) >= NOTED_AT_ONCE:
-            self._count_noted()
+    def note(self, count: Callable[["Tally", Sequence[Row]], None], row: Row) -> None:
+        """Have `count` called later, with this row and others that were noted for it, at least one, in order.
 
-    def note_lone(self, run: LoneRun) -> None:
-        """A run of one request is over, which was answered."""
-        lone = self._lone
-        lone.append(run)
-        if len(lone) >= LONE_AT_ONCE:
-            self._count_lone()
-
-    def _count_lone(self) -> None:
-        lone, self._lone = self._lone, []
-        self.sums.add_lone(lone)
-
-    def _count_noted(self) -> None:
-        noted, self._noted = self._noted, []
-        for count in noted:
-            count()
+        It adds to `sums`, `stage` and `times`, and must not raise.
+        """
+        rows = self._noted.get(count)
+        if rows is None:
+            self._noted[count] = [row]
+            return
+        rows.append(row)
+        if len(rows) >= NOTED_AT_ONCE:
+            del self._noted[count]
+            count(self, rows)
 
     def _count_all(self) -> None:
-        if self._lone:
-            self._count_lone()
-        if self._noted:
-            self._count_noted()
+        while self._noted:
+            count, rows = self._noted.popitem()
+            count(self, rows)
 
     @property
     def measure(self) -> Measure:

@@ -17,7 +17,7 @@ from server.domain.errors import (
     StageFailed,
     TooLate,
 )
-from server.observe.run_counts import RunCounts
+from server.observe.run_counts import LoneRun, RunCounts
 from server.observe.tally import Tally
 from server.scheduling.run import Run
 from server.scheduling.ticket import Ticket
@@ -46,7 +46,8 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
     tickets = run.tickets
     if len(tickets) == 1 and not run.failed:
         ticket = tickets[0]
-        tally.note_lone(
+        tally.note(
+            count_lone,
             (
                 run.rows,
                 ticket.queued,
@@ -59,7 +60,7 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
                 patience_ns,
                 run.why,
                 time(),
-            )
+            ),
         )
         return
     sums, began = tally.sums, run.began
@@ -87,6 +88,11 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
     sums.last_inference = int(time() * 1000)
     if run.expected:
         sums.prediction.add((run.ended - began) / run.expected)
+
+
+def count_lone(tally: Tally, runs: Sequence[LoneRun]) -> None:
+    """Add runs of one request each that were noted."""
+    tally.sums.add_lone(runs)
 
 
 def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:

@@ -5,7 +5,7 @@ that does not answers with what its code made. A post tier takes what the model 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic, monotonic_ns
 from typing import Protocol
@@ -100,7 +100,7 @@ class Alone:
         waited, took = job.began - job.queued, job.ended - job.began
         if request.trace is not None:
             request.trace.stage(served.stage, job.queued, job.began, job.ended)
-        tally.note(partial(_count, tally, served.stage, waited, took, monotonic_ns()))
+        tally.note(_count, (served.stage, waited, took, monotonic_ns()))
         return Span(served.stage, waited, took)
 
     def _work(self, served: PartVersion, request: InferRequest, tensors: Tensors) -> Callable[[], Tensors]:
@@ -113,13 +113,15 @@ class Alone:
         tally.pressure.note(1.0, 1, monotonic_ns())
 
 
-def _count(tally: Tally, stage: StageName, waited: int, took: int, told: int) -> None:
-    """One call of a stage's code; its times in ns, and when it was told of on the monotonic clock."""
+def _count(tally: Tally, calls: Sequence[tuple[StageName, int, int, int]]) -> None:
+    """Calls of a stage's code: each with its times in ns, and when it was told of, monotonic."""
     sums = tally.sums
-    sums.pressure.note_each([(waited / patience_ns(took), told)])
-    sums.queue.add(1, waited)
-    sums.queue_s.add(waited / 1e9)
-    tally.stage(stage).add(took / 1e9)
+    waits = [waited for _, waited, _, _ in calls]
+    sums.pressure.note_each([(waited / patience_ns(took), told) for _, waited, took, told in calls])
+    sums.queue.add(len(waits), sum(waits))
+    sums.queue_s.add_each([waited / 1e9 for waited in waits])
+    for stage in {stage for stage, *_ in calls}:
+        tally.stage(stage).add_each([took / 1e9 for each, _, took, _ in calls if each == stage])
 
 
 def _asked_for(served: PartVersion, request: InferRequest, outputs: Tensors) -> Tensors:

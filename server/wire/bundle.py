@@ -5,7 +5,6 @@ and viewed here, so that a tensor is copied once into the message and not at all
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -13,16 +12,29 @@ from google.protobuf.message import DecodeError
 
 from protos import stage_pb2 as pb
 from server.domain.errors import InvalidRequest
-from server.domain.tensors import DATATYPES, Array, Tensors, datatype_of
+from server.domain.tensors import Array, Tensors
 from server.wire import raw
+from server.wire.heading import HEAD, NO_HEADING, Broken, Heading, heading_of
 from server.wire.varint import varint
 
-HEAD, COLUMN = b"\x0a", b"\x12"
-"""Tags of the two fields of a `Bundle`."""
+COLUMN = b"\x12"
+HEAD_TAG, COLUMN_TAG = HEAD[0], COLUMN[0]
+"""Of the two fields of a `Bundle`."""
 
 
-class Broken(Exception):
-    """A message that is no bundle: the other side is at fault, and nothing of it can be answered."""
+class Bundle(NamedTuple):
+    """A message that was read: its heading, what is new with it, and its columns, which are views."""
+
+    heading: Heading
+    head: pb.Head
+    columns: Sequence[memoryview]
+
+
+class Laid(NamedTuple):
+    """A column that is to be written: its bytes in pieces, one after the other."""
+
+    size: int
+    pieces: Sequence[raw.Buffer]
 
 
 class Batch(NamedTuple):
@@ -57,110 +69,116 @@ class Batch(NamedTuple):
             start = end
 
 
-def lay(head: pb.Head, requests: Sequence[Tensors], stacked: bool) -> list[raw.Buffer]:
-    """Note in `head` what the columns are, and give their bytes in order: views, where that can be.
-
-    The requests have the same names and, but for their rows, the same shapes.
-    """
-    head.stacked = stacked
-    pieces: list[raw.Buffer] = []
+def lay(requests: Sequence[Tensors]) -> list[Laid]:
+    """The columns of requests of one heading, in order: views of their arrays, where that can be."""
+    if len(requests) == 1:
+        return [_laid(raw.pieces(array)) for array in requests[0].values()]
+    columns = []
     for name, first in requests[0].items():
-        shape = first.shape if stacked else first.shape[1:]
-        tensor = head.tensors.add(name=name, datatype=datatype_of(first), shape=shape)
-        if len(requests) > 1 and first.nbytes <= raw.SMALL and not first.dtype.hasobject:
+        if first.nbytes <= raw.SMALL and not first.dtype.hasobject:
             column = b"".join([tensors[name].tobytes() for tensors in requests])
-            pieces.append(column)
-            tensor.size = len(column)
-            continue
-        size = 0
-        for tensors in requests:
-            for piece in raw.pieces(tensors[name]):
-                pieces.append(piece)
-                size += len(piece)
-        tensor.size = size
-    return pieces
+            columns.append(Laid(len(column), (column,)))
+        else:
+            columns.append(_laid([piece for tensors in requests for piece in raw.pieces(tensors[name])]))
+    return columns
 
 
-def pack(head: pb.Head, pieces: Iterable[raw.Buffer] = ()) -> bytes:
-    """One message. `pieces` are the bytes of the head's tensors that have no region, one after the other."""
+def pack(head: pb.Head, heading: Heading = NO_HEADING, columns: Iterable[Laid] = ()) -> bytes:
+    """One message: the heading, what is new with it, and the columns that lie in no region, in order."""
     said = head.SerializeToString()
-    message: list[raw.Buffer] = [HEAD, varint(len(said)), said]
-    left = iter(pieces)
-    for tensor in head.tensors:
-        if tensor.HasField("region"):
-            continue
-        message += (COLUMN, varint(tensor.size))
-        missing = tensor.size
-        while missing:
-            piece = next(left)
-            message.append(piece)
-            missing -= len(piece)
+    message: list[raw.Buffer] = [heading.prefix, HEAD, varint(len(said)), said]
+    for size, pieces in columns:
+        message += (COLUMN, varint(size), *pieces)
     return b"".join(message)
 
 
-def unpack(message: bytes) -> tuple[pb.Head, list[memoryview]]:
-    """The head and the columns, which are views. Raises `Broken`."""
-    whole = memoryview(message)
-    head: pb.Head | None = None
-    columns: list[memoryview] = []
-    at, end = 0, len(message)
-    try:
-        while at < end:
-            tag, size = message[at], message[at + 1]
-            if size < 0x80:
+class Reader:
+    """Of what comes by one stream: a bundle's heading is mostly that of the one before."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = NO_HEADING
+
+    def unpack(self, message: bytes) -> Bundle:
+        """Raises `Broken`."""
+        last = self._last
+        if not message.startswith(last.prefix):
+            return self._of_another(message)
+        head: pb.Head | None = None
+        columns: list[memoryview] = []
+        at, end = len(last.prefix), len(message)
+        try:
+            while at < end:
+                tag, size = message[at], message[at + 1]
                 at += 2
-            else:
-                size, at = _varint(message, at + 1)
-            if size > end - at:
-                raise Broken("a field of a bundle is longer than its message")
-            if tag == HEAD[0]:
-                head = pb.Head.FromString(message[at : at + size])
-            elif tag == COLUMN[0]:
-                columns.append(whole[at : at + size])
-            else:
-                raise Broken(f"a bundle has an unknown field, with the tag {tag}")
-            at += size
-    except (DecodeError, IndexError) as error:
+                if size > 0x7F:
+                    more = message[at]
+                    if more > 0x7F:
+                        size, at = _varint(message, at - 1)
+                    else:
+                        size, at = size + (more - 1 << 7), at + 1
+                start, at = at, at + size
+                if tag == COLUMN_TAG:
+                    columns.append(memoryview(message)[start:at])
+                elif tag == HEAD_TAG and head is None:
+                    head = pb.Head.FromString(message[start:at])
+                else:
+                    return _as_others_write(message)
+        except (DecodeError, IndexError) as error:
+            raise Broken(f"a bundle cannot be read: {error}") from None
+        if at != end:
+            raise Broken("a field of a bundle is longer than its message")
+        if head is None:
+            return _as_others_write(message)
+        return Bundle(last, head, columns)
+
+    def _of_another(self, message: bytes) -> Bundle:
+        """One whose heading is not that of the last."""
+        try:
+            size, start = _varint(message, 1)
+        except IndexError:
+            raise Broken("a bundle has no head") from None
+        if message[0] != HEAD_TAG or start + size > len(message):
+            return _as_others_write(message)
+        heading = heading_of(message[start : start + size])
+        if not message.startswith(heading.prefix):  # its size could have been said in fewer bytes
+            return _as_others_write(message)
+        self._last = heading
+        return self.unpack(message)
+
+
+def _as_others_write(message: bytes) -> Bundle:
+    """One that is good protobuf, and not as we write it. Raises `Broken`."""
+    try:
+        bundle = pb.Bundle.FromString(message)
+    except DecodeError as error:
         raise Broken(f"a bundle cannot be read: {error}") from None
-    if head is None:
-        raise Broken("a bundle has no head")
-    return head, columns
+    head = bundle.head
+    return Bundle(Heading.of(head), head, [memoryview(column) for column in bundle.columns])
 
 
-def read(head: pb.Head, columns: Sequence[raw.Buffer]) -> Batch:
+def read(heading: Heading, head: pb.Head, columns: Sequence[raw.Buffer]) -> Batch:
     """The tensors of a bundle, over the bytes of its columns: BYTES elements alone are copies.
 
-    Raises `Broken` for columns that do not fit the head.
+    Raises `Broken` for columns that do not fit the heading and the rows.
     """
-    rows: Sequence[int] = head.rows
+    rows: Sequence[int] = head.rows[:]
     if len(rows) != len(head.ids):
         raise Broken("a bundle names as many rows as it has not requests")
-    if len(columns) != len(head.tensors):
+    if len(columns) != len(heading.columns):
         raise Broken("a bundle has not as many columns as tensors")
-    total = len(rows) if head.stacked else sum(rows)
+    total = len(rows) if heading.stacked else sum(rows)
     tensors: dict[str, Array] = {}
-    for tensor, column in zip(head.tensors, columns, strict=True):
-        datatype = DATATYPES.get(tensor.datatype)
-        own = tuple(tensor.shape)
-        if datatype is None or (own and min(own) < 0):
-            raise Broken(f"tensor '{tensor.name}' of a bundle has a datatype or shape that there is not")
-        shape = (total, *own)
-        if prod(shape) > 2**48:
-            raise Broken(f"tensor '{tensor.name}' of a bundle is larger than anything can be")
+    for (name, datatype, shape, size, what), column in zip(heading.columns, columns, strict=True):
+        if size and len(column) == size * total:
+            tensors[name] = np.ndarray((total, *shape), datatype.dtype, column)
+            continue
         try:
-            tensors[tensor.name] = raw.decode(
-                column, 0, len(column), datatype, shape, f"tensor '{tensor.name}'"
-            )
+            tensors[name] = raw.decode(column, 0, len(column), datatype, (total, *shape), what)
         except InvalidRequest as error:
             raise Broken(str(error)) from None
-    return Batch(tensors, head.stacked, rows)
-
-
-def column_key(tensors: Tensors, stacked: bool) -> tuple[object, ...]:
-    """Equal for those that can lie in one bundle."""
-    return tuple(
-        [(name, array.dtype, array.shape if stacked else array.shape[1:]) for name, array in tensors.items()]
-    )
+    return Batch(tensors, heading.stacked, rows)
 
 
 def nbytes(tensors: Tensors) -> int:
@@ -171,6 +189,10 @@ def nbytes(tensors: Tensors) -> int:
             for array in tensors.values()
         ]
     )
+
+
+def _laid(pieces: Sequence[raw.Buffer]) -> Laid:
+    return Laid(len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces)), pieces)
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

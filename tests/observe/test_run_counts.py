@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from server.observe.histogram import Histogram
 from server.observe.pressure import MEMORY_NS, Pressure
-from server.observe.run_counts import LEFT, LONE_AT_ONCE, BatchSpans, LoneRun, RunCounts, Span
-from server.observe.tally import Tally
+from server.observe.run_counts import LEFT, BatchSpans, LoneRun, RunCounts, Span
+from server.observe.tally import NOTED_AT_ONCE, Tally
+from server.scheduling.counting import count_lone
 
 times = st.integers(0, 10**10)
 
@@ -18,7 +19,7 @@ times = st.integers(0, 10**10)
 def lone_runs(draw: st.DrawFn) -> list[LoneRun]:
     """One after another, as a batcher notes them: some parts of larger requests, some of unknown length."""
     now, runs = 10**9, []
-    for rows in draw(st.lists(st.sampled_from([1, 1, 1, 3, 600]), max_size=2 * LONE_AT_ONCE + 5)):
+    for rows in draw(st.lists(st.sampled_from([1, 1, 1, 3, 600]), max_size=2 * NOTED_AT_ONCE + 5)):
         queued, began, inferred, ended, told = (now := now + draw(times) for _ in range(5))
         arrived = draw(st.sampled_from([0.0, queued / 1e9, queued / 1e9 - 0.001]))
         expected, patience = draw(st.sampled_from([0.0, 1e6, 3e9])), draw(st.sampled_from([0.0, 5e7, 1e10]))
@@ -87,11 +88,11 @@ def read(tally: Tally) -> dict[str, object]:
     }
 
 
-@given(lone_runs(), st.sets(st.integers(0, 2 * LONE_AT_ONCE), max_size=3))
+@given(lone_runs(), st.sets(st.integers(0, 2 * NOTED_AT_ONCE), max_size=3))
 def test_lone_runs_that_are_noted_are_read_as_if_each_had_been_counted_when_it_ended(runs, reads):
     tally, plain = Tally(), Plain()
     for at, run in enumerate(runs):
-        tally.note_lone(run)
+        tally.note(count_lone, run)
         plain.add(run)
         if at in reads:
             assert read(tally) == figures(plain.sums)
@@ -103,17 +104,17 @@ def test_lone_runs_that_are_noted_are_read_as_if_each_had_been_counted_when_it_e
 def test_whichever_figure_is_read_first_has_the_runs_that_are_noted(name):
     tally = Tally()
     before = repr(read(tally)[name])
-    tally.note_lone((2, 1, 0.5, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9, 2e9, 5e7, "idle", 7.5))
+    tally.note(count_lone, (2, 1, 0.5, 10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9, 2e9, 5e7, "idle", 7.5))
     value = getattr(tally, name)
     assert repr((value.counts, value.total) if isinstance(value, Histogram) else value) != before
 
 
 def test_no_more_lone_runs_wait_to_be_counted_than_are_counted_at_once():
     tally = Tally()
-    for at in range(LONE_AT_ONCE):
+    for at in range(NOTED_AT_ONCE):
         assert tally.sums.execution_count == 0
-        tally.note_lone((1, at, 0.0, at, at, at, at, 0.0, 0.0, "idle", 0.0))
-    assert tally.sums.execution_count == LONE_AT_ONCE
+        tally.note(count_lone, (1, at, 0.0, at, at, at, at, 0.0, 0.0, "idle", 0.0))
+    assert tally.sums.execution_count == NOTED_AT_ONCE
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 5), times), max_size=40))

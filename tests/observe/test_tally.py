@@ -1,6 +1,6 @@
 """What one version has done so far, as plain numbers."""
 
-from functools import partial
+from collections.abc import Sequence
 
 from server.observe.run_counts import Span
 from server.observe.tally import FAILURES, NOTED_AT_ONCE, Tally
@@ -34,20 +34,33 @@ def test_two_tallies_share_nothing():
     assert sum(other.request_s.counts) == 0
 
 
+def to_queue(tally: Tally, rows: Sequence[int]) -> None:
+    tally.sums.queue.add(len(rows), sum(rows))
+
+
+def to_stages(tally: Tally, rows: Sequence[float]) -> None:
+    tally.stage("pre").add_each(rows)
+    tally.times("predict").queue.add_each(rows)
+
+
 def test_what_is_noted_is_counted_once_before_anybody_reads():
     tally = Tally()
-    tally.note(partial(tally.stage("pre").add, 0.01))
-    tally.note(partial(tally.times("predict").queue.add, 0.02))
-    tally.note(partial(tally.sums.queue.add, 1, 7))
-    assert sum(tally.stage_s["pre"].counts) == 1
-    assert sum(tally.stage_times["predict"].queue.counts) == 1
+    tally.note(to_stages, 0.01)
+    tally.note(to_stages, 0.02)
+    tally.note(to_queue, 7)
+    assert sum(tally.stage_s["pre"].counts) == 2
+    assert sum(tally.stage_times["predict"].queue.counts) == 2
     assert tally.queue == tally.queue == Span(1, 7)
 
 
 def test_so_many_notes_are_counted_without_a_reader_and_no_more_wait():
     tally = Tally()
+    tally.note(to_stages, 0.01)
     for _ in range(NOTED_AT_ONCE - 1):
-        tally.note(partial(tally.sums.queue.add, 1, 7))
+        tally.note(to_queue, 7)
     assert tally.sums.queue == Span(0, 0)
-    tally.note(partial(tally.sums.queue.add, 1, 7))
+    tally.note(to_queue, 7)
     assert tally.sums.queue == Span(NOTED_AT_ONCE, 7 * NOTED_AT_ONCE)
+    tally.note(to_queue, 7)
+    assert tally.sums.queue == Span(NOTED_AT_ONCE, 7 * NOTED_AT_ONCE), "they are counted once"
+    assert tally.queue == Span(NOTED_AT_ONCE + 1, 7 * (NOTED_AT_ONCE + 1))

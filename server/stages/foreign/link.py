@@ -37,9 +37,10 @@ from server.stages.hop.counting import HopRun
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
 from server.stages.hop.way import Way
+from server.wire.bundle import Laid
 from server.wire.foreign import AnswerUnread, answer_of, request_of
 from server.wire.foreign_status import error_of
-from server.wire.stage_numbers import STAGE_NAMES
+from server.wire.heading import Heading
 
 log = structlog.get_logger(__name__)
 
@@ -73,12 +74,12 @@ class _Call:
 
     parcel: Parcel
     places: Sequence[int]
-    head: stage_pb.Head
+    heading: Heading
     version: str
 
     @property
     def model(self) -> str:
-        return self.head.model
+        return self.heading.model
 
 
 class ForeignLink:
@@ -142,9 +143,14 @@ class ForeignLink:
         )
 
     def send(
-        self, owner: Sent, head: stage_pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]
+        self,
+        owner: Sent,
+        heading: Heading,
+        head: stage_pb.Head,
+        columns: Sequence[Laid],
+        tickets: Sequence[Ticket],
     ) -> Parcel:
-        """Send requests; of the head its model and version count. Their answers go to the owner."""
+        """Send requests; of the heading its model and version count. Their answers go to the owner."""
         self.parcels += 1
         self.carried += len(tickets)
         rows = sum([ticket.rows for ticket in tickets])
@@ -155,9 +161,9 @@ class ForeignLink:
         self.bytes += parcel.size
         self._copies.add("wire", size)
         self._parcels[parcel] = {}
-        version, most_rows = self._named(head.model, head.version)
+        version, most_rows = self._named(heading.model, heading.version)
         for places in grouped([_asking(ticket) for ticket in tickets], most_rows):
-            self._begin(_Call(parcel, places, head, version))
+            self._begin(_Call(parcel, places, heading, version))
         return parcel
 
     def drop(self, parcel: Parcel, ticket: Ticket) -> None:
@@ -247,7 +253,7 @@ class ForeignLink:
     ) -> None:
         self.outlier.did_well(monotonic())
         parcel = call.parcel
-        if len(call.head.route) > 1:
+        if len(call.heading.route) > 1:
             for (place, ticket), outputs in zip(waiting, answers, strict=True):
                 if parcel.tickets[place] is ticket:
                     self._pass_on(call, place, ticket, outputs, span)
@@ -262,12 +268,12 @@ class ForeignLink:
 
     def _pass_on(self, call: _Call, place: int, asked: Ticket, outputs: Tensors, span: Span) -> None:
         """Have the rest of the route done; its answer is that of the request."""
-        head, parcel = call.head, call.parcel
+        heading, parcel = call.heading, call.parcel
         way = Way(
-            route=tuple(STAGE_NAMES[number] for number in head.route[1:]),
-            model=head.model,
-            version=head.version,
-            content=head.content,
+            route=heading.route[1:],
+            model=heading.model,
+            version=heading.version,
+            content=heading.content,
             stacked=True,
             row_bytes=0,
             max_rows=MOST_TOGETHER,
@@ -306,7 +312,7 @@ class ForeignLink:
         if together > 1 and isinstance(error(), InvalidRequest):
             for place in call.places:
                 if call.parcel.tickets[place] is not None:
-                    self._begin(_Call(call.parcel, [place], call.head, call.version))
+                    self._begin(_Call(call.parcel, [place], call.heading, call.version))
             return
         if isinstance(error(), TierUnavailable):
             self.outlier.failed(monotonic())

@@ -8,7 +8,7 @@ when either side is killed.
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 from weakref import finalize
@@ -17,8 +17,8 @@ import numpy as np
 
 from protos import stage_pb2 as pb
 from server.domain.shared import Place, Slab, SlabFull, map_to_read
-from server.wire.bundle import Broken
-from server.wire.raw import Buffer
+from server.wire.bundle import Laid
+from server.wire.heading import Broken
 
 WORTH_BYTES = 1 << 16
 """A smaller column goes on the wire: it is copied sooner than it is passed by."""
@@ -44,29 +44,27 @@ class Arena:
     def offer(self) -> pb.Arena:
         return pb.Arena(pid=os.getpid(), fd=self._slab.descriptor, size=self._slab.size, token=self._token)
 
-    def lay(self, head: pb.Head, pieces: Sequence[Buffer]) -> tuple[Sequence[Buffer], list[Place]]:
+    def lay(self, head: pb.Head, columns: Sequence[Laid]) -> tuple[Sequence[Laid], list[Place]]:
         """Put the large columns here, as long as there is room: what is left for the wire, and the places.
 
-        `pieces` are those of `server.wire.bundle.lay`; the places are the caller's to release.
+        `head` is told where they are; the places are the caller's to release.
         """
         if not self.is_read:
-            return pieces, []
-        left: list[Buffer] = []
+            return columns, []
+        left: list[Laid] = []
         places: list[Place] = []
-        coming = iter(pieces)
-        for tensor in head.tensors:
-            own = list(_column(coming, tensor.size))
-            place = self._take(tensor.size)
+        for number, column in enumerate(columns):
+            place = self._take(column.size)
             if place is None:
-                left.extend(own)
+                left.append(column)
                 continue
             view, at = place.view, 0
-            for piece in own:
+            for piece in column.pieces:
                 view[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
                 at += len(piece)
-            tensor.region = place.start
+            head.regions.add(at=number, start=place.start, size=column.size)
             places.append(place)
-            self.laid += tensor.size
+            self.laid += column.size
         return left, places
 
     def close(self) -> None:
@@ -118,10 +116,10 @@ class Theirs:
         return view.data
 
 
-def are_worth_laying(head: pb.Head) -> bool:
+def are_worth_laying(columns: Sequence[Laid]) -> bool:
     """Whether any column is so large that it is to go beside the wire."""
-    for tensor in head.tensors:  # noqa: SIM110  (a generator costs more than what it looks at)
-        if tensor.size >= WORTH_BYTES:
+    for size, _ in columns:  # noqa: SIM110  (a generator costs more than what it looks at)
+        if size >= WORTH_BYTES:
             return True
     return False
 
@@ -131,26 +129,15 @@ def columns_of(
     columns: Sequence[memoryview],
     theirs: Theirs | None,
     free: Callable[[int], None] | None = None,
-) -> list[memoryview]:
+) -> Sequence[memoryview]:
     """Every column of a bundle, wherever it lies. Raises `Broken`."""
-    coming = iter(columns)
-    found: list[memoryview] = []
-    for tensor in head.tensors:
-        if not tensor.HasField("region"):
-            column = next(coming, None)
-            if column is None:
-                raise Broken("a bundle has fewer columns than tensors")
-            found.append(column)
-        elif theirs is None:
-            raise Broken("a tensor lies in memory that is not shared")
-        else:
-            found.append(theirs.column(tensor.region, tensor.size, free))
+    if not head.regions:
+        return columns
+    if theirs is None:
+        raise Broken("a tensor lies in memory that is not shared")
+    found = list(columns)
+    for region in head.regions:
+        if region.at > len(found):
+            raise Broken("a bundle has fewer columns than tensors")
+        found.insert(region.at, theirs.column(region.start, region.size, free))
     return found
-
-
-def _column(pieces: Iterator[Buffer], size: int) -> Iterator[Buffer]:
-    """The next so many bytes."""
-    while size:
-        piece = next(pieces)
-        size -= len(piece)
-        yield piece

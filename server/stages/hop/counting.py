@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic, time
 from typing import Self
 
-from server.domain.stage import Spans
+from server.domain.stage import Spans, StageName
 from server.observe.tally import Tally
 from server.scheduling.ticket import Ticket
 
@@ -39,43 +38,55 @@ class HopRun:
         return cls(rows, now - compute, now - compute, now, spans, max(0, now - sent - there))
 
 
+Asked = tuple[int, int, float]
+"""Of a request its rows, when it joined the queue (ns) and when it arrived (s, or 0 for unknown)."""
+
+Answered = tuple[Sequence[Asked], HopRun, float]
+"""Requests that were answered together, the run that did, and the seconds since the epoch when it ended."""
+
+
 def note_answers(tally: Tally, tickets: Sequence[Ticket], run: HopRun) -> None:
     """Note requests that are answered, and where their time went."""
     if tickets:
         asked = [(ticket.rows, ticket.queued, ticket.arrived) for ticket in tickets]
-        tally.note(partial(_count_answers, tally, asked, run, time()))
+        tally.note(_count_answers, (asked, run, time()))
 
 
-def _count_answers(tally: Tally, asked: Sequence[tuple[int, int, float]], run: HopRun, at: float) -> None:
-    """Of each request its rows, when it joined the queue (ns) and when it arrived (s, or 0 for unknown)."""
-    requests, rows = len(asked), sum([rows for rows, _, _ in asked])
-    waits = [max(0, run.began - queued) for _, queued, _ in asked]
-    waited = sum(waits)
+def _count_answers(tally: Tally, answered: Sequence[Answered]) -> None:
+    waits: list[int] = []
+    wholes: list[float] = []
+    took_s: list[float] = []
+    alike: dict[tuple[int, int], list[int]] = {}
+    stages: dict[StageName, list[tuple[int, int, int, int]]] = {}
+    for asked, run, _ in answered:
+        requests, began, done_s = len(asked), run.began, run.ended / 1e9
+        took_ns = run.ended - run.inferred
+        size = 0
+        for rows, queued, arrived in asked:
+            size += rows
+            waits.append(began - queued if began > queued else 0)
+            took_s.append(took_ns / 1e9)
+            if arrived:
+                wholes.append(done_s - arrived)
+        alike.setdefault((requests, size), []).append(took_ns)
+        transfer_ns = run.transfer_ns
+        for stage, queue_ns, compute_ns, _, beyond_ns in run.spans:
+            stages.setdefault(stage, []).append((queue_ns, compute_ns, transfer_ns, requests))
+            transfer_ns = beyond_ns  # the way from this stage to the next
     sums = tally.sums
-    sums.queue.add(requests, waited)
-    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
-    done_s = run.ended / 1e9
-    wholes = [done_s - arrived for _, _, arrived in asked if arrived]
-    if wholes:
-        whole = sum(wholes)
-        sums.success.add(len(wholes), int(whole * 1e9))
-        sums.request_s.add_all(wholes, whole)
-    sums.ran(requests, rows, 0, run.ended - run.inferred, 0)
-    sums.compute_s.add_many((run.ended - run.inferred) / 1e9, requests)
-    sums.rows.add(rows)
-    sums.last_inference = max(sums.last_inference, int(at * 1000))
-    _count_stages(tally, requests, run)
-
-
-def _count_stages(tally: Tally, requests: int, run: HopRun) -> None:
-    """Add where the time of so many requests went, which were answered together."""
-    transfer_ns = run.transfer_ns
-    for span in run.spans:
-        times = tally.times(span.stage)
-        times.queue.add_many(span.queue_ns / 1e9, requests)
-        times.compute.add_many(span.compute_ns / 1e9, requests)
-        times.transfer.add_many(transfer_ns / 1e9, requests)
-        transfer_ns = span.transfer_ns  # the way from this stage to the next
+    sums.queue.add(len(waits), sum(waits))
+    sums.queue_s.add_each([wait / 1e9 for wait in waits])
+    sums.success.add(len(wholes), int(sum(wholes) * 1e9))
+    sums.request_s.add_each(wholes)
+    sums.compute_s.add_each(took_s)
+    sums.rows.add_each([size for (_, size), runs in alike.items() for _ in runs])
+    for (requests, size), runs in alike.items():
+        sums.ran_alike(len(runs), requests, size, sum(runs))
+    sums.last_inference = max(sums.last_inference, int(answered[-1][2] * 1000))
+    for stage, each in stages.items():
+        times = tally.times(stage)
+        for histogram, place in ((times.queue, 0), (times.compute, 1), (times.transfer, 2)):
+            histogram.add_each([part[place] / 1e9 for part in each for _ in range(part[3])])
 
 
 def count_joint(tally: Tally, requests: int, ticket: Ticket, arrived: float) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from server.wire.bundle import Broken
+from server.wire.heading import Broken
 
 TAKEN_WITHIN_S = 5.0
 """An asker that wants the line comes at once."""
@@ -105,6 +105,9 @@ class Line(asyncio.Protocol):
             self._held.clear()
         try:
             at, end = 0, len(data)
+            if end >= 8 and _SIZE.unpack_from(data)[0] == end - 8:  # one message, as mostly
+                at = end
+                self._hear(data[8:])
             while at + 8 <= end:
                 (size,) = _SIZE.unpack_from(data, at)
                 if size > MOST_BYTES:

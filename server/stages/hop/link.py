@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from random import uniform
-from typing import Any
 
 import grpc
 import structlog
@@ -22,6 +21,8 @@ from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
 from server.stages.hop.stream import Stream
+from server.wire.bundle import Laid
+from server.wire.heading import Heading
 
 log = structlog.get_logger(__name__)
 
@@ -107,8 +108,15 @@ class Link:
             return False
         return there + size <= self._max_bytes or not there
 
-    def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> Parcel:
-        """Send requests of which `head` has all but the numbers. Their answers go to the owner.
+    def send(
+        self,
+        owner: Sent,
+        heading: Heading,
+        head: pb.Head,
+        columns: Sequence[Laid],
+        tickets: Sequence[Ticket],
+    ) -> Parcel:
+        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner.
 
         Raises `TierUnavailable` if no stream is open.
         """
@@ -116,7 +124,7 @@ class Link:
             raise TierUnavailable(self.stage, owner.model, "there is no connection to it", untouched=True)
         self.parcels += 1
         self.carried += len(tickets)
-        return self._open.send(self.parcels, owner, head, pieces, tickets)
+        return self._open.send(self.parcels, owner, heading, head, columns, tickets)
 
     def drop(self, parcel: Parcel, ticket: Ticket) -> None:
         """Nobody waits for this one any more; the other side is told."""

@@ -1,7 +1,7 @@
 """Requests that went to another process together, and what is still to come back of them."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from protos import stage_pb2 as pb
 from server.domain.errors import ServingError, TierUnavailable
@@ -9,6 +9,8 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
 from server.stages.hop.ejection import Outlier
+from server.wire.bundle import Laid
+from server.wire.heading import Heading
 
 PLACES = 1 << 16
 """Of requests in one parcel; a request's number on the wire is its parcel's times this, plus its place."""
@@ -56,8 +58,15 @@ class Carrier(Protocol):
         """Whether a parcel of so many bytes may go now."""
         ...
 
-    def send(self, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]) -> "Parcel":
-        """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
+    def send(
+        self,
+        owner: Sent,
+        heading: Heading,
+        head: pb.Head,
+        columns: Sequence[Laid],
+        tickets: Sequence[Ticket],
+    ) -> "Parcel":
+        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner."""
         ...
 
     def drop(self, parcel: "Parcel", ticket: Ticket) -> None:

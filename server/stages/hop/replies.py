@@ -14,9 +14,9 @@ from server.observe.copies import Copies
 from server.observe.tracing.traced import Traced
 from server.stages.hop.arena import Arena, Theirs, are_worth_laying
 from server.stages.hop.line import Line, Offer
-from server.wire.bundle import column_key, lay, pack
+from server.wire.bundle import Laid, lay, pack
 from server.wire.fault import fault_of
-from server.wire.raw import Buffer
+from server.wire.heading import Heading, Headings
 from server.wire.stage_numbers import STAGE_NUMBERS
 
 LINGER_S = 0.0005
@@ -34,7 +34,6 @@ class _Group:
     rows: list[int]
     parts: list[Tensors]
     spans: Spans
-    stacked: bool
 
 
 class Replies:
@@ -56,7 +55,8 @@ class Replies:
         self.works: dict[int, Callable[[], object]] = {}
         self.traces: dict[int, Traced] = {}
         self._stage = stage
-        self._groups: dict[tuple[object, ...], _Group] = {}
+        self._headings = Headings(pb.Head())
+        self._groups: dict[Heading, _Group] = {}
         self._faults: list[pb.Fault] = []
         self._pings = 0
         self._leaving = False
@@ -227,8 +227,8 @@ class Replies:
         freed = [self._read.popleft() for _ in range(len(self._read))] if self._read else ()
         if faults or leaving or freed or (pings and not groups):
             yield pack(pb.Head(faults=faults, leaving=leaving, freed=freed))
-        for group in groups.values():
-            yield self._written(group)
+        for heading, group in groups.items():
+            yield self._written(heading, group.ids, group.rows, group.parts, group.spans)
 
     def _end_trace(self, number: int, error: str = "") -> None:
         trace = self.traces.pop(number, None)
@@ -238,19 +238,35 @@ class Replies:
     def _join(
         self, ids: Sequence[int], rows: Sequence[int], tensors: Tensors, spans: Spans, *, stacked: bool
     ) -> None:
-        key = (stacked, *column_key(tensors, stacked))
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = _Group([], [], [], spans, stacked)
-        group.ids.extend(ids)
-        group.rows.extend(rows)
-        group.parts.append(tensors)
+        heading = self._headings.of(tensors, stacked=stacked)
         self._open -= len(ids)
+        line = self.line
+        if not (line is None or line.is_full or self._open or self._read or self._has_some()):
+            try:  # there is nobody to wait for, and nothing that waits already
+                line.write(self._written(heading, ids, rows, (tensors,), spans))
+            except Exception as fault:  # as in `flush`
+                line.fail(fault)
+            self._quiet.set()
+            return
+        group = self._groups.get(heading)
+        if group is None:
+            self._groups[heading] = _Group(list(ids), list(rows), [tensors], spans)
+        else:
+            group.ids.extend(ids)
+            group.rows.extend(rows)
+            group.parts.append(tensors)
         self._ready()
 
-    def _written(self, group: _Group) -> bytes:
-        head = pb.Head(ids=group.ids, rows=group.rows)
-        for span in group.spans:
+    def _written(
+        self,
+        heading: Heading,
+        ids: Sequence[int],
+        rows: Sequence[int],
+        parts: Sequence[Tensors],
+        spans: Spans,
+    ) -> bytes:
+        head = pb.Head(ids=ids, rows=rows)
+        for span in spans:
             head.spans.add(
                 stage=STAGE_NUMBERS[span.stage],
                 queue_ns=span.queue_ns,
@@ -258,11 +274,11 @@ class Replies:
                 rows=span.rows,
                 transfer_ns=span.transfer_ns,
             )
-        pieces: Sequence[Buffer] = lay(head, group.parts, group.stacked)
-        if self._arena is not None and are_worth_laying(head):
+        columns: Sequence[Laid] = lay(parts)
+        if self._arena is not None and are_worth_laying(columns):
             before = self._arena.laid
-            pieces, places = self._arena.lay(head, pieces)
+            columns, places = self._arena.lay(head, columns)
             self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
-        self._copies.add("wire", sum(map(len, pieces)))
-        return pack(head, pieces)
+        self._copies.add("wire", sum([column.size for column in columns]))
+        return pack(head, heading, columns)

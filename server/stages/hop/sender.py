@@ -36,7 +36,8 @@ from server.stages.hop.hedging import Hedges, Hedging
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.way import Way
-from server.wire.bundle import column_key, lay, nbytes
+from server.wire.bundle import lay, nbytes
+from server.wire.heading import Headings, column_key
 from server.wire.stage_numbers import STAGE_NUMBERS
 
 log = structlog.get_logger(__name__)
@@ -125,11 +126,13 @@ class Sender:
         self._fit = fit
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._head = pb.Head(
-            model=way.model,
-            version=way.version,
-            content=way.content,
-            route=[STAGE_NUMBERS[stage] for stage in way.route],
+        self._headings = Headings(
+            pb.Head(
+                model=way.model,
+                version=way.version,
+                content=way.content,
+                route=[STAGE_NUMBERS[stage] for stage in way.route],
+            )
         )
         self._waiting: deque[Ticket] = deque()
         self._parcels: set[Parcel] = set()
@@ -296,11 +299,10 @@ class Sender:
             self._hedging.sent(parcel)
 
     def _lay(self, link: Carrier, tickets: Sequence[Ticket]) -> Parcel:
+        heading = self._headings.of(tickets[0].inputs, stacked=self._way.stacked)
         head = pb.Head()
-        head.CopyFrom(self._head)
         self._say_more(head, tickets)
-        pieces = lay(head, [ticket.inputs for ticket in tickets], self._way.stacked)
-        parcel = link.send(self, head, pieces, tickets)
+        parcel = link.send(self, heading, head, lay([ticket.inputs for ticket in tickets]), tickets)
         self._parcels.add(parcel)
         return parcel
 

@@ -16,7 +16,7 @@ import grpc
 from protos import stage_pb2 as pb
 from server.domain.errors import TierUnavailable
 from server.domain.shared import Place
-from server.domain.stage import Span, StageName
+from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
@@ -24,8 +24,9 @@ from server.stages.hop.arena import Arena, Theirs, are_worth_laying, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
-from server.wire.bundle import Broken, pack, read, unpack
+from server.wire.bundle import Batch, Bundle, Laid, Reader, pack, read
 from server.wire.fault import error_of
+from server.wire.heading import Broken, Heading
 from server.wire.stage_numbers import STAGE_NAMES
 
 PING_S = 1.0
@@ -49,6 +50,7 @@ class Stream:
         self.rows = self.requests = self.bytes = 0
         self._carrier = carrier
         self._copies = copies
+        self._reader = Reader()
         self._stage: StageName = carrier.stage
         self._outlier: Outlier = carrier.outlier
         self._parcels: dict[int, Parcel] = {}
@@ -76,7 +78,7 @@ class Stream:
         answer = await call.read()
         if answer is grpc.aio.EOF:
             raise Broken("it was closed at once")
-        head, _ = unpack(answer)
+        head = self._reader.unpack(answer).head
         if head.leaving:
             raise Broken("it takes nothing new")
         if self._arena is not None and head.arena_open:
@@ -112,39 +114,38 @@ class Stream:
             await asyncio.gather(*parts, return_exceptions=True)
 
     def send(
-        self, number: int, owner: Sent, head: pb.Head, pieces: Sequence[Any], tickets: Sequence[Ticket]
+        self,
+        number: int,
+        owner: Sent,
+        heading: Heading,
+        head: pb.Head,
+        columns: Sequence[Laid],
+        tickets: Sequence[Ticket],
     ) -> Parcel:
-        """Send requests of which `head` has all but the numbers. Their answers go to the owner."""
-        first = number * PLACES
-        head.ids.extend(range(first, first + len(tickets)))
-        rows = [ticket.rows for ticket in tickets]
-        head.rows.extend(rows)
+        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner."""
+        first, count = number * PLACES, len(tickets)
+        each = [ticket.rows for ticket in tickets]
+        head.ids.extend(range(first, first + count))
+        head.rows.extend(each)
         beside = 0
-        regions: list[int] = []
-        if self._arena is not None and are_worth_laying(head):
+        regions: Sequence[int] = ()
+        if self._arena is not None and are_worth_laying(columns):
             before = self._arena.laid
-            pieces, places = self._arena.lay(head, pieces)
+            columns, places = self._arena.lay(head, columns)
             self._copies.add("shared", self._arena.laid - before)
             self._places.update((place.start, place) for place in places)
             beside = sum([place.size for place in places])
             regions = [place.start for place in places]
-        message = pack(head, pieces)
-        self._copies.add("wire", sum(map(len, pieces)))
+        message = pack(head, heading, columns)
+        self._copies.add("wire", sum([column.size for column in columns]))
+        rows, size = sum(each), len(message) + beside
         parcel = Parcel(
-            self._carrier,
-            number,
-            owner,
-            list(tickets),
-            sum(rows),
-            monotonic_ns(),
-            message,
-            len(message) + beside,
-            regions,
+            self._carrier, number, owner, list(tickets), rows, monotonic_ns(), message, size, regions
         )
         self._parcels[number] = parcel
-        self.rows += parcel.rows
-        self.requests += len(tickets)
-        self.bytes += parcel.size
+        self.rows += rows
+        self.requests += count
+        self.bytes += size
         self._post(parcel)
         return parcel
 
@@ -283,22 +284,25 @@ class Stream:
 
     def _hear(self, message: bytes) -> None:
         """What the other side says, by whichever way."""
-        head, columns = unpack(message)
+        bundle = self._reader.unpack(message)
+        head = bundle.head
         self._coming = head.coming
         if head.freed:
             self._free(head.freed)
         if head.ids:
-            self._answered(head, columns)
-        for fault in head.faults:
-            self._refused(fault)
+            self._answered(bundle)
+        if head.faults:
+            for fault in head.faults:
+                self._refused(fault)
         if head.leaving and not self.leaving:
             self.leaving = True
             self._leaves()  # nothing is sent any more, so this is the last of ours but signs of life
             self._post(pack(pb.Head(leaving=True)))
 
-    def _answered(self, head: pb.Head, columns: Sequence[memoryview]) -> None:
-        ids = list(head.ids)
-        outputs = list(read(head, columns_of(head, columns, self._theirs, self._freed.append)).cut())
+    def _answered(self, bundle: Bundle) -> None:
+        heading, head, columns = bundle
+        ids = head.ids[:]
+        batch = read(heading, head, columns_of(head, columns, self._theirs, self._freed.append))
         spans = [
             Span(
                 STAGE_NAMES.get(span.stage, self._stage),
@@ -307,9 +311,13 @@ class Stream:
                 span.rows,
                 span.transfer_ns,
             )
-            for span in head.spans
+            for span in head.spans[:]
         ]
         self._outlier.did_well(monotonic())
+        if len(ids) == 1:
+            self._answered_one(ids[0], batch, spans)
+            return
+        outputs = list(batch.cut())
         at = 0
         while at < len(ids):
             number = ids[at] // PLACES
@@ -326,6 +334,13 @@ class Stream:
                 at += 1
             if parcel is not None and answers:
                 parcel.owner.answered(parcel, answers, spans)
+
+    def _answered_one(self, number: int, batch: Batch, spans: Spans) -> None:
+        parcel = self._parcels.get(number // PLACES)
+        ticket = None if parcel is None else self._answer_of(parcel, number % PLACES)
+        if parcel is not None and ticket is not None:
+            outputs = next(batch.cut()) if batch.stacked else batch.tensors
+            parcel.owner.answered(parcel, ((ticket, outputs),), spans)
 
     def _refused(self, fault: pb.Fault) -> None:
         parcel = self._parcels.get(fault.id // PLACES)

@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 
-from protos import stage_pb2 as pb
 from server.domain.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -26,6 +25,7 @@ from server.domain.errors import (
 )
 from server.domain.phase import Station
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
+from server.domain.signature import Signature
 from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Array, Tensors
 from server.lifecycle.ensemble import EnsembleVersion
@@ -45,8 +45,8 @@ from server.stages.hop.way import Way
 from server.stages.pool import Job
 from server.stages.route import Route, lane_of
 from server.stages.tracing import hopped, ran
-from server.wire.bundle import Batch, Broken, read
-from server.wire.stage_numbers import STAGE_NAMES
+from server.wire.bundle import Batch, Bundle, read
+from server.wire.heading import MOST_KNOWN, Broken, Heading
 
 log = structlog.get_logger(__name__)
 
@@ -76,62 +76,62 @@ class Tier:
         self._station = station
         self._max_in_flight = max_in_flight
         self._tracer = tracer
+        self._fitting: dict[Heading, Signature] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, head: pb.Head, columns: Sequence[memoryview], replies: Replies) -> None:
+    def take(self, bundle: Bundle, replies: Replies) -> None:
         """Begin what a bundle asks; its answers go to `replies`. Raises `Broken` for one without sense."""
-        for number in head.cancelled:
-            give_up = replies.works.pop(number, None)
-            if give_up is not None:
-                give_up()
-        ids = list(head.ids)
+        heading, head, columns = bundle
+        if head.cancelled:
+            for number in head.cancelled:
+                give_up = replies.works.pop(number, None)
+                if give_up is not None:
+                    give_up()
+        ids = head.ids[:]
         if not ids:
             return
-        batch = read(head, columns)
-        stages = [STAGE_NAMES[number] for number in head.route if number in STAGE_NAMES]
+        batch = read(heading, head, columns)
+        stages = heading.route
         replies.open(len(ids))
         try:
             self._station.admit()
             if replies.unanswered > self._max_in_flight:
                 raise ServerBusy(replies.unanswered)
-            served = self._find(head)
+            served = self._find(heading)
         except ServingError as error:
             for number in ids:
                 replies.fail(number, error, untouched=True)
             return
-        if isinstance(served, ServedVersion) and not served.staged and stages[:1] == ["predict"]:
-            self._predict(served, head, batch, tuple(stages[1:]), replies)
+        if isinstance(served, ServedVersion) and not served.staged and stages[:1] == ("predict",):
+            self._predict(served, bundle, batch, replies)
             return
-        for number, asked in zip(ids, self._requests(head, batch, replies), strict=True):
-            self._begin(served, number, asked, stages, head, replies)
+        for number, asked in zip(ids, self._requests(bundle, batch, replies), strict=True):
+            self._begin(served, number, asked, stages, heading, replies)
 
-    def _find(self, head: pb.Head) -> Served:
-        served = self._table.find(head.model, str(head.version))
-        if served.content.whole != head.content or isinstance(served, EnsembleVersion):
+    def _find(self, heading: Heading) -> Served:
+        served = self._table.find(heading.model, str(heading.version))
+        if served.content.whole != heading.content or isinstance(served, EnsembleVersion):
             raise ModelNotReady(
-                f"model '{head.model}' version {head.version} has other files in this {self.stage} tier"
+                f"model '{heading.model}' version {heading.version} has other files in this {self.stage} tier"
             )
         return served
 
     # Requests that are their tensors and nothing else.
 
-    def _predict(
-        self,
-        served: ServedVersion,
-        head: pb.Head,
-        batch: Batch,
-        rest: tuple[StageName, ...],
-        replies: Replies,
-    ) -> None:
-        ids = list(head.ids)
+    def _predict(self, served: ServedVersion, bundle: Bundle, batch: Batch, replies: Replies) -> None:
+        heading, head, _ = bundle
+        ids, rest = head.ids[:], heading.route[1:]
         most = served.predicts.max_batch_size
         together = most > 1 and not (head.timeouts_us or head.priorities or head.particulars)
         joint = _rowwise(batch) if together else None
         if joint is None:
-            for number, asked in zip(ids, self._requests(head, batch, replies), strict=True):
-                self._run(served, [number], [0], asked.inputs, asked, rest, head, replies)
+            for number, asked in zip(ids, self._requests(bundle, batch, replies), strict=True):
+                self._run(served, [number], [0], asked.inputs, asked, rest, heading, replies)
             return
         tensors, rows = joint
+        if len(ids) == 1:
+            self._run(served, ids, rows, tensors, None, rest, heading, replies)
+            return
         start = at = 0
         while at < len(ids):
             first, count = at, rows[at]
@@ -140,7 +140,7 @@ class Tier:
                 count += rows[at]
                 at += 1
             inputs = {name: array[start : start + count] for name, array in tensors.items()}
-            self._run(served, ids[first:at], rows[first:at], inputs, None, rest, head, replies)
+            self._run(served, ids[first:at], rows[first:at], inputs, None, rest, heading, replies)
             start += count
 
     def _run(
@@ -151,7 +151,7 @@ class Tier:
         inputs: dict[str, Array],
         asked: InferRequest | None,
         rest: tuple[StageName, ...],
-        head: pb.Head,
+        heading: Heading,
         replies: Replies,
         *,
         is_first: bool = True,
@@ -161,6 +161,7 @@ class Tier:
         `is_first` unless they were in a run already, which failed.
         """
         now = monotonic()
+        alone = asked is not None or len(ids) == 1
 
         def told(ticket: Ticket) -> None:
             if asked is not None and asked.trace is not None:
@@ -168,7 +169,7 @@ class Tier:
             if ticket.outputs is None:
                 assert ticket.error is not None
                 if len(ids) > 1 and isinstance(ticket.error, InferenceFailed):
-                    self._one_by_one(served, ids, rows, inputs, rest, head, replies)
+                    self._one_by_one(served, ids, rows, inputs, rest, heading, replies)
                     return
                 for number in ids:
                     replies.fail(number, ticket.error)
@@ -176,10 +177,10 @@ class Tier:
             run = ticket.run
             assert run is not None
             span = Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
-            if asked is None:
+            if not alone:
                 count_joint(served.facts.tally, len(ids), ticket, now)
             if rest:
-                self._pass_on(served, ids, rows, ticket.outputs, asked, span, rest, head, replies)
+                self._pass_on(served, ids, rows, ticket.outputs, asked, span, rest, heading, replies)
             elif asked is None:
                 replies.answer(ids, rows, ticket.outputs, (span,))
             else:
@@ -187,18 +188,32 @@ class Tier:
 
         predicts = served.predicts
         try:
-            count = predicts.rows(inputs)
+            count = self._rows(predicts, heading, inputs) if asked is None else predicts.rows(inputs)
             lane = lane_of(inputs) if predicts.shapes_vary else None
             if asked is None:
-                ticket = Ticket(inputs, count, told, lane, asked=now)
+                ticket = Ticket(inputs, count, told, lane, arrived=now if alone else 0.0, asked=now)
             else:
                 deadline, priority, client = asked.deadline, asked.priority, asked.client
                 ticket = Ticket(inputs, count, told, lane, deadline, now, priority, client)
-                replies.works[ids[0]] = lambda: served.batcher.leave(ticket, RequestCancelled(head.model))
+                replies.works[ids[0]] = lambda: served.batcher.leave(ticket, RequestCancelled(heading.model))
             served.batcher.submit(ticket)
         except ServingError as error:
             for number in ids:
                 replies.fail(number, error, untouched=is_first and isinstance(error, ServerStopping))
+
+    def _rows(self, predicts: Signature, heading: Heading, inputs: Tensors) -> int:
+        """As `Signature.rows`; of what has the heading of something that fitted only rows are looked at."""
+        if self._fitting.get(heading) is predicts:
+            for array in inputs.values():
+                rows = len(array)
+                if 1 <= rows <= predicts.most_rows:
+                    return rows
+                break
+        rows = predicts.rows(inputs)
+        if len(self._fitting) >= MOST_KNOWN:
+            self._fitting.clear()
+        self._fitting[heading] = predicts
+        return rows
 
     def _one_by_one(
         self,
@@ -207,14 +222,14 @@ class Tier:
         rows: Sequence[int],
         inputs: Tensors,
         rest: tuple[StageName, ...],
-        head: pb.Head,
+        heading: Heading,
         replies: Replies,
     ) -> None:
         """Their run failed: each goes again alone, so that one poisonous request fails only itself."""
         start = 0
         for number, count in zip(ids, rows, strict=True):
             own = {name: array[start : start + count] for name, array in inputs.items()}
-            self._run(served, [number], [count], own, None, rest, head, replies, is_first=False)
+            self._run(served, [number], [count], own, None, rest, heading, replies, is_first=False)
             start += count
 
     def _pass_on(
@@ -226,17 +241,17 @@ class Tier:
         asked: InferRequest | None,
         span: Span,
         rest: tuple[StageName, ...],
-        head: pb.Head,
+        heading: Heading,
         replies: Replies,
     ) -> None:
         if asked is not None:
-            self._ahead(served, ids[0], asked, outputs, (span,), rest, head, replies)
+            self._ahead(served, ids[0], asked, outputs, (span,), rest, heading, replies)
             return
         start = 0
         for number, count in zip(ids, rows, strict=True):
             own = {name: array[start : start + count] for name, array in outputs.items()}
-            request = InferRequest(head.model, str(head.version), {}, rows=count)
-            self._ahead(served, number, request, own, (span,), rest, head, replies)
+            request = InferRequest(heading.model, str(heading.version), {}, rows=count)
+            self._ahead(served, number, request, own, (span,), rest, heading, replies)
             start += count
 
     # Requests that go their way one by one.
@@ -246,20 +261,20 @@ class Tier:
         served: Served,
         number: int,
         asked: InferRequest,
-        stages: Sequence[StageName],
-        head: pb.Head,
+        stages: tuple[StageName, ...],
+        heading: Heading,
         replies: Replies,
     ) -> None:
         if (
             isinstance(served, PartVersion)
-            and stages[:1] == [served.stage]
+            and stages[:1] == (served.stage,)
             and asked.deadline == FOREVER
             and asked.trace is None
         ):
-            self._code(served, number, asked, tuple(stages[1:]), head, replies)
+            self._code(served, number, asked, stages[1:], heading, replies)
             return
         task = asyncio.get_running_loop().create_task(
-            self._through(served, number, asked, stages, head, replies)
+            self._through(served, number, asked, stages, heading, replies)
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -272,7 +287,7 @@ class Tier:
         number: int,
         asked: InferRequest,
         rest: tuple[StageName, ...],
-        head: pb.Head,
+        heading: Heading,
         replies: Replies,
     ) -> None:
         """The code that is all of the version here, then the rest; without a task, or a clock to watch."""
@@ -283,18 +298,18 @@ class Tier:
                 tensors = job.result()
                 spans = (self._route.code_over(served, asked, job),)
                 if rest:
-                    self._ahead(served, number, asked, tensors, spans, rest, head, replies)
+                    self._ahead(served, number, asked, tensors, spans, rest, heading, replies)
                 else:
                     replies.answer_one(number, tensors, spans)
             except asyncio.CancelledError:
-                replies.fail(number, RequestCancelled(head.model))
+                replies.fail(number, RequestCancelled(heading.model))
             except Exception as error:
-                self._failed(number, error, head, replies)
+                self._failed(number, error, heading, replies)
 
         def give_up() -> None:
             self._route.leave_code(job)
             served.let_go()
-            replies.fail(number, RequestCancelled(head.model))
+            replies.fail(number, RequestCancelled(heading.model))
 
         try:
             job = self._route.begin_code(served, asked, asked.inputs, told)
@@ -304,9 +319,9 @@ class Tier:
         served.take()
         replies.works[number] = give_up
 
-    def _failed(self, number: int, error: Exception, head: pb.Head, replies: Replies) -> None:
+    def _failed(self, number: int, error: Exception, heading: Heading, replies: Replies) -> None:
         if not isinstance(error, ServingError):
-            log.error("stage_crashed", model=head.model, stage=self.stage, exc_info=error)
+            log.error("stage_crashed", model=heading.model, stage=self.stage, exc_info=error)
         replies.fail(number, error)
 
     async def _through(
@@ -314,8 +329,8 @@ class Tier:
         served: Served,
         number: int,
         asked: InferRequest,
-        stages: Sequence[StageName],
-        head: pb.Head,
+        stages: tuple[StageName, ...],
+        heading: Heading,
         replies: Replies,
     ) -> None:
         """The stages that this process does, one after the other; then the rest, by the next tier."""
@@ -329,19 +344,17 @@ class Tier:
                         served = await self._route.in_memory(served, asked, stay)
                     for at, stage in enumerate(stages):
                         if at and not self._route.does(served, stage):
-                            self._ahead(
-                                served, number, asked, tensors, spans, tuple(stages[at:]), head, replies
-                            )
+                            self._ahead(served, number, asked, tensors, spans, stages[at:], heading, replies)
                             return
                         tensors, span = await self._route.do(served, stage, asked, tensors)
                         spans.append(span)
         except asyncio.CancelledError:
-            replies.fail(number, RequestCancelled(head.model))
+            replies.fail(number, RequestCancelled(heading.model))
             raise
         except TimeoutError:
-            replies.fail(number, DeadlineExceeded(head.model))
+            replies.fail(number, DeadlineExceeded(heading.model))
         except Exception as error:
-            self._failed(number, error, head, replies)
+            self._failed(number, error, heading, replies)
         else:
             replies.answer_one(number, tensors, spans)
 
@@ -353,11 +366,13 @@ class Tier:
         tensors: Tensors,
         spans: Spans,
         rest: tuple[StageName, ...],
-        head: pb.Head,
+        heading: Heading,
         replies: Replies,
     ) -> None:
         """Send what is done here on to the next tier; its answer is ours."""
-        way = _way(rest, head.model, head.version, head.content, hedge_ms_of(rest, served.facts.config))
+        way = _way(
+            rest, heading.model, heading.version, heading.content, hedge_ms_of(rest, served.facts.config)
+        )
 
         def told(ticket: Ticket) -> None:
             if asked.trace is not None:
@@ -379,24 +394,25 @@ class Tier:
             tensors, max(1, asked.rows), told, (), asked.deadline, 0.0, asked.priority, asked.client
         )
         ticket.request = asked
-        replies.works[number] = lambda: sender.leave(ticket, RequestCancelled(head.model))
+        replies.works[number] = lambda: sender.leave(ticket, RequestCancelled(heading.model))
         try:
             sender.submit(ticket)
         except ServingError as error:
             replies.fail(number, error)
 
-    def _requests(self, head: pb.Head, batch: Batch, replies: Replies) -> list[InferRequest]:
+    def _requests(self, bundle: Bundle, batch: Batch, replies: Replies) -> list[InferRequest]:
         """Each request of a bundle, with what it says of itself."""
+        heading, head, _ = bundle
         now = monotonic()
-        more = {each.at: each for each in head.particulars}
+        more = {each.at: each for each in head.particulars[:]}
         requests = []
         for at, tensors in enumerate(batch.cut()):
             own = more.get(at)
             timeout_us = head.timeouts_us[at] if at < len(head.timeouts_us) else 0
             requests.append(
                 InferRequest(
-                    head.model,
-                    str(head.version),
+                    heading.model,
+                    str(heading.version),
                     dict(tensors),
                     own.request_id if own is not None else "",
                     parameters=_parameters(own.parameters) if own is not None else NO_PARAMETERS,
@@ -440,7 +456,7 @@ def _parameters(text: bytes) -> Any:
 def _rowwise(batch: Batch) -> tuple[dict[str, Array], Sequence[int]] | None:
     """Tensors whose first dimension is the rows of all requests; None if they cannot be seen so."""
     if not batch.stacked:
-        return batch.tensors, list(batch.rows)
+        return batch.tensors, batch.rows
     heights = {array.shape[1] if array.ndim > 1 else 0 for array in batch.tensors.values()}
     if len(heights) != 1 or 0 in heights:
         return None

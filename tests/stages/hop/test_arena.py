@@ -13,7 +13,8 @@ from server.domain.configuration import ModelConfig
 from server.domain.request import InferRequest
 from server.domain.shared import Slab
 from server.stages.hop.arena import Arena, Theirs, columns_of
-from server.wire.bundle import Broken, lay, pack, read, unpack
+from server.wire.bundle import Reader, lay, pack, read
+from server.wire.heading import Broken, Headings
 from tests.lifecycle.shelf import Shelf, plus
 from tests.lifecycle.waiting import until
 from tests.stages.hop.there import Here, Known, linked, there
@@ -70,12 +71,12 @@ def test_what_is_laid_is_read_by_the_other_side():
     parts = [
         {"large": np.full((rows, 50_000), rows, np.float32), "small": np.ones((rows, 1))} for rows in (1, 2)
     ]
-    left, places = arena.lay(head, lay(head, parts, stacked=False))
-    message = pack(head, left)
+    left, places = arena.lay(head, lay(parts))
+    message = pack(head, Headings(pb.Head()).of(parts[0], stacked=False), left)
     assert len(message) < 1000
-    said, columns = unpack(message)
+    heading, said, columns = Reader().unpack(message)
     freed: list[int] = []
-    batch = read(said, columns_of(said, columns, theirs, freed.append))
+    batch = read(heading, said, columns_of(said, columns, theirs, freed.append))
     for part, again in zip(parts, batch.cut(), strict=True):
         assert {name: array.tolist() for name, array in again.items()} == {
             name: array.tolist() for name, array in part.items()
@@ -110,9 +111,11 @@ def test_a_place_beyond_the_memory_is_refused():
     theirs = Theirs(slab.descriptor)
     with pytest.raises(Broken, match="beyond"):
         theirs.column((1 << 16) - 10, 11, None)
-    head = pb.Head(tensors=[pb.Tensor(name="x", region=0, size=4)])
+    head = pb.Head(regions=[pb.Region(at=0, start=0, size=4)])
     with pytest.raises(Broken, match="not shared"):
         columns_of(head, [], None)
+    with pytest.raises(Broken, match="fewer columns"):
+        columns_of(pb.Head(regions=[pb.Region(at=1, start=0, size=4)]), [], theirs)
     slab.close()
 
 

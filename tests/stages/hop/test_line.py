@@ -13,7 +13,7 @@ from server.domain.errors import TierUnavailable
 from server.observe.copies import Copies
 from server.stages.hop.line import JOINED_BYTES, Line, Offer, is_direct, joined
 from server.stages.hop.replies import Replies
-from server.wire.bundle import Broken
+from server.wire.heading import Broken
 from tests.lifecycle.shelf import plus
 from tests.lifecycle.waiting import until
 from tests.relay import Relay
