@@ -23,11 +23,11 @@ HEAD_TAG, COLUMN_TAG = HEAD[0], COLUMN[0]
 
 
 class Bundle(NamedTuple):
-    """A message that was read: its heading, what is new with it, and its columns, which are views."""
+    """A message that was read: its heading, what is new with it, and its columns: views, but small ones."""
 
     heading: Heading
     head: pb.Head
-    columns: Sequence[memoryview]
+    columns: Sequence[raw.Buffer]
 
 
 class Laid(NamedTuple):
@@ -105,33 +105,16 @@ class Reader:
         last = self._last
         if not message.startswith(last.prefix):
             return self._of_another(message)
-        head: pb.Head | None = None
-        columns: list[memoryview] = []
-        at, end = len(last.prefix), len(message)
-        try:
-            while at < end:
-                tag, size = message[at], message[at + 1]
-                at += 2
-                if size > 0x7F:
-                    more = message[at]
-                    if more > 0x7F:
-                        size, at = _varint(message, at - 1)
-                    else:
-                        size, at = size + (more - 1 << 7), at + 1
-                start, at = at, at + size
-                if tag == COLUMN_TAG:
-                    columns.append(memoryview(message)[start:at])
-                elif tag == HEAD_TAG and head is None:
-                    head = pb.Head.FromString(message[start:at])
-                else:
-                    return _as_others_write(message)
-        except (DecodeError, IndexError) as error:
-            raise Broken(f"a bundle cannot be read: {error}") from None
-        if at != end:
-            raise Broken("a field of a bundle is longer than its message")
-        if head is None:
+        at = len(last.prefix)
+        if len(message) - at <= raw.SMALL:  # to copy it costs less than to look at it here
+            try:
+                rest = pb.Bundle.FromString(message[at:])
+            except DecodeError as error:
+                raise Broken(f"a bundle cannot be read: {error}") from None
+            if rest.HasField("head"):
+                return Bundle(last, rest.head, rest.columns[:])
             return _as_others_write(message)
-        return Bundle(last, head, columns)
+        return _viewed(last, message, at)
 
     def _of_another(self, message: bytes) -> Bundle:
         """One whose heading is not that of the last."""
@@ -148,6 +131,29 @@ class Reader:
         return self.unpack(message)
 
 
+def _viewed(heading: Heading, message: bytes, at: int) -> Bundle:
+    """The same of a large one, whose columns are not copied; its heading ends before `at`."""
+    head: pb.Head | None = None
+    columns: list[memoryview] = []
+    whole, end = memoryview(message), len(message)
+    try:
+        while at < end:
+            tag = message[at]
+            size, start = _varint(message, at + 1)
+            at = start + size
+            if tag == COLUMN_TAG:
+                columns.append(whole[start:at])
+            elif tag == HEAD_TAG and head is None:
+                head = pb.Head.FromString(message[start:at])
+            else:
+                return _as_others_write(message)
+    except (DecodeError, IndexError) as error:
+        raise Broken(f"a bundle cannot be read: {error}") from None
+    if at != end:
+        raise Broken("a field of a bundle is longer than its message")
+    return _as_others_write(message) if head is None else Bundle(heading, head, columns)
+
+
 def _as_others_write(message: bytes) -> Bundle:
     """One that is good protobuf, and not as we write it. Raises `Broken`."""
     try:
@@ -155,7 +161,7 @@ def _as_others_write(message: bytes) -> Bundle:
     except DecodeError as error:
         raise Broken(f"a bundle cannot be read: {error}") from None
     head = bundle.head
-    return Bundle(Heading.of(head), head, [memoryview(column) for column in bundle.columns])
+    return Bundle(Heading.of(head), head, bundle.columns[:])
 
 
 def read(heading: Heading, head: pb.Head, columns: Sequence[raw.Buffer]) -> Batch:

@@ -19,6 +19,7 @@ from protos import stage_pb2 as pb
 from server.domain.shared import Place, Slab, SlabFull, map_to_read
 from server.wire.bundle import Laid
 from server.wire.heading import Broken
+from server.wire.raw import Buffer
 
 WORTH_BYTES = 1 << 16
 """A smaller column goes on the wire: it is copied sooner than it is passed by."""
@@ -116,20 +117,12 @@ class Theirs:
         return view.data
 
 
-def are_worth_laying(columns: Sequence[Laid]) -> bool:
-    """Whether any column is so large that it is to go beside the wire."""
-    for size, _ in columns:  # noqa: SIM110  (a generator costs more than what it looks at)
-        if size >= WORTH_BYTES:
-            return True
-    return False
-
-
 def columns_of(
     head: pb.Head,
-    columns: Sequence[memoryview],
+    columns: Sequence[Buffer],
     theirs: Theirs | None,
     free: Callable[[int], None] | None = None,
-) -> Sequence[memoryview]:
+) -> Sequence[Buffer]:
     """Every column of a bundle, wherever it lies. Raises `Broken`."""
     if not head.regions:
         return columns

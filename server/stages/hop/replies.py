@@ -12,7 +12,7 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.observe.tracing.traced import Traced
-from server.stages.hop.arena import Arena, Theirs, are_worth_laying
+from server.stages.hop.arena import WORTH_BYTES, Arena, Theirs
 from server.stages.hop.line import Line, Offer
 from server.wire.bundle import Laid, lay, pack
 from server.wire.fault import fault_of
@@ -275,10 +275,13 @@ class Replies:
                 transfer_ns=span.transfer_ns,
             )
         columns: Sequence[Laid] = lay(parts)
-        if self._arena is not None and are_worth_laying(columns):
+        wire = sum([column.size for column in columns])
+        if wire >= WORTH_BYTES and self._arena is not None:
             before = self._arena.laid
             columns, places = self._arena.lay(head, columns)
-            self._copies.add("shared", self._arena.laid - before)
+            laid = self._arena.laid - before
             self._places.update((place.start, place) for place in places)
-        self._copies.add("wire", sum([column.size for column in columns]))
+            self._copies.add("shared", laid)
+            wire -= laid
+        self._copies.add("wire", wire)
         return pack(head, heading, columns)

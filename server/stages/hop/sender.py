@@ -248,6 +248,8 @@ class Sender:
 
     def _free(self, links: Sequence[Carrier], size: int, now: int) -> list[Carrier]:
         """Those that take so many bytes now, the one with the least work first; equals come first in turn."""
+        if len(links) == 1:
+            return list(links) if links[0].takes(size) else []
         free = [link for link in links if link.takes(size)]
         well = [link for link in free if not link.outlier.is_out(now / 1e9)] or free
         if self._shunned:

@@ -20,7 +20,7 @@ from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
-from server.stages.hop.arena import Arena, Theirs, are_worth_laying, columns_of
+from server.stages.hop.arena import WORTH_BYTES, Arena, Theirs, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
@@ -127,17 +127,19 @@ class Stream:
         each = [ticket.rows for ticket in tickets]
         head.ids.extend(range(first, first + count))
         head.rows.extend(each)
-        beside = 0
+        beside, wire = 0, sum([column.size for column in columns])
         regions: Sequence[int] = ()
-        if self._arena is not None and are_worth_laying(columns):
+        if wire >= WORTH_BYTES and self._arena is not None:
             before = self._arena.laid
             columns, places = self._arena.lay(head, columns)
-            self._copies.add("shared", self._arena.laid - before)
+            laid = self._arena.laid - before
             self._places.update((place.start, place) for place in places)
-            beside = sum([place.size for place in places])
             regions = [place.start for place in places]
+            beside = sum([place.size for place in places])
+            self._copies.add("shared", laid)
+            wire -= laid
         message = pack(head, heading, columns)
-        self._copies.add("wire", sum([column.size for column in columns]))
+        self._copies.add("wire", wire)
         rows, size = sum(each), len(message) + beside
         parcel = Parcel(
             self._carrier, number, owner, list(tickets), rows, monotonic_ns(), message, size, regions

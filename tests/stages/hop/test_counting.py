@@ -1,4 +1,4 @@
-"""What answers of other tiers add to the tally: however many are counted at once, the figures are the same."""
+"""What answers of other tiers add to the tally: the same, however many are counted at once."""
 
 from typing import Any
 
