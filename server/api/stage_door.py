@@ -129,6 +129,10 @@ class _Stream:
 
     def _hear(self, message: bytes) -> None:
         """What the sender says, by whichever way. Raises `Broken`."""
+        lone = self._reader.lone_request(message)
+        if lone is not None:
+            self._tier.take_lone(lone, self.replies)
+            return
         bundle = self._reader.unpack(message)
         head = bundle.head
         replies = self.replies

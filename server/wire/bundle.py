@@ -14,10 +14,10 @@ from protos import stage_pb2 as pb
 from server.domain.errors import InvalidRequest
 from server.domain.tensors import Array, Tensors
 from server.wire import raw
-from server.wire.heading import HEAD, NO_HEADING, Broken, Heading, heading_of
+from server.wire.heading import COLUMN, HEAD, NO_HEADING, Broken, Heading, heading_of
+from server.wire.lone import LoneAnswer, LoneRequest, answer_of, request_of
 from server.wire.varint import varint
 
-COLUMN = b"\x12"
 HEAD_TAG, COLUMN_TAG = HEAD[0], COLUMN[0]
 """Of the two fields of a `Bundle`."""
 
@@ -115,6 +115,16 @@ class Reader:
                 return Bundle(last, rest.head, rest.columns[:])
             return _as_others_write(message)
         return _viewed(last, message, at)
+
+    def lone_request(self, message: bytes) -> LoneRequest | None:
+        """What this is, if it is one; else None, and it is for `unpack`."""
+        last = self._last
+        return request_of(message, last) if message.startswith(last.prefix) else None
+
+    def lone_answer(self, message: bytes) -> LoneAnswer | None:
+        """What this is, if it is one; else None, and it is for `unpack`."""
+        last = self._last
+        return answer_of(message, last) if message.startswith(last.prefix) else None
 
     def _of_another(self, message: bytes) -> Bundle:
         """One whose heading is not that of the last."""

@@ -17,8 +17,8 @@ from server.domain.tensors import DATATYPES, Datatype, Tensors, datatype_of
 from server.wire.stage_numbers import STAGE_NAMES
 from server.wire.varint import varint
 
-HEAD = b"\x0a"
-"""Tag of a `Bundle`'s head, or of a part of it."""
+HEAD, COLUMN = b"\x0a", b"\x12"
+"""Tags of a `Bundle`'s head, or of a part of it, and of its columns."""
 
 MOST_KNOWN = 512
 """Headings that are kept, of those that are written by one side and of all that are read."""
@@ -53,9 +53,10 @@ class Heading:
     prefix    how a message begins that has this heading
     route     the stages that are left
     stacked   each column has one leading dimension for the requests, and no rows of its own
+    row_bytes of all columns for a row, where any bytes will do for each of them; else 0
     """
 
-    __slots__ = ("columns", "content", "model", "prefix", "route", "said", "stacked", "version")
+    __slots__ = ("columns", "content", "model", "prefix", "route", "row_bytes", "said", "stacked", "version")
 
     def __init__(self, said: bytes, head: pb.Head) -> None:
         """Raises `Broken` for columns that nobody could read."""
@@ -69,6 +70,8 @@ class Heading:
         )
         self.stacked: bool = head.stacked
         self.columns: tuple[Column, ...] = tuple([_column(tensor) for tensor in head.tensors])
+        is_plain = not self.stacked and all(column.bytes for column in self.columns)
+        self.row_bytes = sum([column.bytes for column in self.columns]) if is_plain else 0
 
     @classmethod
     def of(cls, head: pb.Head) -> Self:

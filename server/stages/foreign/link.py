@@ -37,7 +37,6 @@ from server.stages.hop.counting import HopRun
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
 from server.stages.hop.way import Way
-from server.wire.bundle import Laid
 from server.wire.foreign import AnswerUnread, answer_of, request_of
 from server.wire.foreign_status import error_of
 from server.wire.heading import Heading
@@ -146,8 +145,7 @@ class ForeignLink:
         self,
         owner: Sent,
         heading: Heading,
-        head: stage_pb.Head,
-        columns: Sequence[Laid],
+        head: stage_pb.Head | None,
         tickets: Sequence[Ticket],
     ) -> Parcel:
         """Send requests; of the heading its model and version count. Their answers go to the owner."""

@@ -21,7 +21,6 @@ from server.stages.hop.channels import PLAIN, Channels
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.parcel import Parcel, Sent
 from server.stages.hop.stream import Stream
-from server.wire.bundle import Laid
 from server.wire.heading import Heading
 
 log = structlog.get_logger(__name__)
@@ -112,11 +111,10 @@ class Link:
         self,
         owner: Sent,
         heading: Heading,
-        head: pb.Head,
-        columns: Sequence[Laid],
+        head: pb.Head | None,
         tickets: Sequence[Ticket],
     ) -> Parcel:
-        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner.
+        """Send requests; `head` says what they say beside their tensors. Their answers go to the owner.
 
         Raises `TierUnavailable` if no stream is open.
         """
@@ -124,7 +122,7 @@ class Link:
             raise TierUnavailable(self.stage, owner.model, "there is no connection to it", untouched=True)
         self.parcels += 1
         self.carried += len(tickets)
-        return self._open.send(self.parcels, owner, heading, head, columns, tickets)
+        return self._open.send(self.parcels, owner, heading, head, tickets)
 
     def drop(self, parcel: Parcel, ticket: Ticket) -> None:
         """Nobody waits for this one any more; the other side is told."""

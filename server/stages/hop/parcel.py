@@ -9,7 +9,6 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.scheduling.ticket import Ticket
 from server.stages.hop.ejection import Outlier
-from server.wire.bundle import Laid
 from server.wire.heading import Heading
 
 PLACES = 1 << 16
@@ -62,11 +61,10 @@ class Carrier(Protocol):
         self,
         owner: Sent,
         heading: Heading,
-        head: pb.Head,
-        columns: Sequence[Laid],
+        head: pb.Head | None,
         tickets: Sequence[Ticket],
     ) -> "Parcel":
-        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner."""
+        """Send requests; `head` says what they say beside their tensors. Their answers go to the owner."""
         ...
 
     def drop(self, parcel: "Parcel", ticket: Ticket) -> None:

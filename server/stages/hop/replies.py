@@ -17,6 +17,7 @@ from server.stages.hop.line import Line, Offer
 from server.wire.bundle import Laid, lay, pack
 from server.wire.fault import fault_of
 from server.wire.heading import Heading, Headings
+from server.wire.lone import pack_answer
 from server.wire.stage_numbers import STAGE_NUMBERS
 
 LINGER_S = 0.0005
@@ -243,7 +244,7 @@ class Replies:
         line = self.line
         if not (line is None or line.is_full or self._open or self._read or self._has_some()):
             try:  # there is nobody to wait for, and nothing that waits already
-                line.write(self._written(heading, ids, rows, (tensors,), spans))
+                line.write(self._written_alone(heading, ids, rows, tensors, spans))
             except Exception as fault:  # as in `flush`
                 line.fail(fault)
             self._quiet.set()
@@ -256,6 +257,16 @@ class Replies:
             group.rows.extend(rows)
             group.parts.append(tensors)
         self._ready()
+
+    def _written_alone(
+        self, heading: Heading, ids: Sequence[int], rows: Sequence[int], tensors: Tensors, spans: Spans
+    ) -> bytes:
+        if len(ids) == len(spans) == 1:
+            message = pack_answer(heading, ids[0], rows[0], tensors, spans[0])
+            if message is not None:
+                self._copies.add("wire", heading.row_bytes * rows[0])
+                return message
+        return self._written(heading, ids, rows, (tensors,), spans)
 
     def _written(
         self,

@@ -36,7 +36,7 @@ from server.stages.hop.hedging import Hedges, Hedging
 from server.stages.hop.parcel import PLACES, Carrier, Parcel
 from server.stages.hop.retries import RetryBudget
 from server.stages.hop.way import Way
-from server.wire.bundle import lay, nbytes
+from server.wire.bundle import nbytes
 from server.wire.heading import Headings, column_key
 from server.wire.stage_numbers import STAGE_NUMBERS
 
@@ -302,9 +302,7 @@ class Sender:
 
     def _lay(self, link: Carrier, tickets: Sequence[Ticket]) -> Parcel:
         heading = self._headings.of(tickets[0].inputs, stacked=self._way.stacked)
-        head = pb.Head()
-        self._say_more(head, tickets)
-        parcel = link.send(self, heading, head, lay([ticket.inputs for ticket in tickets]), tickets)
+        parcel = link.send(self, heading, self._more(tickets), tickets)
         self._parcels.add(parcel)
         return parcel
 
@@ -317,7 +315,7 @@ class Sender:
         except TierUnavailable:  # it is gone since
             return None
 
-    def _say_more(self, head: pb.Head, tickets: Sequence[Ticket]) -> None:
+    def _more(self, tickets: Sequence[Ticket]) -> pb.Head | None:
         """What requests say beside their tensors, where any of them does."""
         has_code = self._way.has_code
         timed = ranked = told = False
@@ -330,6 +328,9 @@ class Sender:
                 and (asked.trace is not None or (has_code and (asked.id or asked.parameters)))
             ):
                 told = True
+        if not (timed or ranked or told):
+            return None
+        head = pb.Head()
         if timed:
             now = self._clock() / 1e9
             head.timeouts_us.extend(
@@ -342,9 +343,7 @@ class Sender:
             )
         if ranked:
             head.priorities.extend([min(ticket.priority, LOWEST_PRIORITY) for ticket in tickets])
-        if not told:
-            return
-        for at, ticket in enumerate(tickets):
+        for at, ticket in enumerate(tickets if told else ()):
             asked = ticket.request
             trace = None if asked is None else asked.trace
             if (
@@ -358,6 +357,7 @@ class Sender:
                 if has_code and asked is not None:
                     more.request_id = asked.id
                     more.parameters = orjson.dumps(dict(asked.parameters)) if asked.parameters else b""
+        return head
 
     # What comes back.
 

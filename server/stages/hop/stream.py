@@ -24,9 +24,10 @@ from server.stages.hop.arena import WORTH_BYTES, Arena, Theirs, columns_of
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
-from server.wire.bundle import Batch, Bundle, Laid, Reader, pack, read
+from server.wire.bundle import Bundle, Laid, Reader, lay, pack, read
 from server.wire.fault import error_of
 from server.wire.heading import Broken, Heading
+from server.wire.lone import pack_request
 from server.wire.stage_numbers import STAGE_NAMES
 
 PING_S = 1.0
@@ -118,31 +119,34 @@ class Stream:
         number: int,
         owner: Sent,
         heading: Heading,
-        head: pb.Head,
-        columns: Sequence[Laid],
+        head: pb.Head | None,
         tickets: Sequence[Ticket],
     ) -> Parcel:
-        """Send requests of which `head` has all but the numbers and rows. Their answers go to the owner."""
-        first, count = number * PLACES, len(tickets)
-        each = [ticket.rows for ticket in tickets]
-        head.ids.extend(range(first, first + count))
-        head.rows.extend(each)
-        beside, wire = 0, sum([column.size for column in columns])
-        regions: Sequence[int] = ()
-        if wire >= WORTH_BYTES and self._arena is not None:
-            before = self._arena.laid
-            columns, places = self._arena.lay(head, columns)
-            laid = self._arena.laid - before
-            self._places.update((place.start, place) for place in places)
-            regions = [place.start for place in places]
-            beside = sum([place.size for place in places])
-            self._copies.add("shared", laid)
-            wire -= laid
-        message = pack(head, heading, columns)
-        self._copies.add("wire", wire)
-        rows, size = sum(each), len(message) + beside
+        """Send requests; `head` says what they say beside their tensors. Their answers go to the owner."""
+        first, count, rows = number * PLACES, len(tickets), tickets[0].rows
+        message = None
+        regions: Sequence[Place] = ()
+        if count == 1 and head is None:
+            message = pack_request(heading, first, rows, tickets[0].inputs)
+            if message is not None:
+                self._copies.add("wire", heading.row_bytes * rows)
+        if message is None:
+            head = head or pb.Head()
+            head.ids.extend(range(first, first + count))
+            head.rows.extend([ticket.rows for ticket in tickets])
+            rows = sum(head.rows)
+            message, regions = self._laid(heading, head, tickets)
+        size = len(message) + sum([region.size for region in regions])
         parcel = Parcel(
-            self._carrier, number, owner, list(tickets), rows, monotonic_ns(), message, size, regions
+            self._carrier,
+            number,
+            owner,
+            list(tickets),
+            rows,
+            monotonic_ns(),
+            message,
+            size,
+            [region.start for region in regions],
         )
         self._parcels[number] = parcel
         self.rows += rows
@@ -150,6 +154,23 @@ class Stream:
         self.bytes += size
         self._post(parcel)
         return parcel
+
+    def _laid(
+        self, heading: Heading, head: pb.Head, tickets: Sequence[Ticket]
+    ) -> tuple[bytes, Sequence[Place]]:
+        """The message with these requests, and where what is not in it lies."""
+        columns: Sequence[Laid] = lay([ticket.inputs for ticket in tickets])
+        places: Sequence[Place] = ()
+        wire = sum([column.size for column in columns])
+        if wire >= WORTH_BYTES and self._arena is not None:
+            before = self._arena.laid
+            columns, places = self._arena.lay(head, columns)
+            laid = self._arena.laid - before
+            self._places.update((place.start, place) for place in places)
+            self._copies.add("shared", laid)
+            wire -= laid
+        self._copies.add("wire", wire)
+        return pack(head, heading, columns), places
 
     def drop(self, parcel: Parcel, ticket: Ticket) -> bool:
         """Nobody waits for this one any more; the other side is told. False if it is not on this stream."""
@@ -286,6 +307,12 @@ class Stream:
 
     def _hear(self, message: bytes) -> None:
         """What the other side says, by whichever way."""
+        lone = self._reader.lone_answer(message)
+        if lone is not None:
+            self._coming = 0
+            self._outlier.did_well(monotonic())
+            self._answered_one(lone.number, lone.tensors, (lone.span,))
+            return
         bundle = self._reader.unpack(message)
         head = bundle.head
         self._coming = head.coming
@@ -316,9 +343,6 @@ class Stream:
             for span in head.spans[:]
         ]
         self._outlier.did_well(monotonic())
-        if len(ids) == 1:
-            self._answered_one(ids[0], batch, spans)
-            return
         outputs = list(batch.cut())
         at = 0
         while at < len(ids):
@@ -337,11 +361,10 @@ class Stream:
             if parcel is not None and answers:
                 parcel.owner.answered(parcel, answers, spans)
 
-    def _answered_one(self, number: int, batch: Batch, spans: Spans) -> None:
+    def _answered_one(self, number: int, outputs: Tensors, spans: Spans) -> None:
         parcel = self._parcels.get(number // PLACES)
         ticket = None if parcel is None else self._answer_of(parcel, number % PLACES)
         if parcel is not None and ticket is not None:
-            outputs = next(batch.cut()) if batch.stacked else batch.tensors
             parcel.owner.answered(parcel, ((ticket, outputs),), spans)
 
     def _refused(self, fault: pb.Fault) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import structlog
 
+from protos import stage_pb2 as pb
 from server.domain.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -47,6 +48,7 @@ from server.stages.route import Route, lane_of
 from server.stages.tracing import hopped, ran
 from server.wire.bundle import Batch, Bundle, read
 from server.wire.heading import MOST_KNOWN, Broken, Heading
+from server.wire.lone import LoneRequest
 
 log = structlog.get_logger(__name__)
 
@@ -91,22 +93,45 @@ class Tier:
         if not ids:
             return
         batch = read(heading, head, columns)
-        stages = heading.route
+        served = self._admitted(heading, ids, replies)
+        if served is not None:
+            self._begin_all(served, heading, head, batch, replies)
+
+    def take_lone(self, asked: LoneRequest, replies: Replies) -> None:
+        """Begin what a request alone asks, which is its tensors and nothing else."""
+        heading, number, rows, tensors = asked
+        ids = [number]
+        served = self._admitted(heading, ids, replies)
+        if served is None:
+            return
+        if isinstance(served, ServedVersion) and self._fitting.get(heading) is served.predicts:
+            self._run(served, ids, [rows], tensors, None, heading.route[1:], heading, replies)
+        else:
+            head = pb.Head(ids=ids, rows=[rows])
+            self._begin_all(served, heading, head, Batch(tensors, False, [rows]), replies)
+
+    def _admitted(self, heading: Heading, ids: Sequence[int], replies: Replies) -> Served | None:
+        """What answers requests that have come; None if they may not begin, and have been told so."""
         replies.open(len(ids))
         try:
             self._station.admit()
             if replies.unanswered > self._max_in_flight:
                 raise ServerBusy(replies.unanswered)
-            served = self._find(heading)
+            return self._find(heading)
         except ServingError as error:
             for number in ids:
                 replies.fail(number, error, untouched=True)
+            return None
+
+    def _begin_all(
+        self, served: Served, heading: Heading, head: pb.Head, batch: Batch, replies: Replies
+    ) -> None:
+        if isinstance(served, ServedVersion) and not served.staged and heading.route[:1] == ("predict",):
+            self._predict(served, heading, head, batch, replies)
             return
-        if isinstance(served, ServedVersion) and not served.staged and stages[:1] == ("predict",):
-            self._predict(served, bundle, batch, replies)
-            return
-        for number, asked in zip(ids, self._requests(bundle, batch, replies), strict=True):
-            self._begin(served, number, asked, stages, heading, replies)
+        asked = self._requests(heading, head, batch, replies)
+        for number, each in zip(head.ids, asked, strict=True):
+            self._begin(served, number, each, heading.route, heading, replies)
 
     def _find(self, heading: Heading) -> Served:
         served = self._table.find(heading.model, str(heading.version))
@@ -118,20 +143,18 @@ class Tier:
 
     # Requests that are their tensors and nothing else.
 
-    def _predict(self, served: ServedVersion, bundle: Bundle, batch: Batch, replies: Replies) -> None:
-        heading, head, _ = bundle
+    def _predict(
+        self, served: ServedVersion, heading: Heading, head: pb.Head, batch: Batch, replies: Replies
+    ) -> None:
         ids, rest = head.ids[:], heading.route[1:]
         most = served.predicts.max_batch_size
         together = most > 1 and not (head.timeouts_us or head.priorities or head.particulars)
         joint = _rowwise(batch) if together else None
         if joint is None:
-            for number, asked in zip(ids, self._requests(bundle, batch, replies), strict=True):
+            for number, asked in zip(ids, self._requests(heading, head, batch, replies), strict=True):
                 self._run(served, [number], [0], asked.inputs, asked, rest, heading, replies)
             return
         tensors, rows = joint
-        if len(ids) == 1:
-            self._run(served, ids, rows, tensors, None, rest, heading, replies)
-            return
         start = at = 0
         while at < len(ids):
             first, count = at, rows[at]
@@ -188,7 +211,7 @@ class Tier:
 
         predicts = served.predicts
         try:
-            count = self._rows(predicts, heading, inputs) if asked is None else predicts.rows(inputs)
+            count = self._rows(predicts, heading, rows, inputs) if asked is None else predicts.rows(inputs)
             lane = lane_of(inputs) if predicts.shapes_vary else None
             if asked is None:
                 ticket = Ticket(inputs, count, told, lane, arrived=now if alone else 0.0, asked=now)
@@ -201,19 +224,17 @@ class Tier:
             for number in ids:
                 replies.fail(number, error, untouched=is_first and isinstance(error, ServerStopping))
 
-    def _rows(self, predicts: Signature, heading: Heading, inputs: Tensors) -> int:
+    def _rows(self, predicts: Signature, heading: Heading, rows: Sequence[int], inputs: Tensors) -> int:
         """As `Signature.rows`; of what has the heading of something that fitted only rows are looked at."""
         if self._fitting.get(heading) is predicts:
-            for array in inputs.values():
-                rows = len(array)
-                if 1 <= rows <= predicts.most_rows:
-                    return rows
-                break
-        rows = predicts.rows(inputs)
+            count = sum(rows)
+            if 1 <= count <= predicts.most_rows:
+                return count
+        count = predicts.rows(inputs)
         if len(self._fitting) >= MOST_KNOWN:
             self._fitting.clear()
         self._fitting[heading] = predicts
-        return rows
+        return count
 
     def _one_by_one(
         self,
@@ -400,9 +421,10 @@ class Tier:
         except ServingError as error:
             replies.fail(number, error)
 
-    def _requests(self, bundle: Bundle, batch: Batch, replies: Replies) -> list[InferRequest]:
+    def _requests(
+        self, heading: Heading, head: pb.Head, batch: Batch, replies: Replies
+    ) -> list[InferRequest]:
         """Each request of a bundle, with what it says of itself."""
-        heading, head, _ = bundle
         now = monotonic()
         more = {each.at: each for each in head.particulars[:]}
         requests = []
