@@ -2,8 +2,9 @@
 
 Of a bundle that is alone, protobuf's objects cost more than what they carry. What is told of requests and of
 answers has a fixed size in `protos/stage.proto`, so the head of a request that is its tensors and nothing
-else has the same bytes but for two numbers, and that of an answer of one stage but for seven. They are written
-and read as such where tensors are small and their elements of one size; all others as `server.wire.bundle` says.
+else has the same bytes but for two numbers, and that of an answer of one stage but for seven. They are
+written and read as such where tensors are small and their elements of one size; all others go as
+`server.wire.bundle` says.
 """
 
 from functools import lru_cache
@@ -33,6 +34,9 @@ _SPAN, _QUEUE, _COMPUTE, _OF_RUN, _TRANSFER = b"\x6a\x22\x08", b"\x11", b"\x19",
 
 _ASKED = Struct("<Q2sI")
 _ANSWERED = Struct("<Q2sI3sBcQcQcIcQ")
+_ASKED_BYTES, _ANSWERED_BYTES = 4 + _ASKED.size, 4 + _ANSWERED.size
+"""Of a head, with what it begins with."""
+
 _TAGS = (_ROWS, _SPAN, _QUEUE, _COMPUTE, _OF_RUN, _TRANSFER)
 
 
@@ -74,28 +78,26 @@ def pack_answer(heading: Heading, number: int, rows: int, tensors: Tensors, span
 
 def request_of(message: bytes, heading: Heading) -> LoneRequest | None:
     """The request in a message with this heading; None for what is to be read as all others are."""
-    at = len(heading.prefix) + len(ASKS)
-    after = at + _ASKED.size
-    if not message.startswith(ASKS, at - len(ASKS)) or after > len(message):
+    at = len(heading.prefix)
+    if not message.startswith(ASKS, at) or len(message) < at + _ASKED_BYTES:
         return None
-    number, tag, rows = _ASKED.unpack_from(message, at)
-    tensors = _columns(message, after, heading, rows) if tag == _ROWS else None
+    number, tag, rows = _ASKED.unpack_from(message, at + 4)
+    tensors = _columns(message, at + _ASKED_BYTES, heading, rows) if tag == _ROWS else None
     return None if tensors is None else LoneRequest(heading, number, rows, tensors)
 
 
 def answer_of(message: bytes, heading: Heading) -> LoneAnswer | None:
     """The answer in a message with this heading; None for what is to be read as all others are."""
-    at = len(heading.prefix) + len(ANSWERS)
-    after = at + _ANSWERED.size
-    if not message.startswith(ANSWERS, at - len(ANSWERS)) or after > len(message):
+    at = len(heading.prefix)
+    if not message.startswith(ANSWERS, at) or len(message) < at + _ANSWERED_BYTES:
         return None
-    said = _ANSWERED.unpack_from(message, at)
+    said = _ANSWERED.unpack_from(message, at + 4)
     number, rows_tag, rows, span_tag, stage, queue_tag, queue_ns, *rest = said
     compute_tag, compute_ns, run_tag, of_run, transfer_tag, transfer_ns = rest
     name = STAGE_NAMES.get(stage)
     if name is None or (rows_tag, span_tag, queue_tag, compute_tag, run_tag, transfer_tag) != _TAGS:
         return None
-    tensors = _columns(message, after, heading, rows)
+    tensors = _columns(message, at + _ANSWERED_BYTES, heading, rows)
     if tensors is None:
         return None
     return LoneAnswer(number, tensors, Span(name, queue_ns, compute_ns, of_run, transfer_ns))
@@ -123,9 +125,11 @@ def _columns(message: bytes, at: int, heading: Heading, rows: int) -> dict[str, 
     for name, datatype, shape, of_row, _ in heading.columns:
         size = of_row * rows
         before = _before(size)
+        if not message.startswith(before, at):
+            return None
         start = at + len(before)
         at = start + size
-        if at > end or not message.startswith(before, start - len(before)):
+        if at > end:
             return None
         tensors[name] = np.ndarray((rows, *shape), datatype.dtype, message, start)
     return tensors if at == end else None
