@@ -6,7 +6,8 @@ The figures of both ways to measure it, in simulation and against a live server.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from math import sqrt
+from statistics import mean, median, stdev
 
 from benchmarks.scheduling.outcome import ModelOutcome
 
@@ -70,11 +71,13 @@ class Comparison:
     """At one load: the target, and the best that was found among the fixed settings.
 
     against_fixed   the target's goodput over that one's
+    error           of that, its standard error; 0 in simulation, where a turn is like any other
     """
 
     target: Point
     fixed: Point
     against_fixed: float
+    error: float = 0.0
 
 
 def compared(target: Point, fixed: Point) -> Comparison:
@@ -83,23 +86,40 @@ def compared(target: Point, fixed: Point) -> Comparison:
 
 
 def compared_in_turn(target: Sequence[Point], contenders: Sequence[Sequence[Point]]) -> Comparison:
-    """The target against the best of these. All took turns: what is held against each other is what was
-    done in the same round, and the median of the rounds counts.
+    """The target against the best of these. All took turns, four at least: what is held against each other is
+    what was done in the same round.
+
+    Which is the best is told by the rounds that it is not held against, the even ones for the odd: whoever is
+    chosen by the rounds that count has been lucky in them.
     """
-    fixed = max(contenders, key=lambda rounds: median(each.goodput for each in rounds))
-    shares = (ours.goodput / theirs.goodput for ours, theirs in zip(target, fixed, strict=True))
-    return Comparison(typical(target), typical(fixed), median(shares))
+    shares: list[float] = []
+    for half in (0, 1):
+        fixed = _best(contenders, 1 - half)
+        shares += [
+            ours.goodput / theirs.goodput
+            for ours, theirs in zip(target[half::2], fixed[half::2], strict=True)
+        ]
+    error = stdev(shares) / sqrt(len(shares))
+    whole = max(contenders, key=lambda rounds: mean(each.goodput for each in rounds))
+    return Comparison(typical(target), typical(whole), mean(shares), error)
+
+
+def _best(contenders: Sequence[Sequence[Point]], half: int) -> Sequence[Point]:
+    return max(contenders, key=lambda rounds: mean(each.goodput for each in rounds[half::2]))
 
 
 def findings(where: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
     """The worst of all loads, each by its key.
 
     A ratio is told to a thousandth: which batch is the last one within the trace is chance, and makes less.
+    Two that do alike differ by as much as the machine does from turn to turn. So what counts is whether the
+    target is worse beyond doubt: by more than twice the error of the rounds, which is told beside it.
     """
     loaded = [each.target for each in comparisons if each.target.load >= AT_CAPACITY]
     targets = [each.target for each in comparisons]
     found = {
-        f"{where} against fixed": round(min(each.against_fixed for each in comparisons), 3),
+        f"{where} against fixed": round(min(each.against_fixed + 2 * each.error for each in comparisons), 3),
+        f"{where} doubt": max(2 * each.error for each in comparisons),
         f"{where} p99": max(each.p99 for each in targets),
         f"{where} p99 refusal": max(each.p99_refusal_ms for each in targets),
         f"{where} slowest refusal": max(each.slowest_refusal_ms for each in targets),
@@ -119,3 +139,4 @@ def lines(where: str, comparisons: Sequence[Comparison]) -> Iterator[str]:
                 f"{'':<10} {each.load:>4.1f} {each.goodput:>8.1%} {each.p99:>11.2f} {refused:>17} "
                 f"{each.mean_batch:>6.1f}  {each.setting}"
             )
+        yield f"{'':<16} over the best fixed: {comparison.against_fixed:.3f} ± {comparison.error:.3f}"

@@ -1,7 +1,7 @@
 """Overload against a live server: a convolutional network on the CPU, each setting a model of its own.
 
 The target and the best fixed settings take turns at each load, for the machine is not the same from minute
-to minute: goodputs are held against each other round by round, and what counts is the median of the rounds.
+to minute: goodputs are held against each other round by round, and the error of that is told.
 How much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
 median of its own last runs.
 """
@@ -28,7 +28,7 @@ TARGET_RUNS = 5
 
 SEARCH_SEED, SEED = 1, 2
 FINALISTS = 2
-ROUNDS = 6
+ROUNDS = 12
 GRID = {
     f"delay {delay} us, batch {rows}, queue {waiting}": (delay, rows, waiting)
     for delay, rows, waiting in product((0, 10_000), (2, MAX_BATCH_SIZE), (8, 16, 32))

@@ -1,5 +1,7 @@
 """From outcomes to figures: the worst of all loads, each against its aim."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.findings import verdicts
@@ -67,11 +69,22 @@ def test_of_several_rounds_each_figure_is_the_median():
 def test_contenders_that_took_turns_are_compared_in_each_round():
     target, worse, best = (
         [a_point(1.0, goodput) for goodput in rounds]
-        for rounds in ((0.9, 0.45, 0.8), (0.8, 0.3, 0.6), (1.0, 0.5, 0.8))
+        for rounds in ((0.9, 0.45, 0.8, 0.8), (0.8, 0.3, 0.6, 0.7), (1.0, 0.5, 1.0, 0.8))
     )
     comparison = compared_in_turn(target, [worse, best])
-    assert comparison.against_fixed == pytest.approx(0.9)
-    assert (comparison.target.goodput, comparison.fixed.goodput) == (0.8, 0.8)
+    assert comparison.against_fixed == pytest.approx((0.9 + 0.9 + 0.8 + 1.0) / 4)
+    assert comparison.error == pytest.approx(0.0816 / 2, abs=0.001)
+    assert (comparison.target.goodput, comparison.fixed.goodput) == pytest.approx((0.8, 0.9))
+
+
+def test_who_was_lucky_in_some_rounds_is_not_held_against_them():
+    target, odd, even = (
+        [a_point(1.0, goodput) for goodput in rounds]
+        for rounds in ((1.0, 1.0, 1.0, 1.0), (1.2, 0.8, 1.2, 0.8), (0.8, 1.1, 0.8, 1.1))
+    )
+    comparison = compared_in_turn(target, [odd, even])
+    assert comparison.against_fixed == pytest.approx(1 / 0.8)
+    assert comparison.error == pytest.approx(0.0)
 
 
 def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
@@ -83,13 +96,17 @@ def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
     assert findings("live", comparisons) == pytest.approx(
         {
             "live against fixed": 0.95,
+            "live doubt": 0.0,
             "live p99": 1.1,
             "live p99 refusal": 3,
             "live slowest refusal": 6,
             "live of capacity": 0.9,
         }
     )
-    assert len(list(lines("live", comparisons))) == 7
+    assert len(list(lines("live", comparisons))) == 10
+    unsure = replace(comparisons[2], error=0.02)
+    assert findings("live", [unsure])["live against fixed"] == pytest.approx(0.99)
+    assert findings("live", [unsure])["live doubt"] == pytest.approx(0.04)
 
 
 def test_every_promise_has_its_line_measured_or_not():
