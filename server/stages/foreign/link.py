@@ -128,8 +128,13 @@ class ForeignLink:
         self._tasks: asyncio.TaskGroup | None = None
         self._infer: Any = None
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many requests may go now, and bytes of all but the first."""
+        return self._max_requests - self.requests, self._max_bytes - self.bytes
+
     def takes(self, size: int) -> bool:
-        """Whether a parcel of so many bytes may go now. One alone may, however large.
+        """Whether a request of so many bytes may go now. One alone may, however large.
 
         While all calls are under way none may: what waits then leaves together.
         """

@@ -97,8 +97,13 @@ class Link:
     def bytes(self) -> int:
         return sum([stream.bytes for stream in self._streams])
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many requests may go now, and bytes of all but the first."""
+        return self._max_requests - self.requests, self._max_bytes - self.bytes
+
     def takes(self, size: int) -> bool:
-        """Whether a parcel of so many bytes may go now. One alone may, however large."""
+        """Whether a request of so many bytes may go now. One alone may, however large."""
         requests = there = 0
         for stream in self._streams:
             requests += stream.requests

@@ -54,7 +54,12 @@ class Carrier(Protocol):
         ...
 
     def takes(self, size: int) -> bool:
-        """Whether a parcel of so many bytes may go now."""
+        """Whether a request of so many bytes may go now."""
+        ...
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many requests may go now, and bytes of all but the first."""
         ...
 
     def send(

@@ -69,7 +69,7 @@ TRIES = 3
 """Of one request, at most."""
 
 PARCEL_BYTES = 4 << 20
-"""A parcel takes no more requests once it is so large."""
+"""No parcel is larger, but one with a request alone."""
 
 
 Fit = Callable[[Ticket, Tensors], Tensors]
@@ -244,7 +244,7 @@ class Sender:
             if not free:
                 self._hold.set_by(max(oldest, now) + LINGER_NS)
                 return
-            self._send(free[0], self._take(len(free)))
+            self._send(free[0], self._take(free[0], len(free)))
 
     def _free(self, links: Sequence[Carrier], size: int, now: int) -> list[Carrier]:
         """Those that take so many bytes now, the one with the least work first; equals come first in turn."""
@@ -261,20 +261,25 @@ class Sender:
             well.sort(key=lambda link: link.rows)
         return well
 
-    def _take(self, links: int) -> list[Ticket]:
-        """The requests of the next parcel, where so many links could take one: each its share."""
+    def _take(self, link: Carrier, links: int) -> list[Ticket]:
+        """The requests of the next parcel, where so many links could take one: each its share.
+
+        The first may go by this link, and so many others as it has room for.
+        """
         waiting = self._waiting
         if len(waiting) == 1:
             self._tally.pending -= 1
             return [waiting.popleft()]
         most = min(self._way.max_rows, PLACES, -(-sum([ticket.rows for ticket in waiting]) // links))
+        requests, room = link.room
+        room = min(room, PARCEL_BYTES)
         first = waiting.popleft()
         taken, rows, size = [first], first.rows, first.size
         alike = None if first.lane is None else column_key(first.inputs, self._way.stacked)
         others: list[Ticket] = []
-        while waiting and rows < most and size < PARCEL_BYTES:
+        while waiting and rows < most and len(taken) < requests:
             ticket = waiting[0]
-            if rows + ticket.rows > most:
+            if rows + ticket.rows > most or size + ticket.size > room:
                 break
             waiting.popleft()
             if alike is None or column_key(ticket.inputs, self._way.stacked) == alike:
@@ -308,7 +313,7 @@ class Sender:
 
     def _copy(self, parcel: Parcel, tickets: Collection[Ticket]) -> Parcel | None:
         """Send requests of a parcel to another endpoint too, if there is one that takes them."""
-        others = [link for link in self._up() if link is not parcel.link]
+        others = [link for link in self._up() if link is not parcel.link and link.room[0] >= len(tickets)]
         free = self._free(others, sum([ticket.size for ticket in tickets]), self._clock())
         try:
             return self._lay(free[0], list(tickets)) if free else None
