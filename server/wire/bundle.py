@@ -102,43 +102,46 @@ class Reader:
 
     def unpack(self, message: bytes) -> Bundle:
         """Raises `Broken`."""
-        last = self._last
-        if not message.startswith(last.prefix):
-            return self._of_another(message)
-        at = len(last.prefix)
-        if len(message) - at <= raw.SMALL:  # to copy it costs less than to look at it here
-            try:
-                rest = pb.Bundle.FromString(message[at:])
-            except DecodeError as error:
-                raise Broken(f"a bundle cannot be read: {error}") from None
-            if rest.HasField("head"):
-                return Bundle(last, rest.head, rest.columns[:])
+        heading = self._heading(message)
+        if heading is None:
             return _as_others_write(message)
-        return _viewed(last, message, at)
+        at = len(heading.prefix)
+        if len(message) - at > raw.SMALL:
+            return _viewed(heading, message, at)
+        try:  # to copy it costs less than to look at it here
+            rest = pb.Bundle.FromString(message[at:])
+        except DecodeError as error:
+            raise Broken(f"a bundle cannot be read: {error}") from None
+        if not rest.HasField("head"):
+            return _as_others_write(message)
+        return Bundle(heading, rest.head, rest.columns[:])
 
     def lone_request(self, message: bytes) -> LoneRequest | None:
-        """What this is, if it is one; else None, and it is for `unpack`."""
-        last = self._last
-        return request_of(message, last) if message.startswith(last.prefix) else None
+        """What this is, if it is one; else None, and it is for `unpack`. Raises `Broken`."""
+        heading = self._heading(message)
+        return None if heading is None else request_of(message, heading)
 
     def lone_answer(self, message: bytes) -> LoneAnswer | None:
-        """What this is, if it is one; else None, and it is for `unpack`."""
-        last = self._last
-        return answer_of(message, last) if message.startswith(last.prefix) else None
+        """What this is, if it is one; else None, and it is for `unpack`. Raises `Broken`."""
+        heading = self._heading(message)
+        return None if heading is None else answer_of(message, heading)
 
-    def _of_another(self, message: bytes) -> Bundle:
-        """One whose heading is not that of the last."""
+    def _heading(self, message: bytes) -> Heading | None:
+        """That of a message as we write them; None of another, be it good protobuf or not."""
+        last = self._last
+        if message.startswith(last.prefix):
+            return last
         try:
             size, start = _varint(message, 1)
         except IndexError:
-            raise Broken("a bundle has no head") from None
+            return None
         if message[0] != HEAD_TAG or start + size > len(message):
-            return _as_others_write(message)
+            return None
         heading = heading_of(message[start : start + size])
         if not message.startswith(heading.prefix):  # its size could have been said in fewer bytes
-            return _as_others_write(message)
+            return None
         self._last = heading
-        return self.unpack(message)
+        return heading
 
 
 def _viewed(heading: Heading, message: bytes, at: int) -> Bundle:
