@@ -10,7 +10,7 @@ Pure: one version at a time, and what was live before is an argument. The laws, 
   middle of a rollout nothing goes to and fro.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from server.domain.configuration import Platform
@@ -76,7 +76,7 @@ def judge(
         for content, needed in stages.items()
         if (count := _least_holders(key, content, needed, standings))
     }
-    live = _choose(key, whole, stages, standings, before)
+    live = _choose(key, whole, stages, told.keys(), standings, before)
     if live is None:
         return Judgement(live=None, status=_status(key, reports, told, standings, tiers))
     state, reason = State.READY, ""
@@ -166,11 +166,15 @@ def _choose(
     key: Key,
     whole: Mapping[str, int],
     stages: Mapping[str, tuple[StageName, ...]],
+    there: Set[str],
     standings: Sequence[Standing],
     before: Live | None,
 ) -> Live | None:
-    """`whole` are the contents that every stage is ready for, by how many processes at the least."""
-    passed = before.passed & stages.keys() if before is not None else frozenset()
+    """`whole` are the contents that every stage is ready for, by how many processes at the least.
+
+    `stages` has what was live before, too; `there` only what processes have now, or are about to have.
+    """
+    passed = before.passed & there if before is not None else frozenset()
     if before is not None:
         fresh = whole.keys() - passed - {before.content}
         gone = before.content not in stages or _is_gone(key, before, standings)
@@ -189,7 +193,7 @@ def _choose(
         return None
     content = max(whole, key=lambda each: (whole[each], each))
     older = passed | (whole.keys() if before is None else whole.keys() | {before.content})
-    return Live(content=content, stages=stages[content], passed=(older & stages.keys()) - {content})
+    return Live(content=content, stages=stages[content], passed=(older & there) - {content})
 
 
 def _is_gone(key: Key, live: Live, standings: Sequence[Standing]) -> bool:

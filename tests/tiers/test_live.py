@@ -81,6 +81,10 @@ def test_what_was_live_before_does_not_come_back_in_the_middle_of_a_rollout():
     assert asked(standings, first).live == first
 
 
+def test_what_was_live_before_is_forgotten_as_soon_as_nobody_has_it():
+    assert asked(every(report("B")), live("A")).live == live("B")
+
+
 def test_what_was_live_before_comes_back_once_the_tiers_have_gone_back_to_it():
     back = [*every(report("A")), standing("pre", report("B")), standing("post", report("B"))]
     assert asked(back, live("B", passed=frozenset({"A"}))).live.content == "A"
