@@ -8,7 +8,7 @@ caches cold, and counting one answer of another tier touches fifty objects. Whoe
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -72,7 +72,6 @@ class Tally:
 
     sums              what runs have added, but for what is only noted yet: add to it, and read `runs`
     failures          requests that failed after they were scheduled, by Triton's reason
-    pending           accepted, and not yet running
     small             batches, by why they were small
     refused           requests that were not run, by why
     unserved          requests whose callers left while they waited for a run, or whose run failed
@@ -84,7 +83,6 @@ class Tally:
 
     fail: Span = field(default_factory=Span)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
-    pending: int = 0
     load_seconds: float = 0.0
     small: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SMALL, 0))
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSED, 0))
@@ -94,9 +92,23 @@ class Tally:
     fills: dict[str, Fill] = field(default_factory=dict)
     restarts: int = 0
     sums: RunCounts = field(default_factory=RunCounts)
+    _queues: tuple[Sized, ...] = field(default=(), init=False)
     _stage_s: dict[str, Histogram] = field(default_factory=dict, init=False)
     _stage_times: dict[str, StageTimes] = field(default_factory=dict, init=False)
     _noted: dict[Callable[["Tally", Any], None], list[Any]] = field(default_factory=dict, init=False)
+
+    @property
+    def pending(self) -> int:
+        """Requests that are accepted, and not yet running."""
+        return sum([len(queue) for queue in self._queues])
+
+    def opens(self, queue: Sized) -> None:
+        """Requests wait there from now on."""
+        self._queues += (queue,)
+
+    def closes(self, queue: Sized) -> None:
+        """None waits there any more, and none will."""
+        self._queues = tuple([each for each in self._queues if each is not queue])
 
     @property
     def runs(self) -> RunCounts:

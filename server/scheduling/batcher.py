@@ -84,6 +84,7 @@ class Batcher:
             fair=plan.fair_clients,
         )
         self._tally = tally
+        tally.opens(self._queue)
         self.copies = copies or Copies()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -98,6 +99,7 @@ class Batcher:
         self._sweep = Alarm(self._expire, clock)
         self._over_at = NEVER
         self._ordering = Ordering() if plan.preserve_ordering else None
+        self._watches_all = plan.preserve_ordering or self._queue.timed
         self._closed = False
         self._quiet = asyncio.Event()
         self._weight = plan.weight
@@ -161,30 +163,25 @@ class Batcher:
         ticket.queued = ticket.order = now = self._clock()
         if self._lonely >= LONELY and self._goes_at_once(ticket, now):
             return
-        admission, ordering, queue = self._admission, self._ordering, self._queue
-        if admission.target is not None:
-            admission.hold_against_target(ticket, admission.target, now)
-        if ordering is not None:
-            admission.leave_room_for(len(ordering.kept), ticket, now)
-        full = queue.join(ticket)
+        admission = self._admission
+        target = admission.target
+        if target is not None:
+            admission.hold_against_target(ticket, target, now)
+        if self._ordering is not None:
+            admission.leave_room_for(len(self._ordering.kept), ticket, now)
+        full = self._queue.join(ticket)
         if full is not None:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
-            self._tally.pending -= 1
-        self._tally.pending += 1
-        if ordering is not None:
-            ordering.join(ticket)
-        if ticket.deadline != NEVER or queue.timed:
-            self._limit(ticket, now)
+        if ticket.deadline != NEVER or self._watches_all:
+            self._watch(ticket, now)
         if not self._looking and self._slots.idle:
             self._looking = True
             self._call_soon(self._look)
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
-        if self._queue.leave(ticket):
-            self._tally.pending -= 1
-            if type(why) is RequestCancelled:
-                self._tally.unserved += 1
+        if self._queue.leave(ticket) and type(why) is RequestCancelled:
+            self._tally.unserved += 1
         self._fail(ticket, why)
         self._note_quiet()
 
@@ -201,11 +198,14 @@ class Batcher:
         finally:
             self._hold.clear()
             self._sweep.clear()
+            self._tally.closes(self._queue)
             if self._tally.of_model is self._demand:
                 self._tally.of_model = None
 
-    def _limit(self, ticket: Ticket, now: int) -> None:
-        """Note when a ticket's time is over: its own, or that of its level in the queue."""
+    def _watch(self, ticket: Ticket, now: int) -> None:
+        """Keep its turn to be answered, and note when its time is over: its own, or that of its level."""
+        if self._ordering is not None:
+            self._ordering.join(ticket)
         level = self._queue.level_of(ticket)
         if level.timeout_ns:
             ticket.expires = now + level.timeout_ns
@@ -378,7 +378,6 @@ class Batcher:
         requests, rows, why, _ = answer
         queue, target, tally = self._queue, self._admission.target, self._tally
         tickets = queue.take(candidate, requests, rows)
-        tally.pending -= requests
         if self._alone or rows < self._most_rows:
             nobody_else = why is IDLE and not queue.size and not self._alone
             tally.small["alone" if nobody_else else self._why_small(candidate, why)] += 1

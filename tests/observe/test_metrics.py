@@ -53,7 +53,8 @@ OWN_HISTOGRAMS = {
 
 def worked() -> Tally:
     """A version that answered two requests of three rows in one run, and refused one."""
-    tally = Tally(load_seconds=0.25, pending=4, sums=RunCounts(inference_count=3, execution_count=1))
+    tally = Tally(load_seconds=0.25, sums=RunCounts(inference_count=3, execution_count=1))
+    tally.opens(range(4))
     tally.success.add(2, 3_000_999)
     tally.failed("REJECTED", 1_000_000)
     tally.queue.add(2, 20_000)

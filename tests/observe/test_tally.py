@@ -24,6 +24,17 @@ def test_each_batch_size_and_each_stage_has_its_own_figures():
     assert sum(tally.stage("post").counts) == 0
 
 
+def test_those_who_wait_in_any_queue_are_pending_until_it_is_closed():
+    tally = Tally()
+    one, other = [1, 2], [3]
+    for queue in (one, other):
+        tally.opens(queue)
+    one.pop()
+    assert tally.pending == 2
+    tally.closes(other)
+    assert tally.pending == 1
+
+
 def test_two_tallies_share_nothing():
     one, other = Tally(), Tally()
     one.failed("OTHER", 1)

@@ -135,6 +135,7 @@ class Sender:
             )
         )
         self._waiting: deque[Ticket] = deque()
+        tally.opens(self._waiting)
         self._parcels: set[Parcel] = set()
         self._tries: dict[Ticket, int] = {}
         self._shunned: dict[Carrier, int] = {}
@@ -165,7 +166,6 @@ class Sender:
         ticket.queued = self._clock()
         ticket.size = self._way.row_bytes * ticket.rows or nbytes(ticket.inputs)
         self._waiting.append(ticket)
-        self._tally.pending += 1
         if ticket.deadline != FOREVER and ticket.deadline * 1e9 < self._over_at:
             self._over_at = ticket.deadline * 1e9
             self._sweep.set_by(self._over_at)
@@ -198,6 +198,7 @@ class Sender:
         finally:
             self._hold.clear()
             self._sweep.clear()
+            self._tally.closes(self._waiting)
             if self._hedging is not None:
                 self._hedging.close()
 
@@ -268,7 +269,6 @@ class Sender:
         """
         waiting = self._waiting
         if len(waiting) == 1:
-            self._tally.pending -= 1
             return [waiting.popleft()]
         most = min(self._way.max_rows, PLACES, -(-sum([ticket.rows for ticket in waiting]) // links))
         requests, room = link.room
@@ -289,7 +289,6 @@ class Sender:
             else:
                 others.append(ticket)
         waiting.extendleft(reversed(others))
-        self._tally.pending -= len(taken)
         return taken
 
     def _send(self, link: Carrier, tickets: list[Ticket]) -> None:
@@ -432,7 +431,6 @@ class Sender:
             return False
         self._tries[ticket] = tries + 1
         self._waiting.appendleft(ticket)
-        self._tally.pending += 1
         return True
 
     def _strand(self) -> None:
@@ -441,7 +439,6 @@ class Sender:
         now = self._clock()
         for ticket in [each for each in self._waiting if now - each.queued >= self._patience(each)]:
             self._waiting.remove(ticket)
-            self._tally.pending -= 1
             self._fail(ticket, TierUnavailable(stage, self.model, "it has no endpoint that is ready"))
         if self._waiting:
             self._hold.set_by(now + LOOK_AGAIN_NS)
@@ -480,7 +477,6 @@ class Sender:
     def _give_up(self, ticket: Ticket) -> None:
         if ticket in self._waiting:
             self._waiting.remove(ticket)
-            self._tally.pending -= 1
             return
         if self._hedging is not None:
             self._hedging.forget(ticket)

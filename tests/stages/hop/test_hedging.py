@@ -65,7 +65,6 @@ async def test_whoever_answers_first_is_heard_and_the_other_is_told_that_nobody_
             ends.wire.is_dead = False  # what was held up comes through: late answers, to nobody
             await until(lambda: ends.to_first.bytes == 0)
             assert (await ends.here.ask(x=row(1, 1))).outputs["y"].tolist() == [[2, 2]]
-            assert ends.here.hedges.counts == (8, 8)
             assert not ends.here.sender.is_busy
 
 
