@@ -7,7 +7,12 @@ Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
 
 A machine is slower at one moment than at another, for every size alike. So what a run takes is its size's
 mean times a pace that all sizes share and that follows faster: a size that has not been seen for a while is
-foretold by how the others do now, and compared with them.
+foretold by how the others do now, and compared with them. How fast it follows is learnt too: on a machine
+that others use the last run tells most, on a quiet one it tells no more than any other. What is foretold as
+well as it can be errs to one side as often as to the other, whatever it did before; a pace that follows too
+slowly errs to the same side again and again, one that follows too fast goes to and fro. Source: Mehra, On the
+identification of variances and adaptive Kalman filtering, 1970; only the signs of the errors are looked at,
+as a stall of the machine is no larger an error than any other then.
 """
 
 from bisect import bisect_left, insort
@@ -20,8 +25,11 @@ EXACT = 64
 MEMORY = 40
 """The mean is that of so many runs, as far as they can be told apart from a change."""
 
-PACE_MEMORY = 8
-"""The pace is that of so many runs, of any size that has been seen before."""
+SLOWEST, FASTEST = 1 / 16, 0.8
+"""The part of an error of any size seen before by which the pace follows, at the least and at the most."""
+
+KEENER = 1.05
+"""So many times that part after two errors to the same side, and so much less after any others."""
 
 SURPRISE = 4.0
 """One run moves the estimates by at most so many deviations: a hiccup of the machine is not a trend."""
@@ -47,12 +55,14 @@ class Estimate:
 class Curve:
     """Time of a run by its rows."""
 
-    __slots__ = ("_known", "_pace", "_sizes")
+    __slots__ = ("_error", "_follows", "_known", "_pace", "_sizes")
 
     def __init__(self) -> None:
         self._known: dict[int, Estimate] = {}
         self._sizes: list[int] = []
         self._pace = 1.0
+        self._follows = 1 / 8
+        self._error = 0.0
 
     @property
     def sizes(self) -> list[int]:
@@ -79,7 +89,14 @@ class Curve:
                 error = bound
             elif error < -bound:
                 error = -bound
-            self._pace *= 1.0 + error / (mean * PACE_MEMORY)
+            follows = self._follows
+            if error * self._error > 0:
+                if follows < FASTEST:
+                    self._follows = follows = follows * KEENER
+            elif follows > SLOWEST:
+                self._follows = follows = follows / KEENER
+            self._error = error
+            self._pace *= 1.0 + error / mean * follows
         known.mean = mean + error / seen
         known.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 

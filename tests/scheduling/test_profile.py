@@ -91,6 +91,20 @@ def test_on_a_quiet_machine_nineteen_runs_of_twenty_are_within_a_tenth_of_what_w
     assert good >= 950
 
 
+@pytest.mark.parametrize("rows", [[8], [1, 8, 3]])
+def test_on_a_machine_whose_speed_drifts_the_last_runs_tell_most(rows):
+    chance, seen, speed, good, by_mean = random.Random(1), Curve(), 1.0, 0, 0
+    for run in range(2000):
+        count = rows[run % len(rows)]
+        speed = min(2.0, max(1.0, speed * chance.gauss(1, 0.05)))
+        ns = int((5_000_000 + 1_000_000 * count) * speed)
+        good += abs(ns - seen.expect(count)) <= 0.1 * ns
+        by_mean += abs(ns - (5_000_000 + 1_000_000 * count) * 1.4) <= 0.1 * ns
+        seen.note(count, ns)
+    assert by_mean < 700, "what it takes in the mean tells little"
+    assert good >= 1850
+
+
 def test_shapes_and_devices_have_curves_of_their_own():
     profile = Profile()
     profile.note(4, 100, device="cpu", shape=shape_key(10))
