@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -83,7 +84,9 @@ def triton_server(repository: Path, scratch: Path, *, grpc_port: int = 0) -> Ite
     command += ["--load-model=*"]
     log = scratch / "tritonserver.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
     server = TritonServer(process, f"127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", log)
     try:
         server.await_ready()
@@ -95,3 +98,5 @@ def triton_server(repository: Path, scratch: Path, *, grpc_port: int = 0) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with suppress(ProcessLookupError):  # one that was killed leaves the processes of its models behind
+            os.killpg(process.pid, signal.SIGKILL)

@@ -409,18 +409,15 @@ class Batcher:
         return "fit" if any(candidate) else "shapes"
 
     def _finish(self, run: Run) -> None:
-        """Settle a run's tickets, count them, and look who is next."""
+        """Settle a run's tickets, count them, and look who is next. They hear of it first: callers wait."""
         now = self._clock()
         self._running.discard(run)
         self._slots.give_back(run.slot, None if run.in_place else now - run.left)
-        count_run(self._tally, run, now, self._learn(run, now))
         if len(run.tickets) > 1 or self._running or self._queue.size or run.in_place:
             self._lonely = 0
         else:
             self._lonely += 1
         ordering = self._ordering
-        if run.copied:
-            self.copies.add("batch", run.copied)
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:
                 assert isinstance(answer, ServingError)
@@ -430,6 +427,9 @@ class Batcher:
                 ticket.answer(answer, run)
             else:
                 ordering.answer(ticket, answer, run)
+        count_run(self._tally, run, now, self._learn(run, now))
+        if run.copied:
+            self.copies.add("batch", run.copied)
         run.tickets, run.answers = [], ()  # its tickets know it: both ways, only the collector frees them
         if self._queue.size:
             self._look_soon_if_idle()

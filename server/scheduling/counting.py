@@ -24,7 +24,7 @@ from server.scheduling.run import Run
 from server.scheduling.ticket import Ticket
 
 _queued, _arrived = attrgetter("queued"), attrgetter("arrived")
-_rows, _told = attrgetter("rows"), attrgetter("told")
+_rows, _error = attrgetter("rows"), attrgetter("error")
 
 
 def reason_of(error: BaseException) -> str:
@@ -55,7 +55,7 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
             (
                 run.rows,
                 ticket.queued,
-                ticket.arrived if ticket.told is not None else 0.0,
+                ticket.arrived if ticket.error is None else 0.0,
                 run.began,
                 run.inferred,
                 run.ended,
@@ -100,10 +100,10 @@ def count_lone(tally: Tally, runs: Sequence[LoneRun]) -> None:
 
 
 def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:
-    """How long each request took in all whose caller is still there, if it is a whole."""
+    """How long each request took in all whose caller was still there, if it is a whole."""
     arrived = list(map(_arrived, tickets))
-    if not all(arrived) or not all(map(_told, tickets)):
-        arrived = [ticket.arrived for ticket in tickets if ticket.arrived and ticket.told is not None]
+    if not all(arrived) or any(map(_error, tickets)):
+        arrived = [ticket.arrived for ticket in tickets if ticket.arrived and ticket.error is None]
     if arrived:
         sums.success.add(len(arrived), int((done_s * len(arrived) - sum(arrived)) * 1e9))
         sums.request_s.add_since(arrived, done_s)
