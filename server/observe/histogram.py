@@ -28,12 +28,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def add_each(self, values: Sequence[float]) -> None:
-        """Values, if any: all is as if each had come by itself, the rounding too."""
-        if not values:
-            return
+    def add_all(self, values: Sequence[float], total: float) -> None:
+        """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
         bounds, counts = self.bounds, self.counts
-        self.total = sum(values, self.total)
+        self.total += total
+        if len(values) == 1:
+            counts[bisect_left(bounds, values[0])] += 1
+            return
         ascending = sorted(values)
         at, highest = bisect_left(bounds, ascending[0]), bisect_left(bounds, ascending[-1])
         counted = 0
@@ -44,22 +45,11 @@ class Histogram:
             at += 1
         counts[highest] += len(ascending) - counted
 
-    def add_since(self, moments: Sequence[float], now: float, *, second: float = 1.0) -> None:
-        """How long ago each of these was, at least one. Theirs and `now`'s unit goes `second` times into one
-        of the bounds. Nothing is made of a single moment, as there are many in a run.
-        """
-        bounds, counts = self.bounds, self.counts
-        ascending = sorted(moments)
-        left = len(ascending)
-        self.total += (now * left - sum(ascending)) / second
-        at = bisect_left(bounds, (now - ascending[-1]) / second)
-        longest = bisect_left(bounds, (now - ascending[0]) / second)
-        while at < longest:
-            longer = bisect_left(ascending, now - bounds[at] * second, 0, left)
-            counts[at] += left - longer
-            left = longer
-            at += 1
-        counts[longest] += left
+    def add_each(self, values: Sequence[float]) -> None:
+        """The values of many runs, if any: all is as if each had come by itself, the rounding too."""
+        if values:
+            self.total = sum(values, self.total)
+            self.add_all(values, 0.0)
 
     def add_many(self, value: float, times: int) -> None:
         """The same value, `times` times: what every request of a run shares."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from operator import attrgetter
 from time import time
 
 from server.domain.errors import (
@@ -22,9 +21,6 @@ from server.observe.run_counts import LoneRun, RunCounts
 from server.observe.tally import Tally
 from server.scheduling.run import Run
 from server.scheduling.ticket import Ticket
-
-_queued, _arrived = attrgetter("queued"), attrgetter("arrived")
-_rows, _error = attrgetter("rows"), attrgetter("error")
 
 
 def reason_of(error: BaseException) -> str:
@@ -67,26 +63,26 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
             ),
         )
         return
-    sums, began, requests = tally.sums, run.began, len(tickets)
-    queued = list(map(_queued, tickets))
-    waited = began * requests - sum(queued)
+    sums, began = tally.sums, run.began
+    waits = [began - ticket.queued for ticket in tickets]
+    waited = sum(waits)
     if patience_ns:
-        sums.pressure.note(waited / requests / patience_ns, requests, now)
+        sums.pressure.note(waited / len(tickets) / patience_ns, len(tickets), now)
     good, rows = tickets, run.rows
     if run.failed:
         pairs = zip(tickets, run.answers, strict=True)
         good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
         if not good:
             return
-        rows, requests = sum(map(_rows, good)), len(good)
-        queued = list(map(_queued, good))
-        waited = began * requests - sum(queued)
+        rows = sum([ticket.rows for ticket in good])
+        waits = [began - ticket.queued for ticket in good]
+        waited = sum(waits)
     infer_ns = run.ended - run.inferred
-    sums.queue.add(requests, waited)
-    sums.queue_s.add_since(queued, began, second=1e9)
+    sums.queue.add(len(waits), waited)
+    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
     _count_wholes(sums, good, now / 1e9)
-    sums.ran(requests, rows, run.inferred - began, infer_ns, now - run.ended)
-    sums.compute_s.add_many(infer_ns / 1e9, requests)
+    sums.ran(len(good), rows, run.inferred - began, infer_ns, now - run.ended)
+    sums.compute_s.add_many(infer_ns / 1e9, len(good))
     sums.rows.add(rows)
     sums.left[run.why] += 1
     sums.last_inference = int(time() * 1000)
@@ -101,9 +97,8 @@ def count_lone(tally: Tally, runs: Sequence[LoneRun]) -> None:
 
 def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:
     """How long each request took in all whose caller was still there, if it is a whole."""
-    arrived = list(map(_arrived, tickets))
-    if not all(arrived) or any(map(_error, tickets)):
-        arrived = [ticket.arrived for ticket in tickets if ticket.arrived and ticket.error is None]
-    if arrived:
-        sums.success.add(len(arrived), int((done_s * len(arrived) - sum(arrived)) * 1e9))
-        sums.request_s.add_since(arrived, done_s)
+    wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived and ticket.error is None]
+    if wholes:
+        whole = sum(wholes)
+        sums.success.add(len(wholes), int(whole * 1e9))
+        sums.request_s.add_all(wholes, whole)

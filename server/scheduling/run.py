@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
@@ -13,8 +12,6 @@ from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
 from server.scheduling.stack import check_rows, contiguous, split, stack
 from server.scheduling.ticket import Ticket
-
-_inputs, _rows = attrgetter("inputs"), attrgetter("rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ class Run:
     def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
         first = tickets[0]
         alone = len(tickets) == 1
-        inputs = contiguous(first.inputs) if alone else stack(list(map(_inputs, tickets)))
+        inputs = contiguous(first.inputs) if alone else stack([ticket.inputs for ticket in tickets])
         if inputs is not first.inputs:
             for name in inputs:
                 if inputs[name] is not first.inputs[name]:
@@ -142,7 +139,7 @@ class Run:
         if alone:
             check_rows(outputs, first.rows)
             return [outputs]
-        return split(outputs, list(map(_rows, tickets)))
+        return split(outputs, [ticket.rows for ticket in tickets])
 
     def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
         if ticket.settled:

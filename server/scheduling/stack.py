@@ -1,7 +1,6 @@
 """Requests into one run, and the run's outputs back to the requests."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 
 import numpy as np
 from numpy import ascontiguousarray
@@ -22,7 +21,7 @@ def stack(requests: Sequence[Tensors]) -> Tensors:
     """
     if len(requests) == 1:
         return contiguous(requests[0])
-    return {name: np.concatenate(list(map(itemgetter(name), requests))) for name in requests[0]}
+    return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
 
 
 def contiguous(inputs: Tensors) -> Tensors:
