@@ -49,7 +49,7 @@ class LatencyTarget:
 
     def __init__(self, target_ns: int, *, limit: int, slots: int, asked: int = 0) -> None:
         self.ns = target_ns
-        self.fresh_ns = FRESH * target_ns
+        self.fresh_ns = int(FRESH * target_ns)
         self._limit = limit
         self._slots = slots
         self.margin = Margin(target_ns)
