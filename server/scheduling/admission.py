@@ -51,7 +51,6 @@ class Admission:
         self._tally = tally
         self._alone = plan.rule is None
         self._open_rows = 0
-        self._besides = 0  # rows that have asked and took no place: they went at once, or were refused
         self._ran = 0
         self.target: LatencyTarget | None = None
         self.plain_curve = Curve()
@@ -64,8 +63,7 @@ class Admission:
         if seconds is not None:
             limit = self._plan.request_rows if self._alone else self._plan.max_rows
             slots = len(self._slots)
-            asked = self._queue.joined + self._besides
-            self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots, asked=asked)
+            self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
 
     def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
         """Say when a request is due. Raises `TooLate` for one that could not be answered by then.
@@ -78,6 +76,7 @@ class Admission:
             due = min(due, int(ticket.deadline * 1e9))
         ticket.due = ticket.order = due
         queue, rows = self._queue, ticket.rows
+        target.arrived += rows
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
         curve = self._curve_of(ticket) if ticket.lane is not None else self.plain_curve
@@ -95,7 +94,7 @@ class Admission:
             each = max(1, queue.rows // queue.size) if queue.size else rows
         wait = self.overhead_ns + (slots.wait_ns() if slots.idle else self._free_in(now))
         turn = slots.turn_ns if slots.are_shared else 0.0
-        target.note_time(queue.joined + self._besides + rows, now)
+        target.note_time(now)
         if ticket.lane is None and not self._alone and queue.is_plain:
             self._open_rows = target.open_rows(wait, turn, curve)
             if queue.rows + rows <= self._open_rows and due - now > target.fresh_ns:
@@ -119,7 +118,7 @@ class Admission:
         ticket.due = ticket.order = due = (int(ticket.asked * 1e9) or now) + target.ns
         if now + self.overhead_ns + expected_ns > due:
             return False
-        self._besides += ticket.rows
+        target.arrived += ticket.rows
         self._open_rows = 0
         return True
 
@@ -185,7 +184,6 @@ class Admission:
                     margin.note(late=late)
 
     def _count(self, reason: str, ticket: Ticket, now: int) -> None:
-        self._besides += ticket.rows
         self._tally.refused[reason] += 1
         if ticket.arrived:
             self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))

@@ -88,15 +88,9 @@ class Queue:
         self.size = 0
         self.rows = 0
         self.bytes = 0
-        self._gone = 0
 
     def __len__(self) -> int:
         return self.size
-
-    @property
-    def joined(self) -> int:
-        """The rows that ever took a place."""
-        return self._gone + self.rows
 
     def __iter__(self) -> Iterator[Ticket]:
         for group in self._groups:
@@ -233,7 +227,6 @@ class Queue:
             self._sweep(taken[0].lane)
         self.size -= requests
         self.rows -= rows
-        self._gone += rows
         self.bytes -= rows * self._row_bytes or sum([ticket.size for ticket in taken])
         return taken
 
@@ -247,7 +240,6 @@ class Queue:
                     del group[ticket.lane]
                 self.size -= 1
                 self.rows -= ticket.rows
-                self._gone += ticket.rows
                 self.bytes -= ticket.size
                 if not self._plain:
                     line.size -= 1
