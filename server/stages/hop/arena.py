@@ -17,7 +17,9 @@ import numpy as np
 
 from protos import stage_pb2 as pb
 from server.domain.shared import Place, Slab, SlabFull, map_to_read
-from server.wire.bundle import Laid
+from server.domain.tensors import Tensors
+from server.observe.copies import Copies
+from server.wire.bundle import Laid, lay
 from server.wire.heading import Broken
 from server.wire.raw import Buffer
 
@@ -115,6 +117,25 @@ class Theirs:
         if free is not None:
             finalize(view, free, region).atexit = False
         return view.data
+
+
+def lay_out(
+    head: pb.Head, requests: Sequence[Tensors], ours: Arena | None, copies: Copies
+) -> tuple[Sequence[Laid], Sequence[Place]]:
+    """The columns of a bundle for the wire, and where those lie that are in our memory.
+
+    `head` is told of the latter; their places are the caller's to release.
+    """
+    columns: Sequence[Laid] = lay(requests)
+    wire = sum([column.size for column in columns])
+    places: Sequence[Place] = ()
+    if wire >= WORTH_BYTES and ours is not None:
+        before = ours.laid
+        columns, places = ours.lay(head, columns)
+        copies.add("shared", ours.laid - before)
+        wire -= ours.laid - before
+    copies.add("wire", wire)
+    return columns, places
 
 
 def columns_of(

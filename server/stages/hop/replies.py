@@ -12,9 +12,9 @@ from server.domain.stage import Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.observe.tracing.traced import Traced
-from server.stages.hop.arena import WORTH_BYTES, Arena, Theirs
+from server.stages.hop.arena import Arena, Theirs, lay_out
 from server.stages.hop.line import Line, Offer
-from server.wire.bundle import Laid, lay, pack
+from server.wire.bundle import pack
 from server.wire.fault import fault_of
 from server.wire.heading import Heading, Headings
 from server.wire.lone import pack_answer
@@ -285,14 +285,6 @@ class Replies:
                 rows=span.rows,
                 transfer_ns=span.transfer_ns,
             )
-        columns: Sequence[Laid] = lay(parts)
-        wire = sum([column.size for column in columns])
-        if wire >= WORTH_BYTES and self._arena is not None:
-            before = self._arena.laid
-            columns, places = self._arena.lay(head, columns)
-            laid = self._arena.laid - before
-            self._places.update((place.start, place) for place in places)
-            self._copies.add("shared", laid)
-            wire -= laid
-        self._copies.add("wire", wire)
+        columns, places = lay_out(head, parts, self._arena, self._copies)
+        self._places.update((place.start, place) for place in places)
         return pack(head, heading, columns)

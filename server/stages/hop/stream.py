@@ -20,11 +20,11 @@ from server.domain.stage import Span, Spans, StageName
 from server.domain.tensors import Tensors
 from server.observe.copies import Copies
 from server.scheduling.ticket import Ticket
-from server.stages.hop.arena import WORTH_BYTES, Arena, Theirs, columns_of
+from server.stages.hop.arena import Arena, Theirs, columns_of, lay_out
 from server.stages.hop.ejection import Outlier
 from server.stages.hop.line import Line, is_direct, joined
 from server.stages.hop.parcel import PLACES, Carrier, Parcel, Sent
-from server.wire.bundle import Bundle, Laid, Reader, lay, pack, read
+from server.wire.bundle import Bundle, Reader, pack, read
 from server.wire.fault import error_of
 from server.wire.heading import Broken, Heading
 from server.wire.lone import pack_request
@@ -159,17 +159,8 @@ class Stream:
         self, heading: Heading, head: pb.Head, tickets: Sequence[Ticket]
     ) -> tuple[bytes, Sequence[Place]]:
         """The message with these requests, and where what is not in it lies."""
-        columns: Sequence[Laid] = lay([ticket.inputs for ticket in tickets])
-        places: Sequence[Place] = ()
-        wire = sum([column.size for column in columns])
-        if wire >= WORTH_BYTES and self._arena is not None:
-            before = self._arena.laid
-            columns, places = self._arena.lay(head, columns)
-            laid = self._arena.laid - before
-            self._places.update((place.start, place) for place in places)
-            self._copies.add("shared", laid)
-            wire -= laid
-        self._copies.add("wire", wire)
+        columns, places = lay_out(head, [ticket.inputs for ticket in tickets], self._arena, self._copies)
+        self._places.update((place.start, place) for place in places)
         return pack(head, heading, columns), places
 
     def drop(self, parcel: Parcel, ticket: Ticket) -> bool:
