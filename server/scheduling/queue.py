@@ -82,8 +82,7 @@ class Queue:
             group for line in self._lines for group in ((line.fresh, line.late))
         )
         self._plain = len(levels) == 1 and not levels[0].delays and not fair
-        self._most = levels[0].max_size
-        self._lanes = self._lines[0].fresh
+        self._one = self._lines[0]
         self.timed = any(level.timeout_ns for level in levels)
         self.size = 0
         self.rows = 0
@@ -103,7 +102,7 @@ class Queue:
     def candidates(self) -> list[Candidate]:
         """Who could go together, the most urgent first: by level, then by who has waited longest."""
         if self._plain:
-            lanes = self._lanes
+            lanes = self._one.fresh
             if len(lanes) == 1:
                 return [tuple(lanes.values())]
             return [(lane,) for lane in sorted(lanes.values(), key=_first)]
@@ -118,48 +117,30 @@ class Queue:
         return found
 
     def join(self, ticket: Ticket) -> Full | None:
-        """Take a place, or say why there is none. One request alone may be as large as it likes.
-
-        It comes with every request, so it calls little.
-        """
-        if not self._plain:
-            return self._join_its_line(ticket)
-        waiting = self.size
-        if waiting >= self._most:
+        """Take a place, or say why there is none. One request alone may be as large as it likes."""
+        plain = self._plain
+        line = self._one if plain else self._line_of(ticket)
+        if (self.size if plain else line.size) >= line.level.max_size:
             return Full.REQUESTS
         rows = ticket.rows
-        size = rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does
-        held = self.bytes + size
-        if held > self._max_bytes and waiting:
-            return Full.BYTES
-        ticket.size = size
-        self.bytes = held
-        self.size = waiting + 1
-        self.rows += rows
-        lane = self._lanes.get(ticket.lane)
-        if lane is None:  # as `_stand` does
-            self._lanes[ticket.lane] = deque((ticket,))
-        elif lane[-1].order <= ticket.order:
-            lane.append(ticket)
-        else:
-            _stand(self._lanes, ticket)
-        return None
-
-    def _join_its_line(self, ticket: Ticket) -> Full | None:
-        line = self._line_of(ticket)
-        if line.size >= line.level.max_size:
-            return Full.REQUESTS
-        size = self._size_of(ticket)
+        size = rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
         if self.bytes + size > self._max_bytes and self.size:
             return Full.BYTES
         ticket.size = size
         self.bytes += size
         self.size += 1
-        self.rows += ticket.rows
-        line.size += 1
-        if line.shares is not None:
-            ticket.order = line.shares.tag(ticket.client, ticket.rows)
-        _stand(line.fresh, ticket)
+        self.rows += rows
+        if not plain:
+            line.size += 1
+            if line.shares is not None:
+                ticket.order = line.shares.tag(ticket.client, ticket.rows)
+        lane = line.fresh.get(ticket.lane)
+        if lane is None:  # as `_stand` does, in place
+            line.fresh[ticket.lane] = deque((ticket,))
+        elif lane[-1].order <= ticket.order:
+            lane.append(ticket)
+        else:
+            _stand(line.fresh, ticket)
         return None
 
     @property
@@ -212,7 +193,7 @@ class Queue:
             lane = candidate[0]
             if requests == len(lane):
                 taken = list(lane)
-                del self._lanes[taken[0].lane]
+                del self._one.fresh[taken[0].lane]
             else:
                 taken = [lane.popleft() for _ in range(requests)]
         else:
