@@ -26,6 +26,7 @@ class Admission:
     """The door of one queue.
 
     target        what is promised, or None
+    open_rows     as long as no more than these wait, whoever has just asked is let in without being looked at
     plain_curve   of runs whose inputs are all alike, on the first device
     overhead_ns   what a run takes beyond its own time, on average: the way to its thread and back
     """
@@ -50,7 +51,9 @@ class Admission:
         self._curve_of = curve_of
         self._tally = tally
         self._alone = plan.rule is None
+        self._keeps_turns = plan.preserve_ordering
         self._open_rows = 0
+        self.open_rows = 0
         self._ran = 0
         self.target: LatencyTarget | None = None
         self.plain_curve = Curve()
@@ -59,21 +62,28 @@ class Admission:
     def promise(self, seconds: float | None) -> None:
         """Have requests answered within so long from now on; None promises nothing."""
         self.target = None
-        self._open_rows = 0
+        self.shut()
         if seconds is not None:
             limit = self._plan.request_rows if self._alone else self._plan.max_rows
             slots = len(self._slots)
             self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
 
-    def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
-        """Say when a request is due. Raises `TooLate` for one that could not be answered by then.
+    def shut(self) -> None:
+        """Have whoever comes next looked at."""
+        self._open_rows = self.open_rows = 0
 
-        Most are let in by one comparison: with the rows up to which the door is open until the next run.
-        """
-        asked = int(ticket.asked * 1e9) or now
+    def open(self) -> None:
+        """One was looked at and let in: tell up to how many rows others need not be."""
+        if not self._keeps_turns:
+            rows = self._queue.open_rows
+            self.open_rows = rows if self.target is None else min(rows, self._open_rows)
+
+    def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
+        """Say when a request is due. Raises `TooLate` for one that could not be answered by then."""
+        asked = ticket.asked * 1e9 or now
         due = asked + target.ns
         if ticket.deadline != NEVER:
-            due = min(due, int(ticket.deadline * 1e9))
+            due = min(due, ticket.deadline * 1e9)
         ticket.due = ticket.order = due
         queue, rows = self._queue, ticket.rows
         target.arrived += rows
@@ -115,11 +125,11 @@ class Admission:
         """Say when a request without a deadline is due, beside which nobody waits or runs on a device that is
         its own, and whether it can be answered by then. False: hold it against the target as all others are.
         """
-        ticket.due = ticket.order = due = (int(ticket.asked * 1e9) or now) + target.ns
+        ticket.due = ticket.order = due = (ticket.asked * 1e9 or now) + target.ns
         if now + self.overhead_ns + expected_ns > due:
             return False
         target.arrived += ticket.rows
-        self._open_rows = 0
+        self.shut()
         return True
 
     def leave_room_for(self, kept: int, ticket: Ticket, now: int) -> None:
@@ -164,7 +174,7 @@ class Admission:
 
     def note_start(self) -> None:
         """A run has begun: whoever comes now is reckoned anew."""
-        self._open_rows = 0
+        self.shut()
         if self.target is not None and self._queue.size:
             self.target.note_start(len(self._running))
 

@@ -154,15 +154,38 @@ class Batcher:
         self._look_soon_if_idle()
 
     def submit(self, ticket: Ticket) -> None:
-        """Put a ticket in the queue; it will be settled.
+        """Put a ticket in the queue; it will be settled. Most are let in by a glance, without a call.
 
         Raises `QueueFull`, `TooLate` or `ServerStopping` for one that is not let in.
         """
-        if self._closed:
-            raise ServerStopping()
         ticket.queued = ticket.order = now = self._clock()
-        if self._lonely >= LONELY and self._goes_at_once(ticket, now):
+        queue, admission, rows = self._queue, self._admission, ticket.rows
+        target = admission.target
+        if queue.rows + rows > admission.open_rows or ticket.lane is not None or ticket.deadline != NEVER:
+            is_let_by = False
+        elif target is None:
+            is_let_by = True
+        else:
+            ticket.due = ticket.order = due = (ticket.asked * 1e9 or now) + target.ns
+            is_let_by = due - now > target.fresh_ns
+        if is_let_by:
+            queue.newcomers.append(ticket)
+            queue.size += 1
+            queue.rows += rows
+            if target is not None:
+                target.arrived += rows
+        elif self._closed:
+            raise ServerStopping()
+        elif self._lonely >= LONELY and self._goes_at_once(ticket, now):
             return
+        else:
+            self._admit(ticket, now)
+        if not self._looking and self._slots.idle:
+            self._looking = True
+            self._call_soon(self._look)
+
+    def _admit(self, ticket: Ticket, now: int) -> None:
+        """Let in a request that has to be looked at. Raises `QueueFull` or `TooLate`."""
         admission = self._admission
         target = admission.target
         if target is not None:
@@ -174,9 +197,8 @@ class Batcher:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
         if ticket.deadline != NEVER or self._watches_all:
             self._watch(ticket, now)
-        if not self._looking and self._slots.idle:
-            self._looking = True
-            self._call_soon(self._look)
+        if self._lonely < LONELY:
+            admission.open()
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
@@ -188,6 +210,7 @@ class Batcher:
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
         self._closed = True
+        self._admission.shut()
         self._note_quiet()
         try:
             async with asyncio.timeout(within_s):
@@ -417,6 +440,8 @@ class Batcher:
             self._lonely = 0
         else:
             self._lonely += 1
+            if self._lonely == LONELY:
+                self._admission.shut()
         ordering = self._ordering
         for ticket, answer in zip(run.tickets, run.answers, strict=True):
             if type(answer) is not dict:

@@ -4,6 +4,10 @@ A lane holds those that can share a run, in the order in which they are to go. A
 its own bound and its own time limit; those of it whose time is over, where they are not refused, stand
 behind the rest of it. Bounded by requests and by bytes: a place is taken by `join` and given back by `take`
 or `leave`.
+
+Most queues have one level whose requests are all alike. There whoever sees to it that no more than
+`open_rows` wait may write down a newcomer by itself, and they come to stand where they belong when
+somebody looks.
 """
 
 from bisect import insort
@@ -63,6 +67,11 @@ class Queue:
 
     row_bytes   of the inputs of one row, where that is known; else the arrays are asked
     fair        whether clients share each level by their rows, whoever asks most
+
+    size        requests that wait
+    rows        of all of them
+    open_rows   as long as no more than these wait, there is a place for whoever has no lane of its own
+    newcomers   who took such a place, and is counted in `size` and `rows`, in the order of their coming
     """
 
     def __init__(
@@ -84,23 +93,35 @@ class Queue:
         self._plain = len(levels) == 1 and not levels[0].delays and not fair
         self._one = self._lines[0]
         self.timed = any(level.timeout_ns for level in levels)
+        self.open_rows = 0
+        if self._plain and row_bytes and not self.timed:
+            self.open_rows = min(levels[0].max_size, max_bytes // row_bytes)
+        self.newcomers: list[Ticket] = []
         self.size = 0
         self.rows = 0
-        self.bytes = 0
+        self._bytes = 0  # where the rows do not tell them
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[Ticket]:
+        self._place()
         for group in self._groups:
             for lane in group.values():
                 yield from lane
+
+    @property
+    def bytes(self) -> int:
+        """Of the inputs of all who wait."""
+        return self.rows * self._row_bytes or self._bytes
 
     def level_of(self, ticket: Ticket) -> Level:
         return self._line_of(ticket).level
 
     def candidates(self) -> list[Candidate]:
         """Who could go together, the most urgent first: by level, then by who has waited longest."""
+        if self.newcomers:
+            self._place()
         if self._plain:
             lanes = self._one.fresh
             if len(lanes) == 1:
@@ -118,29 +139,24 @@ class Queue:
 
     def join(self, ticket: Ticket) -> Full | None:
         """Take a place, or say why there is none. One request alone may be as large as it likes."""
+        self._place()
         plain = self._plain
         line = self._one if plain else self._line_of(ticket)
         if (self.size if plain else line.size) >= line.level.max_size:
             return Full.REQUESTS
-        rows = ticket.rows
-        size = rows * self._row_bytes or input_bytes(ticket.inputs)  # as `_size_of` does, in place
+        size = self._size_of(ticket)
         if self.bytes + size > self._max_bytes and self.size:
             return Full.BYTES
-        ticket.size = size
-        self.bytes += size
+        if not self._row_bytes:
+            ticket.size = size
+            self._bytes += size
         self.size += 1
-        self.rows += rows
+        self.rows += ticket.rows
         if not plain:
             line.size += 1
             if line.shares is not None:
                 ticket.order = line.shares.tag(ticket.client, ticket.rows)
-        lane = line.fresh.get(ticket.lane)
-        if lane is None:  # as `_stand` does, in place
-            line.fresh[ticket.lane] = deque((ticket,))
-        elif lane[-1].order <= ticket.order:
-            lane.append(ticket)
-        else:
-            _stand(line.fresh, ticket)
+        _stand(line.fresh, ticket)
         return None
 
     @property
@@ -182,7 +198,7 @@ class Queue:
             if each.client == holder
         ]
         newest = max(theirs, key=_order)
-        if self.bytes - newest.size + self._size_of(newcomer) > self._max_bytes and self.size > 1:
+        if self.bytes - self._size_of(newest) + self._size_of(newcomer) > self._max_bytes and self.size > 1:
             return None
         self.leave(newest)
         return newest
@@ -208,11 +224,13 @@ class Queue:
             self._sweep(taken[0].lane)
         self.size -= requests
         self.rows -= rows
-        self.bytes -= rows * self._row_bytes or sum([ticket.size for ticket in taken])
+        if not self._row_bytes:
+            self._bytes -= sum([ticket.size for ticket in taken])
         return taken
 
     def leave(self, ticket: Ticket) -> bool:
         """Take one ticket out of the line; False if it was not in it."""
+        self._place()
         line = self._line_of(ticket)
         for group in (line.fresh, line.late):
             lane = group.get(ticket.lane)
@@ -221,7 +239,8 @@ class Queue:
                     del group[ticket.lane]
                 self.size -= 1
                 self.rows -= ticket.rows
-                self.bytes -= ticket.size
+                if not self._row_bytes:
+                    self._bytes -= ticket.size
                 if not self._plain:
                     line.size -= 1
                 if line.shares is not None:
@@ -231,6 +250,7 @@ class Queue:
 
     def by_arrival(self) -> None:
         """Have all who wait go in the order in which they came; with shares, as it is."""
+        self._place()
         for line in self._lines:
             for group in (line.fresh, line.late) if line.shares is None else ():
                 for key, lane in group.items():
@@ -240,6 +260,7 @@ class Queue:
 
     def fall_behind(self, ticket: Ticket) -> None:
         """A waiting ticket whose time in the queue is over goes behind those of its level whose is not."""
+        self._place()
         line = self._line_of(ticket)
         lane = line.fresh.get(ticket.lane)
         if lane is not None and _remove(lane, ticket):
@@ -250,11 +271,30 @@ class Queue:
 
     def soonest(self) -> Ticket:
         """Of the first in each lane of the highest level that has one, the one who came or is due first."""
+        self._place()
         group = next(group for group in self._groups if group)
         return min([lane[0] for lane in group.values()], key=_first_of)
 
+    def _place(self) -> None:
+        """Have the newcomers stand in their lane."""
+        newcomers = self.newcomers
+        if not newcomers:
+            return
+        lanes = self._one.fresh
+        lane = lanes.get(None)
+        orders = [ticket.order for ticket in newcomers]
+        if orders == sorted(orders) and (lane is None or lane[-1].order <= orders[0]):
+            if lane is None:
+                lanes[None] = deque(newcomers)
+            else:
+                lane += newcomers
+        else:
+            for ticket in newcomers:
+                _stand(lanes, ticket)
+        newcomers.clear()
+
     def _size_of(self, ticket: Ticket) -> int:
-        return ticket.rows * self._row_bytes or input_bytes(ticket.inputs)
+        return ticket.rows * self._row_bytes if self._row_bytes else ticket.size or input_bytes(ticket.inputs)
 
     def _line_of(self, ticket: Ticket) -> _Line:
         priority = ticket.priority

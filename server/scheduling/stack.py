@@ -21,7 +21,19 @@ def stack(requests: Sequence[Tensors]) -> Tensors:
     """
     if len(requests) == 1:
         return contiguous(requests[0])
-    return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
+    return {name: _joined([request[name] for request in requests]) for name in requests[0]}
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    """What `np.concatenate` gives, row by row in memory; where arrays are small, in half the time."""
+    first = arrays[0]
+    if first.dtype.hasobject or not first.size:
+        return ascontiguousarray(np.concatenate(arrays))
+    try:
+        content = bytearray().join(arrays)  # type: ignore[arg-type]  # to the stubs, no buffers before 3.12
+    except TypeError:  # rows that do not lie together
+        return ascontiguousarray(np.concatenate(arrays))
+    return np.frombuffer(content, first.dtype).reshape(-1, *first.shape[1:])
 
 
 def contiguous(inputs: Tensors) -> Tensors:
@@ -52,17 +64,23 @@ def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
     check_rows(outputs, sum(rows))
     if len(rows) == 1:
         return [dict(outputs)]
+    if max(rows) == 1:
+        return _ones(outputs)
     shares: list[dict[str, Array]] = []
     start = 0
-    if len(outputs) == 1:  # most models: a loop less for each request
-        ((name, array),) = outputs.items()
-        for count in rows:
-            shares.append({name: array[start : start + count]})
-            start += count
-        return shares
     columns = tuple(outputs.items())
     for count in rows:
         end = start + count
         shares.append({name: array[start:end] for name, array in columns})
         start = end
     return shares
+
+
+def _ones(outputs: Tensors) -> list[dict[str, Array]]:
+    """Each row by itself, as its caller has it: of shape (1, *rest)."""
+    if len(outputs) == 1:  # most models: a loop less for each request
+        ((name, array),) = outputs.items()
+        return [{name: row} for row in array[:, None]]
+    names = tuple(outputs)
+    columns = [outputs[name][:, None] for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -50,7 +50,7 @@ class Ticket:
 
     What the queue and the batcher note on it:
 
-    size        bytes of its inputs
+    size        bytes of its inputs, where its rows do not tell them
     order       its place in its lane: the lower, the sooner
     due         monotonic ns: when a latency target wants it answered; 0 for no target
     expires     monotonic ns: when its time in the queue is over; 0 for never
@@ -97,8 +97,8 @@ class Ticket:
         self.priority = priority
         self.client = client
         self.asked = asked or arrived
-        self.queued = self.size = self.due = self.expires = 0
-        self.order = 0.0
+        self.queued = self.size = self.expires = 0
+        self.order = self.due = 0.0
         self.request: InferRequest | None = None
         self.run: RunFacts | None = None
         self.outputs: Tensors | None = None

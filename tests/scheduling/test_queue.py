@@ -174,3 +174,75 @@ def test_whatever_happens_the_counts_are_those_of_the_tickets_that_wait(script, 
         assert line.rows == sum(each.rows for each in here)
         assert line.bytes == sum(each.rows * 16 for each in here) <= max(300, 64)
         assert sorted(id(each) for group in waiting(line) for each in group) == sorted(map(id, here))
+
+
+def by_itself(line: Queue, one: Ticket) -> bool:
+    """Have it take a place where it needs no look, as the batcher does; whether there was one."""
+    if line.rows + one.rows > line.open_rows:
+        return False
+    line.newcomers.append(one)
+    line.size += 1
+    line.rows += one.rows
+    return True
+
+
+def test_who_takes_a_place_by_itself_stands_where_it_would_have_joined():
+    line = queue()
+    came = [ticket(order=order) for order in (2.0, 5.0, 3.0, 9.0)]
+    line.join(came[0])
+    assert [by_itself(line, each) for each in came[1:]] == [True, True, True]
+    assert waiting(line) == [[came[0], came[2], came[1], came[3]]]
+
+
+def test_as_many_may_take_a_place_by_themselves_as_have_one_for_certain():
+    line = queue(Level(max_size=3))
+    assert [by_itself(line, ticket()) for _ in range(4)] == [True, True, True, False]
+    assert line.join(ticket()) is Full.REQUESTS
+    line = queue(max_bytes=100)
+    assert [by_itself(line, ticket(rows=2)) for _ in range(4)] == [True, True, True, False]
+    assert line.join(ticket()) is Full.BYTES
+
+
+@pytest.mark.parametrize(
+    ("levels", "row_bytes"),
+    [((PLENTY, PLENTY), 16), ((Level(max_size=9, timeout_ns=1),), 16), ((PLENTY,), 0)],
+    ids=["levels", "timed", "bytes that rows do not tell"],
+)
+def test_nobody_takes_a_place_by_itself_where_there_is_something_to_look_at(levels, row_bytes):
+    assert queue(*levels, row_bytes=row_bytes).open_rows == 0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("join"), st.booleans(), st.integers(1, 3), st.integers(0, 9)),
+            st.tuples(st.just("leave"), st.integers(0, 30)),
+            st.tuples(st.just("take"), st.integers(1, 5)),
+        ),
+        max_size=40,
+    )
+)
+def test_a_queue_in_which_some_take_places_by_themselves_is_like_any_other(steps):
+    bounds = {"max_bytes": 300}
+    level = Level(max_size=8)
+    ours, other = queue(level, **bounds), queue(level, **bounds)
+    pairs: list[tuple[Ticket, Ticket]] = []
+    for step in steps:
+        match step:
+            case ("join", glance, rows, order):
+                pair = ticket(rows=rows, order=order), ticket(rows=rows, order=order)
+                pairs.append(pair)
+                placed = (glance and by_itself(ours, pair[0])) or ours.join(pair[0]) is None
+                assert placed == (other.join(pair[1]) is None)
+            case ("leave", number) if number < len(pairs):
+                assert ours.leave(pairs[number][0]) == other.leave(pairs[number][1])
+            case ("take", requests) if other.size:
+                taken = []
+                for line in (ours, other):
+                    (candidate,) = line.candidates()
+                    first = [each for lane in candidate for each in lane][:requests]
+                    taken.append(line.take(candidate, len(first), sum(each.rows for each in first)))
+                mine = {id(pair[0]): pair[1] for pair in pairs}
+                assert [mine[id(each)] for each in taken[0]] == taken[1]
+        assert (ours.size, ours.rows, ours.bytes) == (other.size, other.rows, other.bytes)
+    assert len(list(ours)) == len(ours)

@@ -41,7 +41,10 @@ POISON = 97
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A way to schedule one model. `rule` None: each request runs alone. `max_queue_size` is of a level."""
+    """A way to schedule one model. `rule` None: each request runs alone. `max_queue_size` is of a level.
+
+    alike   its requests have one width, so that most are let in by a glance
+    """
 
     rule: BatchRule | None
     max_queue_size: int
@@ -51,6 +54,7 @@ class Setting:
     in_order: bool = False
     max_queue_bytes: int = 2**20
     target_s: float | None = None
+    alike: bool = False
 
     def plan(self) -> Plan:
         return Plan(
@@ -61,6 +65,7 @@ class Setting:
             max_queue_bytes=self.max_queue_bytes,
             preserve_ordering=self.in_order,
             latency_target_s=self.target_s,
+            row_bytes=np.dtype(np.int64).itemsize if self.alike else 0,
         )
 
     @property
@@ -84,6 +89,14 @@ SETTINGS = {
     ),
     "small": Setting(rule=BatchRule(max_batch_size=8), max_queue_size=500, max_queue_bytes=400),
     "targeted": Setting(rule=BatchRule(max_batch_size=16), max_queue_size=500, target_s=0.08),
+    "alike": Setting(rule=BatchRule(max_batch_size=16), max_queue_size=60, alike=True),
+    "alike, alone": Setting(rule=None, max_queue_size=20, instances=3, fixed_ms=2.0, alike=True),
+    "alike, small": Setting(
+        rule=BatchRule(max_batch_size=8), max_queue_size=500, max_queue_bytes=200, alike=True
+    ),
+    "alike, targeted": Setting(
+        rule=BatchRule(max_batch_size=16), max_queue_size=500, target_s=0.08, alike=True
+    ),
 }
 
 
@@ -181,14 +194,14 @@ class Soak:
     def _ask(self, number: int, arrival: Arrival) -> None:
         name, now = arrival.model, self.loop.now_ns()
         setting = SETTINGS[name]
-        width = self.random.choice((1, 1, 2))
+        width = 1 if setting.alike else self.random.choice((1, 1, 2))
         inputs = {INPUT: np.full((arrival.rows, width), number, np.int64)}
         deadline = now / 1e9 + self.random.uniform(0.001, 0.1) if self.random.random() < 0.2 else FOREVER
         ticket = Ticket(
             inputs,
             arrival.rows,
             lambda ticket: self._hear(number, ticket),
-            lane=(width,),
+            lane=None if setting.alike else (width,),
             deadline=deadline,
             arrived=now / 1e9,
             priority=self.random.randint(0, setting.levels),
@@ -287,6 +300,10 @@ def trace(seed: int):
         bursts("ordered", quiet=100, burst=600, quiet_s=2, burst_s=0.5, rows=ROWS, seed=seed + 5),
         bursts("small", quiet=50, burst=1000, quiet_s=2, burst_s=0.3, rows=ROWS, seed=seed + 6),
         diurnal("targeted", 500, swing=0.9, day_s=10, rows=ROWS, seed=seed + 7),
+        diurnal("alike", 900, swing=0.9, day_s=20, rows=ROWS, seed=seed + 8),
+        poisson("alike, alone", 300, rows=ROWS, seed=seed + 9),
+        bursts("alike, small", quiet=50, burst=1000, quiet_s=2, burst_s=0.3, rows=ROWS, seed=seed + 10),
+        diurnal("alike, targeted", 500, swing=0.9, day_s=10, rows=ROWS, seed=seed + 11),
     )
 
 
