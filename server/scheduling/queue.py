@@ -120,12 +120,11 @@ class Queue:
 
     def candidates(self) -> list[Candidate]:
         """Who could go together, the most urgent first: by level, then by who has waited longest."""
-        if self.newcomers:
-            self._place()
+        lane = self._place() if self.newcomers else None
         if self._plain:
             lanes = self._one.fresh
             if len(lanes) == 1:
-                return [tuple(lanes.values())]
+                return [(lane,) if lane is not None else tuple(lanes.values())]
             return [(lane,) for lane in sorted(lanes.values(), key=_first)]
         found: list[Candidate] = []
         seen: set[Lane] = set()
@@ -275,23 +274,26 @@ class Queue:
         group = next(group for group in self._groups if group)
         return min([lane[0] for lane in group.values()], key=_first_of)
 
-    def _place(self) -> None:
-        """Have the newcomers stand in their lane."""
+    def _place(self) -> deque[Ticket] | None:
+        """Have the newcomers, if there are any, stand in the lane of those who are all alike: that lane."""
         newcomers = self.newcomers
         if not newcomers:
-            return
+            return None
+        self.newcomers = []
         lanes = self._one.fresh
         lane = lanes.get(None)
+        if lane is None and len(newcomers) == 1:
+            lanes[None] = lane = deque(newcomers)
+            return lane
         orders = [ticket.order for ticket in newcomers]
-        if orders == sorted(orders) and (lane is None or lane[-1].order <= orders[0]):
-            if lane is None:
-                lanes[None] = deque(newcomers)
-            else:
-                lane += newcomers
-        else:
+        if orders != sorted(orders) or (lane is not None and lane[-1].order > orders[0]):
             for ticket in newcomers:
                 _stand(lanes, ticket)
-        newcomers.clear()
+        elif lane is None:
+            lanes[None] = deque(newcomers)
+        else:
+            lane += newcomers
+        return lanes[None]
 
     def _size_of(self, ticket: Ticket) -> int:
         return ticket.rows * self._row_bytes if self._row_bytes else ticket.size or input_bytes(ticket.inputs)
