@@ -6,7 +6,7 @@ the bytes that were read to the queue, and from the run's outputs to the bytes t
 not exactly so goes the way that reads.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,7 +29,8 @@ MOST_ALIKE = 4
 """Beginnings of different lengths that are looked for in requests of one length."""
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Frame:
     """What stands around the one tensor of an answer; `behind` is None if it is bytes, and nothing does.
 
     begin   with the HTTP head where its size is always the same, as it is with bytes

@@ -1,6 +1,6 @@
 """What requests on the short way begin with, known again without reading it: URLs, and whole heads."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from server.api.infer_door import Target, Wishes, target_of
 
@@ -39,7 +39,8 @@ class Targets:
             return target
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Head:
     """What one head says; `size` is of the body, in bytes."""
 
     target: Target

@@ -6,6 +6,7 @@ Everything else over HTTP is the business of `server.api.rest`.
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -49,7 +50,8 @@ CLIENT_GONE = 499
 """What the access line says of a request whose client left: nobody reads this status."""
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Target:
     """What an inference URL names; `verb` is infer, or a key of `PLAIN_VERBS`."""
 
     model: str
@@ -102,7 +104,8 @@ class Answer(NamedTuple):
         return own
 
 
-class Wishes(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Wishes:
     """What the headers of an infer request say of it.
 
     json_length       of the JSON before the tensors, in bytes; None if all of the body is JSON

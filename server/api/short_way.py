@@ -11,7 +11,7 @@ Inherits from `HttpToolsProtocol`; the names used of it are held by a test, and 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -370,7 +370,7 @@ class ShortWay(HttpToolsProtocol):
         try:
             wishes = wishes_of(self._own, self._door.client_header, is_gated=self._gate is not None)
             if self._tracer is not None:
-                wishes = wishes._replace(parent=self._own.get(HEADER_BYTES, b""))
+                wishes = replace(wishes, parent=self._own.get(HEADER_BYTES, b""))
         except InvalidRequest as fault:
             exchange.refuse(fault)
             return

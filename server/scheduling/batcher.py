@@ -87,8 +87,7 @@ class Batcher:
         tally.opens(self._queue)
         self.copies = copies or Copies()
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._call_soon = self._loop.call_soon
+        self._call_soon = asyncio.get_running_loop().call_soon
         self._running: set[Run] = set()
         self._pace = Pace()
         self._in_place = in_place
@@ -99,12 +98,10 @@ class Batcher:
         self._sweep = Alarm(self._expire, clock)
         self._over_at = NEVER
         self._ordering = Ordering() if plan.preserve_ordering else None
-        self._watches_all = plan.preserve_ordering or self._queue.timed
         self._closed = False
         self._quiet = asyncio.Event()
-        self._weight = plan.weight
         self.profile = Profile()
-        self._slots = Slots(turns or Turns(clock=clock), self._look, self._begins_by)
+        self._slots = Slots(turns or Turns(clock=clock), self._look, self._begins_by, weight=plan.weight)
         self._admission = Admission(
             model, plan, self._queue, self._slots, self._running, self.profile, self._curve, tally
         )
@@ -135,11 +132,10 @@ class Batcher:
     @property
     def weight(self) -> float:
         """Its share of a device, beside the weights of the other models there."""
-        return self._weight
+        return self._slots.weight
 
     @weight.setter
     def weight(self, weight: float) -> None:
-        self._weight = weight
         self._slots.share(weight)
 
     def resize(self, slots: Sequence[Slot]) -> None:
@@ -147,7 +143,7 @@ class Batcher:
 
         Raises `ResourceShort` if one of them could never run, and then nothing has changed.
         """
-        self._slots.resize(slots, [run.slot for run in self._running], self._weight)
+        self._slots.resize(slots, [run.slot for run in self._running])
         self._device = slots[0].device
         self._admission.plain_curve = self._plain_curve = self.profile.curve(self._device)
         self.latency_target_s = self.latency_target_s
@@ -195,7 +191,7 @@ class Batcher:
         full = self._queue.join(ticket)
         if full is not None:
             self._fail(admission.make_room(ticket, full, now), admission.is_full())
-        if ticket.deadline != NEVER or self._watches_all:
+        if ticket.deadline != NEVER or self._queue.timed or self._ordering is not None:
             self._watch(ticket, now)
         if self._lonely < LONELY:
             admission.open()

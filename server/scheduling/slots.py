@@ -15,16 +15,20 @@ class Slots:
     """Lives on the event loop. `look` is called when it may be the version's turn; `begins_by` is a seat's.
 
     idle          the slots that no run is on
+    weight        what part of its devices is the version's, beside the weights of the others
     only          the seat of all of them, where they stand alike
     are_limited   whether runs take resources of the rate limiter
     turn_ns       how long a batch has waited lately, on average, for runs of other versions
     """
 
-    def __init__(self, turns: Turns, look: Callable[[], None], begins_by: Callable[[], float]) -> None:
+    def __init__(
+        self, turns: Turns, look: Callable[[], None], begins_by: Callable[[], float], *, weight: float = 1.0
+    ) -> None:
         self._turns = turns
         self._resources = turns.resources
         self._look = look
         self._begins_by = begins_by
+        self.weight = weight
         self._all: Sequence[Slot] = ()
         self._seats: dict[Place, Seat] = {}
         self._seat_of: dict[Slot, Seat] = {}
@@ -41,7 +45,7 @@ class Slots:
     def devices(self) -> Iterable[str]:
         return {slot.device for slot in self._all}
 
-    def resize(self, slots: Sequence[Slot], busy: Iterable[Slot], weight: float) -> None:
+    def resize(self, slots: Sequence[Slot], busy: Iterable[Slot]) -> None:
         """Have these slots from now on. A run that is on another one ends there.
 
         Raises `ResourceShort` if one of them could never run, and then nothing has changed.
@@ -59,10 +63,11 @@ class Slots:
                 self._seats[place] = device.seat(self._look, self._begins_by, needs=needs)
             self._seat_of[slot] = self._seats[place]
         self.only = next(iter(self._seats.values())) if len(self._seats) == 1 else None
-        self.share(weight)
+        self.share(self.weight)
 
     def share(self, weight: float) -> None:
         """What part of its devices is the version's, beside the weights of the others."""
+        self.weight = weight
         for (_, _, priority), seat in self._seats.items():
             seat.weight = weight / (priority or 1)
 

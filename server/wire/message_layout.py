@@ -5,7 +5,8 @@
 begin alike, up to where the tensor begins.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -85,7 +86,8 @@ def find_message(
     return None
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Frame:
     """An answer of one tensor: all bytes before those of the tensor, which stand last."""
 
     name: str
