@@ -149,7 +149,7 @@ class Exchange:
             assert isinstance(served, Plain)
             self._served = served
             self._familiar = familiar
-            deadline = familiar.deadline(now)
+            deadline = now + familiar.timeout_s
             self._ticket = self._route.again(
                 served, inputs, familiar.rows, self._told_again, deadline, now, head.wishes.client
             )

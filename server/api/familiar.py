@@ -51,9 +51,10 @@ class Familiar:
     size        of the whole request
     layout      how the elements lie
     signature   that it was read for: for another it may mean something else
+    timeout_s   within which it is to be answered
     """
 
-    __slots__ = ("_frame", "begin", "body_at", "head", "layout", "rows", "signature", "size")
+    __slots__ = ("_frame", "begin", "body_at", "head", "layout", "rows", "signature", "size", "timeout_s")
 
     def __init__(self, head: Head, begin: bytes, size: int, layout: Layout, signature: Signature) -> None:
         self.head = head
@@ -63,16 +64,13 @@ class Familiar:
         self.layout = layout
         self.signature = signature
         self.rows = layout.known.rows
+        timeout_s = head.wishes.timeout_s
+        self.timeout_s = FOREVER if timeout_s is None else timeout_s
         self._frame: Frame | None = None
 
     def inputs(self, data: bytes) -> Tensors | None:
         """The tensors in one more of these requests; None if they are to be read with more care."""
         return self.layout.read(data, len(self.begin))
-
-    def deadline(self, now: float) -> float:
-        """Of the monotonic clock, for one that came `now`."""
-        timeout_s = self.head.wishes.timeout_s
-        return FOREVER if timeout_s is None else now + timeout_s
 
     def request(self, inputs: Tensors, now: float) -> Read:
         """In the words of every other one, with the form of its answer."""
@@ -81,7 +79,7 @@ class Familiar:
             dict(inputs), self.signature.model, head.target.version, now
         )
         request.client = head.wishes.client
-        request.deadline = self.deadline(now)
+        request.deadline = now + self.timeout_s
         return request, form
 
     def answer(self, version: str, outputs: Tensors) -> bytes | None:

@@ -20,6 +20,7 @@ from server.domain.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RequestCancelled,
+    ServerStopping,
 )
 from server.domain.limits import Limits, check_name
 from server.domain.phase import Station
@@ -248,7 +249,8 @@ class InferDoor:
         if wishes.shown is not None:
             assert self.gate is not None
             self.gate.admit_quickly(INFER, wishes.shown)
-        self.station.admit()
+        if self.station.is_stopping:
+            raise ServerStopping()
 
     def read(self, target: Target, wishes: Wishes, body: bytes, arrived: float) -> Asked:
         """Decode the body of an infer request that was let in. Raises a `ServingError`."""

@@ -21,16 +21,21 @@ class Phase(IntEnum):
 
 
 class Station:
-    """The phase of this process: the app moves it on, the doors ask."""
+    """The phase of this process: the app moves it on, the doors ask.
+
+    is_stopping   whether nothing new is taken: every request asks
+    """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
+        self.is_stopping = False
 
     def move_to(self, phase: Phase) -> None:
         """Only ever forward."""
         self.phase = max(self.phase, phase)
+        self.is_stopping = self.phase is Phase.STOPPING
 
     def admit(self) -> None:
         """Raises `ServerStopping` if nothing new is taken."""
-        if self.phase is Phase.STOPPING:
+        if self.is_stopping:
             raise ServerStopping()

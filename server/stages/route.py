@@ -48,20 +48,18 @@ log = structlog.get_logger(__name__)
 
 
 class Route:
-    """Takes requests from every door. Holds no request itself: each is its caller's to await or cancel."""
+    """Takes requests from every door. Holds no request itself: each is its caller's to await or cancel.
+
+    find   of a model and a version as callers write it: the version that a request is pinned to from here on.
+           Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
+    """
 
     def __init__(self, table: Table, pool: Pool, onward: Onward | None = None) -> None:
         self._table = table
+        self.find = table.find
         self._pool = pool
         self._alone = Alone(pool, onward)
         self._ensembles = Ensembles(table.find, table.standing_for, self.infer)
-
-    def find(self, model: str, version: str) -> Served:
-        """The version that a request is pinned to from here on.
-
-        Raises `ModelNotFound`, `ModelNotReady`, or `VersionMalformed` for what is no version.
-        """
-        return self._table.find(model, version)
 
     async def infer(self, served: Served, request: InferRequest) -> InferResponse:
         """Answer one request. Raises a `ServingError`; cancelling it takes queued work along.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy import ndarray
 
 from server.domain.errors import InvalidRequest
 from server.domain.request import FOREVER, NO_PARAMETERS, InferRequest
@@ -87,16 +88,14 @@ class BinaryLayout:
         self.size = at
         self.frame: Any = None
 
-    def inputs(self, body: bytes, offset: int) -> dict[str, Array]:
-        """View the tensors that begin at `offset`, where exactly `size` bytes are left."""
-        views: dict[str, Array] = {}
-        for name, shape, dtype, at in self._tensors:
-            views[name] = np.ndarray(shape, dtype, body, offset + at)
-        return views
-
     def read(self, data: bytes, at: int) -> dict[str, Array] | None:
-        """The tensors from there to the end; None if they do not end there."""
-        return self.inputs(data, at) if at + self.size == len(data) else None
+        """View the tensors from there to the end; None if they do not end there."""
+        if at + self.size != len(data):
+            return None
+        views: dict[str, Array] = {}
+        for name, shape, dtype, offset in self._tensors:
+            views[name] = ndarray(shape, dtype, data, at + offset)
+        return views
 
 
 def find_binary(
@@ -104,10 +103,10 @@ def find_binary(
 ) -> Read | None:
     """A request whose JSON is known; None for any other."""
     layout = signature.remembered.get(body[:header_length])
-    if type(layout) is BinaryLayout and header_length + layout.size == len(body):
-        inputs = layout.inputs(body, header_length)
-        return layout.known.request(inputs, signature.model, version, now)
-    return None
+    if type(layout) is not BinaryLayout:
+        return None
+    inputs = layout.read(body, header_length)
+    return None if inputs is None else layout.known.request(inputs, signature.model, version, now)
 
 
 # Elements within JSON

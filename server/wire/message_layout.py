@@ -80,10 +80,10 @@ def find_message(
 ) -> Read | None:
     """A message whose beginning is known to this version of its model; None if it is not."""
     layout = signature.remembered.get(beginning)
-    if type(layout) is BinaryLayout and len(beginning) + layout.size == len(wire):
-        inputs = layout.inputs(wire, len(beginning))
-        return layout.known.request(inputs, signature.model, version, now)
-    return None
+    if type(layout) is not BinaryLayout:
+        return None
+    inputs = layout.read(wire, len(beginning))
+    return None if inputs is None else layout.known.request(inputs, signature.model, version, now)
 
 
 @dataclass(frozen=True, slots=True)
