@@ -232,11 +232,11 @@ class Exchange:
             if self._what_of is not familiar:
                 self._what_of = familiar
                 model = self.target.model
-                self._what = ("", "http", connection.peer, model, served.version, familiar.rows, 200)
+                self._what = ("", "http", model, served.version, familiar.rows, 200)
             run = ticket.run
             assert run is not None
             waited, computed = run.began - ticket.queued, run.ended - run.inferred
-            access.record((self._arrived, ended, self._what, run.rows, waited, computed))
+            access.record((self._arrived, ended, connection.peer, self._what, run.rows, waited, computed))
         connection.answered(True, ended)
 
     def _read_by(self, familiar: Familiar, inputs: Tensors) -> None:

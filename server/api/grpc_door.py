@@ -295,12 +295,12 @@ def access_line(
     ended = monotonic()
     if request is None or served is None:
         version = message.model_version if served is None else served.version
-        what = (message.id, "grpc", peer, message.model_name, version, 0, code)
+        what = (message.id, "grpc", message.model_name, version, 0, code)
     else:
-        what = (request.id, "grpc", peer, request.model, served.version, request.rows, code)
+        what = (request.id, "grpc", request.model, served.version, request.rows, code)
     if response is None:
-        return (arrived, ended, what, 0, 0, 0)
-    return (arrived, ended, what, response.batch_rows, response.queue_ns, response.compute_ns)
+        return (arrived, ended, peer, what, 0, 0, 0)
+    return (arrived, ended, peer, what, response.batch_rows, response.queue_ns, response.compute_ns)
 
 
 class PortRefused(Exception):

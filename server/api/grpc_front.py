@@ -23,7 +23,7 @@ from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
 from server.api.grpc_transport import Transport
 from server.api.reply import Table
-from server.domain.errors import RequestTooLarge, ServerBusy, ServingError
+from server.domain.errors import RequestTooLarge, ServerBusy, ServerStopping, ServingError
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import FOREVER, InferRequest, InferResponse
@@ -115,7 +115,8 @@ class Call:
         """Never raises: a refusal is an answer."""
         front = self._front
         try:
-            front.station.admit()
+            if front.station.is_stopping:
+                raise ServerStopping()
             if len(payload) > front.max_message_bytes:
                 raise RequestTooLarge(
                     f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
@@ -249,14 +250,13 @@ class Call:
             self._read_by(layout, ticket.inputs)
             self._told(ticket)
             return
-        front.respond(self._id, answer)
-        front.forget(self._id)
+        front.answered(self._id, answer)
         if front.access is not None:
             run = ticket.run
             assert run is not None
-            what = ("", "grpc", self._peer, model, version, layout.known.rows, 0)
+            what = ("", "grpc", model, version, layout.known.rows, 0)
             waited, computed = run.began - ticket.queued, run.ended - run.inferred
-            front.access.record((self._arrived, monotonic(), what, run.rows, waited, computed))
+            front.access.record((self._arrived, monotonic(), self._peer, what, run.rows, waited, computed))
 
     def _answer(self, served: Served, response: InferResponse) -> None:
         try:
@@ -264,7 +264,7 @@ class Call:
         except Exception as error:
             self.fail(error)
         else:
-            self._front.respond(self._id, content)
+            self._front.answered(self._id, content)
             self._front.end(self, self._id, response, 0)
 
     def fail(self, error: Exception) -> None:
@@ -377,9 +377,13 @@ class InferFront:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def respond(self, call_id: int, content: bytes) -> None:
+    def answered(self, call_id: int, content: bytes) -> None:
+        """A call has a good answer, and is in flight no more."""
         if self.native.respond(call_id, content):
             self._answers += 1
+        self._calls.pop(call_id, None)  # as `forget` does, in place
+        if not self._calls:
+            self._quiet.set()
 
     def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
         """A call is answered."""

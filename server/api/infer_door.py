@@ -302,14 +302,14 @@ class InferDoor:
             return
         ended = monotonic()
         if served is None or request is None:
-            what = ("", "http", peer, target.model, target.version, 0, status)
+            what = ("", "http", target.model, target.version, 0, status)
         else:
-            what = (request.id, "http", peer, target.model, served.version, request.rows, status)
+            what = (request.id, "http", target.model, served.version, request.rows, status)
         if response is None:
-            self.access.record((arrived, ended, what, 0, 0, 0))
+            self.access.record((arrived, ended, peer, what, 0, 0, 0))
         else:
             run = (response.batch_rows, response.queue_ns, response.compute_ns)
-            self.access.record((arrived, ended, what, *run))
+            self.access.record((arrived, ended, peer, what, *run))
 
 
 def _packed(pieces: list[infer_http.Chunk], size: int, length: int | None, accepted: bytes | None) -> Written:

@@ -33,13 +33,13 @@ LONGEST_ID = 1024
 LONGEST_KEPT = 256
 """Characters of id, model and version that are remembered: callers make them up."""
 
-What = tuple[str, str, str, str, str, int, int]
-"""Request id, door, peer, model, version, rows, and the code of the door that it came by: what many requests
-have in common. A door that keeps one for those that are alike has it written once."""
+What = tuple[str, str, str, str, int, int]
+"""Request id, door, model, version, rows, and the code of the door that it came by: what many requests have
+in common."""
 
-Record = tuple[float, float, What, int, int, int]
-"""When it arrived and when it ended (of the monotonic clock, in seconds), what it was, rows of its batch,
-nanoseconds in the queue, and nanoseconds in the model."""
+Record = tuple[float, float, str, What, int, int, int]
+"""When it arrived and when it ended (of the monotonic clock, in seconds), who asked, what it was, rows of its
+batch, nanoseconds in the queue, and nanoseconds in the model."""
 
 
 class AccessLog:
@@ -101,45 +101,48 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     third of what a JSON writer takes that is given all of it.
     """
     lines = []
-    at_ms, told, rows_of_run, ns_of_run = 0, None, 0, 0
-    head = front = back = end = ""
-    for arrived, ended, what, batch_rows, queue_ns, compute_ns in records:
+    at_ms, told, rows_of_run, ns_of_run, asker = 0, None, 0, 0, None
+    head = before = quoted = front = back = end = ""
+    for arrived, ended, peer, what, batch_rows, queue_ns, compute_ns in records:
         epoch_ms = int((epoch + ended) * 1000)
         if epoch_ms != at_ms:
             at_ms = epoch_ms
             head = f'{{"event":"request","at":"{_moment(epoch_ms)}",'
         if compute_ns != ns_of_run or batch_rows != rows_of_run or what != told:
             ns_of_run, rows_of_run, told = compute_ns, batch_rows, what
-            named = len(what[0]) + len(what[3]) + len(what[4])
-            begin, status = _kept_frame(what) if named <= LONGEST_KEPT else _frame(what)
-            front = f'{begin},"batch_rows":{batch_rows},"queue_us":'
+            named = len(what[0]) + len(what[2]) + len(what[3])
+            before, behind, status = _kept_frame(what) if named <= LONGEST_KEPT else _frame(what)
+            front = f',{behind},"batch_rows":{batch_rows},"queue_us":'
             back = f',"compute_us":{compute_ns // 1000},"total_us":'
             end = f",{status}}}\n"
-        lines.append(f"{head}{front}{queue_ns // 1000}{back}{int((ended - arrived) * 1e6)}{end}")
+        if peer != asker:
+            asker, quoted = peer, _quoted(peer)
+        total_us = int((ended - arrived) * 1e6)
+        lines.append(f"{head}{before}{quoted}{front}{queue_ns // 1000}{back}{total_us}{end}")
     return "".join(lines)
 
 
-def _frame(what: What) -> tuple[str, str]:
-    """What stands before the numbers of one request, and what behind them."""
-    request_id, door, peer, model, version, rows, status = what
-    before = {
-        "request_id": request_id[:LONGEST_ID],
-        "door": door,
-        "peer": peer,
-        "model": model[:LONGEST_NAME],
-        "version": version[:LONGEST_NAME],
-        "rows": rows,
-    }
+def _frame(what: What) -> tuple[str, str, str]:
+    """What stands before who asked, what between that and the numbers, and what behind them."""
+    request_id, door, model, version, rows, status = what
+    before = _fields(request_id=request_id[:LONGEST_ID], door=door)
+    behind = _fields(model=model[:LONGEST_NAME], version=version[:LONGEST_NAME], rows=rows)
+    return f'{before},"peer":', behind, f'"status":{status}'
+
+
+def _fields(**fields: str | int) -> str:
+    """They are JSON, without the braces."""
     try:
-        text = orjson.dumps(before)
+        text = orjson.dumps(fields)
     except TypeError:  # half a surrogate pair, out of a path that is no UTF-8
         text = b"\xff"
     if not text.isascii():  # some readers end lines at U+2028, too
-        text = json.dumps(before, separators=(",", ":")).encode()
-    return text[1:-1].decode(), f'"status":{status}'
+        text = json.dumps(fields, separators=(",", ":")).encode()
+    return text[1:-1].decode()
 
 
 _kept_frame = lru_cache(maxsize=2048)(_frame)
+_quoted = lru_cache(maxsize=2048)(json.dumps)
 
 
 @lru_cache(maxsize=64)

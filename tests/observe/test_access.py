@@ -14,8 +14,8 @@ from tests.lifecycle.waiting import until
 def note(log: AccessLog, request_id: str = "7", **odd: str) -> None:
     arrived = time.monotonic()
     names = {"door": "http", "peer": "10.0.0.1", "model": "m", "version": "2"} | odd
-    what = (request_id, *names.values(), 3, 200)
-    log.record((arrived, arrived + 0.004, what, 8, 1_500, 2_500_999))
+    what = (request_id, names["door"], names["model"], names["version"], 3, 200)
+    log.record((arrived, arrived + 0.004, names["peer"], what, 8, 1_500, 2_500_999))
 
 
 class StuckStream(io.StringIO):
