@@ -14,7 +14,6 @@ from server.domain.request import InferRequest, InferResponse
 from server.domain.tensors import Tensors
 from server.lifecycle.remote import RemoteVersion
 from server.lifecycle.served import Plain, Served
-from server.observe.access import What
 from server.scheduling.ticket import Ticket
 from server.stages.route import respond
 from server.wire.infer_http import Chunk
@@ -67,8 +66,6 @@ class Exchange:
         "_served",
         "_task",
         "_ticket",
-        "_what",
-        "_what_of",
         "_wishes",
         "disconnected",
         "keep_alive",
@@ -86,8 +83,6 @@ class Exchange:
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
         self._familiar: Familiar | None = None
-        self._what_of: Familiar | None = None
-        self._what: What
         self.message_event = _Unheard()
         self.response_complete = True
         self.disconnected = False
@@ -229,14 +224,12 @@ class Exchange:
         ended = monotonic()
         access = self._door.access
         if access is not None:
-            if self._what_of is not familiar:
-                self._what_of = familiar
-                model = self.target.model
-                self._what = ("", "http", model, served.version, familiar.rows, 200)
-            run = ticket.run
+            run, what = ticket.run, familiar.what
             assert run is not None
+            if what is None:
+                what = familiar.what = ("", "http", self.target.model, served.version, familiar.rows, 200)
             waited, computed = run.began - ticket.queued, run.ended - run.inferred
-            access.record((self._arrived, ended, connection.peer, self._what, run.rows, waited, computed))
+            access.record((self._arrived, ended, connection.peer, what, run.rows, waited, computed))
         connection.answered(True, ended)
 
     def _read_by(self, familiar: Familiar, inputs: Tensors) -> None:

@@ -17,6 +17,7 @@ from server.domain.errors import ServingError
 from server.domain.request import FOREVER, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import Array, Tensors
+from server.observe.access import What
 from server.wire import infer_http, json_text
 from server.wire.layout import Layout, Read
 from server.wire.raw import SMALL
@@ -52,9 +53,21 @@ class Familiar:
     layout      how the elements lie
     signature   that it was read for: for another it may mean something else
     timeout_s   within which it is to be answered
+    what        it is to the access log, once it was answered well
     """
 
-    __slots__ = ("_frame", "begin", "body_at", "head", "layout", "rows", "signature", "size", "timeout_s")
+    __slots__ = (
+        "_frame",
+        "begin",
+        "body_at",
+        "head",
+        "layout",
+        "rows",
+        "signature",
+        "size",
+        "timeout_s",
+        "what",
+    )
 
     def __init__(self, head: Head, begin: bytes, size: int, layout: Layout, signature: Signature) -> None:
         self.head = head
@@ -67,6 +80,7 @@ class Familiar:
         timeout_s = head.wishes.timeout_s
         self.timeout_s = FOREVER if timeout_s is None else timeout_s
         self._frame: Frame | None = None
+        self.what: What | None = None
 
     def inputs(self, data: bytes) -> Tensors | None:
         """The tensors in one more of these requests; None if they are to be read with more care."""
