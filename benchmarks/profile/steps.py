@@ -49,7 +49,7 @@ PLACES = (
     Place("server/observe/", "metrics"),
     Place("server/scheduling/counting.py", "metrics"),
     Place("server/api/short_way.py", "socket", "reply"),
-    Place("server/api/grpc_front.py", "gRPC front", "respond"),
+    Place("server/api/grpc_front.py", "gRPC front", "answered"),
     Place("server/api/grpc_front.py", "gRPC front", "_receive"),
     Place("server/api/grpc_front.py", "gRPC front", "_take"),
     Place("server/api/grpc_front.py", "gRPC front", "_look_again"),

@@ -149,7 +149,8 @@ class Nursery:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-P", "-m", "runtimes.worker.nursery", str(theirs.fileno())),
+                    # -u, as what a model prints is read, and a worker leaves without a last flush
+                    *(sys.executable, "-P", "-u", "-m", "runtimes.worker.nursery", str(theirs.fileno())),
                     *([self._platform] if self._platform else []),
                 ],
                 stdin=subprocess.DEVNULL,
