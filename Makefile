@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-peers bench-gpu bench-autoscaling plot profile models locks dashboards perf-analyzer pytriton \
+	bench-steady bench-peers bench-gpu bench-autoscaling plot profile instructions models locks dashboards perf-analyzer pytriton \
 	clean
 
 help: ## show these commands
@@ -95,6 +95,9 @@ plot: $(ready_to_test) ## draw the newest results of bench-peers for the README
 
 profile: $(ready_to_test) ## tell where the time of a request goes, step by step
 	@$(bin)/python -m benchmarks.profile $(ARGS)
+
+instructions: $(ready_to_test) ## count the instructions of a request, which no other work on the machine changes
+	@$(bin)/python -m benchmarks.instructions $(ARGS)
 
 bench-autoscaling: $(ready_to_test) ## have tiers scaled by their own gauge under a burst, and draw it
 	@$(bin)/python -m benchmarks.autoscaling $(ARGS)

@@ -78,13 +78,13 @@ class ServerUnderTest:
     def pid(self) -> int:
         return self._process.pid
 
-    def await_ready(self) -> None:
+    def await_ready(self, within_s: float = START_DEADLINE_S) -> None:
         """Wait until it says that it is ready, with all its models."""
-        deadline = time.monotonic() + START_DEADLINE_S
+        deadline = time.monotonic() + within_s
         while not self._is_ready():
             self._must_run()
             if time.monotonic() > deadline:
-                raise self._failed(f"was not ready within {START_DEADLINE_S} s")
+                raise self._failed(f"was not ready within {within_s} s")
             time.sleep(0.05)
 
     def cpu_s(self) -> float:
@@ -167,11 +167,20 @@ def tercet(repository: Path, log: Path, options: Sequence[str] = ()) -> Iterator
 
 @contextmanager
 def started(
-    name: str, options: Sequence[str], log: Path, held: Sequence[int] | None = None
+    name: str,
+    options: Sequence[str],
+    log: Path,
+    held: Sequence[int] | None = None,
+    *,
+    under: Sequence[str] = (),
+    within_s: float = START_DEADLINE_S,
 ) -> Iterator[ServerUnderTest]:
-    """A process of this checkout with these options, ready, on the cores that it is `held` to."""
+    """A process of this checkout with these options, ready, on the cores that it is `held` to.
+
+    `under` are the words of a program that runs it.
+    """
     http_port, grpc_port, metrics_port = free_ports(3)
-    command = [sys.executable, "-m", "server.cli", "serve", *options]
+    command = [*under, sys.executable, "-m", "server.cli", "serve", *options]
     command += [f"--http-address={HOST}", f"--grpc-address={HOST}"]
     command += [
         f"--http-port={http_port}",
@@ -185,7 +194,7 @@ def started(
             name, process, log, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port
         )
         try:
-            server.await_ready()
+            server.await_ready(within_s)
             yield server
         finally:
             server.stop()

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,11 +27,18 @@ QUIET = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0", "DO_NOT
 
 @contextmanager
 def serving(
-    peer: Peer, question: Question, model: Path, max_batch_size: int, scratch: Path
+    peer: Peer,
+    question: Question,
+    model: Path,
+    max_batch_size: int,
+    scratch: Path,
+    *,
+    under: Sequence[str] = (),
 ) -> Iterator[ServerUnderTest]:
     """A peer that answers the question with this ONNX file. Raises `ServerFailed`.
 
     `scratch` is a folder for this peer alone; its rows and runs are counted there, for `batches` to read.
+    `under` are the words of a program that runs it.
     """
     interpreter = python(peer.environment)
     scratch.mkdir()
@@ -53,7 +60,7 @@ def serving(
     log = scratch / "log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [str(interpreter), "-m", f"benchmarks.peers.serve.{peer.module}", *peer.words],
+            [*under, str(interpreter), "-m", f"benchmarks.peers.serve.{peer.module}", *peer.words],
             cwd=scratch,
             env=environment,
             stdin=subprocess.DEVNULL,
