@@ -64,7 +64,8 @@ def _ask(setup: Setup, question: Question, seconds: int) -> int:
     """Requests that were answered. Raises `LoadFailed` if one of them was not."""
     call = question.to(setup.front, setup.speech)
     if call.door is not Door.GRPC:
-        return lockstep.run(call, clients=question.clients, rounds=ROUNDS_A_SECOND * seconds)
+        rounds = ROUNDS_A_SECOND * seconds
+        return lockstep.run(call, setup.front.pid, clients=question.clients, rounds=rounds)
     sample = load(call, clients=question.clients, seconds=seconds, reply_bytes=setup.reply_bytes)
     if sample.errors:
         raise LoadFailed(f"{setup.name}: {sample.errors} requests failed")
