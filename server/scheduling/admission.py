@@ -52,6 +52,7 @@ class Admission:
         self._tally = tally
         self._alone = plan.rule is None
         self._keeps_turns = plan.preserve_ordering
+        self._counts_rows = queue.is_plain and not self._alone
         self._open_rows = 0
         self.open_rows = 0
         self._ran = 0
@@ -78,6 +79,13 @@ class Admission:
             rows = self._queue.open_rows
             self.open_rows = rows if self.target is None else min(rows, self._open_rows)
 
+    def reckon(self, target: LatencyTarget, now: int) -> None:
+        """A run has begun: tell how many rows may wait behind it without being looked at."""
+        if self._counts_rows:
+            target.note_time(now)
+            self._open_rows = target.open_rows(self._wait_ns(now), self._turn_ns, self.plain_curve)
+            self.open()
+
     def hold_against_target(self, ticket: Ticket, target: LatencyTarget, now: int) -> None:
         """Say when a request is due. Raises `TooLate` for one that could not be answered by then."""
         asked = ticket.asked * 1e9 or now
@@ -102,10 +110,9 @@ class Admission:
         each = 0
         if self._alone:
             each = max(1, queue.rows // queue.size) if queue.size else rows
-        wait = self.overhead_ns + (slots.wait_ns() if slots.idle else self._free_in(now))
-        turn = slots.turn_ns if slots.are_shared else 0.0
+        wait, turn = self._wait_ns(now), self._turn_ns
         target.note_time(now)
-        if ticket.lane is None and not self._alone and queue.is_plain:
+        if ticket.lane is None and self._counts_rows:
             self._open_rows = target.open_rows(wait, turn, curve)
             if queue.rows + rows <= self._open_rows and due - now > target.fresh_ns:
                 return
@@ -198,6 +205,14 @@ class Admission:
         if ticket.arrived:
             self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
 
-    def _free_in(self, now: int) -> float:
-        """Until the first slot is free, in nanoseconds."""
-        return max(0.0, min([run.left + run.expected for run in self._running], default=now) - now)
+    def _wait_ns(self, now: int) -> float:
+        """Until whoever is next could run, and what that takes beyond the run."""
+        if self._slots.idle:
+            return self.overhead_ns + self._slots.wait_ns()
+        free_at = min([run.left + run.expected for run in self._running], default=now)
+        return self.overhead_ns + max(0.0, free_at - now)
+
+    @property
+    def _turn_ns(self) -> float:
+        """How long each batch waits for runs of other versions."""
+        return self._slots.turn_ns if self._slots.are_shared else 0.0

@@ -336,6 +336,9 @@ class Batcher:
             return False
         expected = slots.expected_ns(slot) if seat is None else seat.wanted_ns
         self._begin(self._form(slot, candidate, answer), curve, expected, now)
+        target = self._admission.target
+        if target is not None and self._lonely < LONELY and not self._closed:
+            self._admission.reckon(target, now)
         return True
 
     def _begin(self, run: Run, curve: Curve | None, expected: float, now: int) -> None:
