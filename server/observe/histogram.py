@@ -28,13 +28,32 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def add_all(self, values: Sequence[float], total: float) -> None:
-        """At least one value; `total` is their sum. Those of one run mostly lie within the same bounds."""
+    def add_since(self, begins: Sequence[float], end: float, unit: float = 1.0) -> float:
+        """The times from each of these, at least one, until `end`; they and the sum that is returned are in
+        units of which `unit` make one of the bounds'. Nothing is done for each: those of one run mostly lie
+        within the same bounds.
+        """
         bounds, counts = self.bounds, self.counts
-        self.total += total
-        if len(values) == 1:
-            counts[bisect_left(bounds, values[0])] += 1
+        ascending = sorted(begins)
+        left = len(ascending)
+        at = bisect_left(bounds, (end - ascending[-1]) / unit)
+        highest = bisect_left(bounds, (end - ascending[0]) / unit)
+        while at < highest:
+            later = bisect_left(ascending, end - bounds[at] * unit, 0, left)
+            counts[at] += left - later
+            left = later
+            at += 1
+        counts[highest] += left
+        total = end * len(ascending) - sum(begins)
+        self.total += total / unit
+        return total
+
+    def add_each(self, values: Sequence[float]) -> None:
+        """The values of many runs, if any: all is as if each had come by itself, the rounding too."""
+        if not values:
             return
+        bounds, counts = self.bounds, self.counts
+        self.total = sum(values, self.total)
         ascending = sorted(values)
         at, highest = bisect_left(bounds, ascending[0]), bisect_left(bounds, ascending[-1])
         counted = 0
@@ -44,12 +63,6 @@ class Histogram:
             counted = upto
             at += 1
         counts[highest] += len(ascending) - counted
-
-    def add_each(self, values: Sequence[float]) -> None:
-        """The values of many runs, if any: all is as if each had come by itself, the rounding too."""
-        if values:
-            self.total = sum(values, self.total)
-            self.add_all(values, 0.0)
 
     def add_many(self, value: float, times: int) -> None:
         """The same value, `times` times: what every request of a run shares."""

@@ -17,10 +17,12 @@ from server.domain.errors import (
     StageFailed,
     TooLate,
 )
-from server.observe.run_counts import LoneRun, RunCounts
+from server.observe.run_counts import LoneRun
 from server.observe.tally import Tally
 from server.scheduling.run import Run
-from server.scheduling.ticket import Ticket
+
+NS = 10**9
+"""In a second."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -63,42 +65,32 @@ def count_run(tally: Tally, run: Run, now: int, patience_ns: float) -> None:
             ),
         )
         return
-    sums, began = tally.sums, run.began
-    waits = [began - ticket.queued for ticket in tickets]
-    waited = sum(waits)
+    sums, began, ended = tally.sums, run.began, run.ended
+    queued = [ticket.queued for ticket in tickets]
     if patience_ns:
-        sums.pressure.note(waited / len(tickets) / patience_ns, len(tickets), now)
-    good, rows = tickets, run.rows
+        sums.pressure.note((began - sum(queued) / len(queued)) / patience_ns, len(queued), now)
+    rows = run.rows
     if run.failed:
         pairs = zip(tickets, run.answers, strict=True)
-        good = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
-        if not good:
+        tickets = [ticket for ticket, answer in pairs if not isinstance(answer, ServingError)]
+        if not tickets:
             return
-        rows = sum([ticket.rows for ticket in good])
-        waits = [began - ticket.queued for ticket in good]
-        waited = sum(waits)
-    infer_ns = run.ended - run.inferred
-    sums.queue.add(len(waits), waited)
-    sums.queue_s.add_all([wait / 1e9 for wait in waits], waited / 1e9)
-    _count_wholes(sums, good, now / 1e9)
-    sums.ran(len(good), rows, run.inferred - began, infer_ns, now - run.ended)
-    sums.compute_s.add_many(infer_ns / 1e9, len(good))
+        rows = sum([ticket.rows for ticket in tickets])
+        queued = [ticket.queued for ticket in tickets]
+    requests, infer_ns = len(tickets), ended - run.inferred
+    sums.queue.add(requests, int(sums.queue_s.add_since(queued, began, NS)))
+    arrived = [ticket.arrived for ticket in tickets if ticket.arrived and ticket.error is None]
+    if arrived:  # wholes, whose callers are still there
+        sums.success.add(len(arrived), int(sums.request_s.add_since(arrived, now / NS) * NS))
+    sums.ran(requests, rows, run.inferred - began, infer_ns, now - ended)
+    sums.compute_s.add_many(infer_ns / NS, requests)
     sums.rows.add(rows)
     sums.left[run.why] += 1
     sums.last_inference = int(time() * 1000)
     if run.expected:
-        sums.prediction.add((run.ended - began) / run.expected)
+        sums.prediction.add((ended - began) / run.expected)
 
 
 def count_lone(tally: Tally, runs: Sequence[LoneRun]) -> None:
     """Add runs of one request each that were noted."""
     tally.sums.add_lone(runs)
-
-
-def _count_wholes(sums: RunCounts, tickets: Sequence[Ticket], done_s: float) -> None:
-    """How long each request took in all whose caller was still there, if it is a whole."""
-    wholes = [done_s - ticket.arrived for ticket in tickets if ticket.arrived and ticket.error is None]
-    if wholes:
-        whole = sum(wholes)
-        sums.success.add(len(wholes), int(whole * 1e9))
-        sums.request_s.add_all(wholes, whole)

@@ -1,7 +1,7 @@
 """Counts of values by bounds."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from server.observe.histogram import RATIOS, ROWS, SECONDS, Histogram
@@ -30,11 +30,34 @@ def test_the_same_value_many_times_is_counted_as_if_it_came_one_by_one(value, ti
 )
 def test_the_values_of_one_run_are_counted_as_if_they_came_one_by_one(values):
     at_once, one_by_one = Histogram(SECONDS), Histogram(SECONDS)
-    at_once.add_all(values, sum(values))
+    at_once.add_each(values)
     for value in values:
         one_by_one.add(value)
     assert at_once.counts == one_by_one.counts
     assert at_once.total == pytest.approx(one_by_one.total)
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=40),
+    st.sampled_from([SECONDS, RATIOS]),
+    st.sampled_from([1, 10**9]),
+)
+def test_times_are_counted_by_their_begins_as_if_each_had_been_reckoned(begins, bounds, unit):
+    """But where it lies on a bound to the last bit."""
+    at_once, one_by_one = Histogram(bounds), Histogram(bounds)
+    begins, end = [begin * unit for begin in begins], 101.0 * unit
+    values = [(end - begin) / unit for begin in begins]
+    assume(all(abs(value - bound) > 1e-9 for value in values for bound in bounds))
+    assert at_once.add_since(begins, end, unit) == pytest.approx(sum(values) * unit)
+    one_by_one.add_each(values)
+    assert at_once.counts == one_by_one.counts
+    assert at_once.total == pytest.approx(one_by_one.total)
+
+
+def test_a_time_that_is_as_long_as_a_bound_lies_within_it():
+    histogram = Histogram((1.0, 2.0, 4.0))
+    assert histogram.add_since([5, 9, 8, 7, 9], 9) == 7
+    assert histogram.counts == [3, 1, 1, 0]
 
 
 @given(st.lists(st.floats(0, 100), max_size=40))
