@@ -19,6 +19,7 @@ from benchmarks.results import default_file
 from benchmarks.sample import LoadFailed
 from benchmarks.scheduling import cost, neighbours, overload, overload_live, overload_simulated
 from benchmarks.scheduling.aims import AIMS
+from benchmarks.scheduling.yardstick import yardstick
 from benchmarks.server_under_test import NotTold, ServerFailed
 
 BATCH = 16
@@ -68,12 +69,18 @@ def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str
 
 def _cost(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
     requests, repeats = (5_000, 3) if asked.quick else (20_000, 15)
-    in_batches = cost.measure(BATCH, requests=requests, repeats=repeats)
-    alone = cost.measure(1, requests=requests, repeats=repeats)
-    findings |= {"cost in batches": in_batches.us, "cost alone": alone.us}
-    content["cost"] = {"in batches": asdict(in_batches), "alone": asdict(alone)}
-    for name, each in (("in batches", in_batches), ("alone", alone)):
-        _say(f"cost {name}: {each.us:.2f} us a request, mean batch {each.mean_batch:.1f}")
+    costs = {}
+    for how, rows in (("in batches", BATCH), ("alone", 1)):
+        with yardstick() as prototype:
+            found = cost.measure(rows, requests=requests, repeats=repeats, between=prototype.look)
+        share = found.over(prototype.looks)
+        findings |= {f"cost {how}": found.us, f"share {how}": share}
+        costs[how] = asdict(found) | {"share": share, "prototype_us": prototype.looks}
+        _say(
+            f"cost {how}: {found.us:.2f} us a request, mean batch {found.mean_batch:.1f}; {share:.2f} of the "
+            f"prototype's whole request, which takes {min(prototype.looks):.1f} us and more here"
+        )
+    content["cost"] = costs
 
 
 def _neighbours(

@@ -1,6 +1,7 @@
 """What we promise of scheduling, each promise with its aim; the aims are those of the issue "Scheduling"."""
 
 from benchmarks.findings import aim
+from benchmarks.scheduling.yardstick import WHERE_AIMS_WERE_SET_US
 
 MOST_DOUBT = 0.03
 """A comparison that leaves more of it says nothing."""
@@ -25,6 +26,15 @@ AIMS = (
     aim("live: runs that took within 10 % of the prediction", "predicted", ".1%", at_least=0.95),
     aim("scheduler's CPU us/request in batches", "cost in batches", ".1f", at_most=3.0),
     aim("scheduler's CPU us/request alone", "cost alone", ".1f", at_most=10.0),
+    *(
+        aim(
+            f"the same {how}, of the prototype's whole request",
+            f"share {how}",
+            ".2f",
+            at_most=round(us / WHERE_AIMS_WERE_SET_US, 2),
+        )
+        for how, us in (("in batches", 3.0), ("alone", 10.0))
+    ),
     *(
         aim(f"{where}: {name} requests in time", f"{key} {where}", ".2%", at_least=0.99)
         for key, name in (("fast", "fast beside slow:"), ("steady", "steady beside flood:"))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from statistics import median
 
 import numpy as np
 import uvloop
@@ -38,17 +39,34 @@ Measured = Callable[[SleepingModel, Sequence[Slot], Clock], Scheduler]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microseconds of processor time a request, and the rows in a mean batch."""
+    """
+    us           microseconds of processor time a request: of the cheapest drives, as whatever else a machine
+                 does can only add
+    in_turn      the same of each pair of drives, as they took turns
+    mean_batch   rows
+    """
 
     us: float
+    in_turn: tuple[float, ...]
     mean_batch: float
 
+    def over(self, yardstick: Sequence[float]) -> float:
+        """What it is of something that was measured right after each pair, in the median."""
+        return median(us / beside for us, beside in zip(self.in_turn, yardstick, strict=True))
 
-def measure(rows: int, *, requests: int, repeats: int, scheduler: Measured = targeted) -> Cost:
+
+def measure(
+    rows: int,
+    *,
+    requests: int,
+    repeats: int,
+    scheduler: Measured = targeted,
+    between: Callable[[], None] = lambda: None,
+) -> Cost:
     """In batches of so many requests of one row, which come while the batch before them runs.
 
-    `rows` 1 is a request alone: it comes when nothing is under way. Scheduler and control take turns; of each
-    the cheapest drive counts, as whatever else a machine does can only add.
+    `rows` 1 is a request alone: it comes when nothing is under way. Scheduler and control take turns, and
+    `between` is called after each pair.
     """
     model = SleepingModel(
         name="model", service=ServiceTime(fixed_ms=0.2), max_batch_size=max(2 * rows, 2), target_s=0.1
@@ -57,13 +75,15 @@ def measure(rows: int, *, requests: int, repeats: int, scheduler: Measured = tar
     def control(_: SleepingModel, slots: Sequence[Slot], clock: Clock) -> Scheduler:
         return NoScheduler(slots[0], rows)
 
-    pairs = [
-        (drive(scheduler, model, rows, requests), drive(control, model, rows, requests))
-        for _ in range(repeats)
-    ]
+    pairs: list[tuple[Driven, Driven]] = []
+    for _ in range(repeats):
+        pairs.append((drive(scheduler, model, rows, requests), drive(control, model, rows, requests)))
+        between()
     ours, controls = zip(*pairs, strict=True)
-    cpu_ns = min(each.cpu_ns for each in ours) - min(each.cpu_ns for each in controls)
-    return Cost(us=cpu_ns / ours[0].told / 1e3, mean_batch=ours[0].told / ours[0].runs)
+    told = ours[0].told
+    least_ns = min(each.cpu_ns for each in ours) - min(each.cpu_ns for each in controls)
+    in_turn = tuple((one.cpu_ns - other.cpu_ns) / told / 1e3 for one, other in pairs)
+    return Cost(least_ns / told / 1e3, in_turn, told / ours[0].runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """Overload against a live server: a convolutional network on the CPU, each setting a model of its own.
 
 The target and the best fixed settings take turns at each load, for the machine is not the same from minute
-to minute: goodputs are held against each other round by round, and the error of that is told.
+to minute: what it can answer is measured before each round and after it, the load is that of the moment, and
+goodputs are held against each other round by round. The error of that is told.
 How much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
 median of its own last runs.
 """
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared_in
 from benchmarks.scheduling.predictions import bare_share, share_within
 from benchmarks.scheduling.replay import ServedModel, replay
 from benchmarks.scheduling.traces import for_seconds, poisson
-from benchmarks.server_under_test import tercet
+from benchmarks.server_under_test import ServerUnderTest, tercet
 
 MAX_BATCH_SIZE = 8
 TARGET_RUNS = 5
@@ -34,15 +35,19 @@ GRID = {
     for delay, rows, waiting in product((0, 10_000), (2, MAX_BATCH_SIZE), (8, 16, 32))
 }
 TARGET = "latency target"
+FULL = "full"
+ALWAYS_FULL = fixed(max_queue_delay_us=0, max_queue_size=1000)
+"""Of the model that capacity is measured with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
     """
-    capacity    rows a second that the server answers when its queue is never empty
+    capacity    rows a second that the server answers when its queue is never empty, as the target has it
     predicted   share of the target's runs that were predicted within a tenth; None if it does not tell
     bare        the same of a session without a server, by the median of its last runs
     rounds      of each load, what each contender did in turn
+    capacities  of each load, that before each round, and after the last
     """
 
     capacity: float
@@ -51,15 +56,18 @@ class Live:
     predicted: float | None
     bare: float
     rounds: list[list[Point]]
+    capacities: list[list[float]]
 
 
 def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]) -> Live:
     with tempfile.TemporaryDirectory(prefix="tercet-bench-") as scratch:
         folder = Path(scratch)
-        capacity = _capacity(folder, search_seconds)
+        repository = folder / "models"
+        lay_cnn(repository, FULL, max_batch_size=MAX_BATCH_SIZE, settings=ALWAYS_FULL)
+        with tercet(repository, folder / "one.log") as server:
+            capacity = _most_capacity(server, search_seconds)
         target_s = round(TARGET_RUNS * MAX_BATCH_SIZE / capacity, 3)
         say(f"live: {capacity:.0f} rows/s, target {target_s * 1e3:.0f} ms")
-        repository = folder / "models"
         for number, (delay, rows, waiting) in enumerate(GRID.values()):
             settings = fixed(max_queue_delay_us=delay, max_queue_size=waiting)
             lay_cnn(repository, f"fixed{number}", max_batch_size=rows, settings=settings)
@@ -67,53 +75,56 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
         names = {setting: f"fixed{number}" for number, setting in enumerate(GRID)} | {TARGET: "target"}
         with tercet(repository, folder / "server.log") as server:
 
-            def measured(setting: str, load: float, seconds: float, seed: int) -> Point:
-                trace = for_seconds(poisson("cnn", load * capacity, seed=seed), seconds)
+            def measured(setting: str, load: float, seconds: float, seed: int, now: float) -> Point:
+                """Over what the machine can answer now."""
+                trace = for_seconds(poisson("cnn", load * now, seed=seed), seconds)
                 model = ServedModel(name="cnn", target_s=target_s, row=cnn_row(), asked=names[setting])
                 return point(
                     replay(trace, [model], server).models["cnn"],
                     load=load,
                     setting=setting,
                     seconds=seconds,
-                    capacity=capacity,
+                    capacity=now,
                     target_s=target_s,
                 )
 
             for setting in names:  # each has run, and the target has learnt, before anything counts
-                measured(setting, LOADS[0], search_seconds, SEARCH_SEED)
-            comparisons = []
-            rounds = []
+                measured(setting, LOADS[0], search_seconds, SEARCH_SEED, capacity)
+            comparisons, rounds, capacities = [], [], []
             for load in LOADS:
-                say(f"live: load {load}, {len(GRID)} fixed settings")
-                found = {each: measured(each, load, search_seconds, SEARCH_SEED).goodput for each in GRID}
+                now = _capacity(server, search_seconds)
+                say(f"live: load {load} of {now:.0f} rows/s, {len(GRID)} fixed settings")
+                found = {
+                    each: measured(each, load, search_seconds, SEARCH_SEED, now).goodput for each in GRID
+                }
                 best = sorted(found, key=found.__getitem__)[-FINALISTS:]
-                taken = [
-                    [measured(each, load, seconds / ROUNDS, SEED + turn) for each in (TARGET, *best)]
-                    for turn in range(ROUNDS)
-                ]
+                taken: list[list[Point]] = []
+                seen = [_capacity(server, search_seconds)]
+                for turn in range(ROUNDS):
+                    turns = [
+                        measured(each, load, seconds / ROUNDS, SEED + turn, seen[-1])
+                        for each in (TARGET, *best)
+                    ]
+                    seen.append(_capacity(server, search_seconds))
+                    share = 2 * seen[-2] / (seen[-2] + seen[-1])
+                    taken.append([replace(each, goodput=each.goodput * share) for each in turns])
                 ours, *fixed_ones = zip(*taken, strict=True)
                 comparisons.append(compared_in_turn(ours, fixed_ones))
                 rounds += taken
+                capacities.append(seen)
             predicted = share_within(server, "target")
         bare = bare_share(folder / "bare", seconds / ROUNDS)
         say(f"live: {bare:.1%} of the runs of a bare session are within a tenth of the median of the last")
-        return Live(capacity, target_s, comparisons, predicted, bare, rounds)
+        return Live(capacity, target_s, comparisons, predicted, bare, rounds, capacities)
 
 
-def _capacity(folder: Path, seconds: float) -> float:
-    """Requests of one row that the server answers a second, with twice a batch of callers at all times.
+def _most_capacity(server: ServerUnderTest, seconds: float) -> float:
+    """The best of three: a busy moment of the machine would make every target look light."""
+    return max([_capacity(server, seconds) for _ in range(4)][1:])  # the first warms up
 
-    The best of three: a busy moment of the machine would make every load look light.
-    """
-    repository = folder / "one"
-    lay_cnn(
-        repository,
-        "cnn",
-        max_batch_size=MAX_BATCH_SIZE,
-        settings=fixed(max_queue_delay_us=0, max_queue_size=1000),
-    )
-    with tercet(repository, folder / "one.log") as server:
-        call = encode(Door.BINARY, "cnn", cnn_row(), http_port=server.http_port, grpc_port=server.grpc_port)
-        seconds = max(3.0, seconds)  # on a busy machine one second may see no answer at all
-        samples = [load_python.run(call, clients=2 * MAX_BATCH_SIZE, seconds=seconds) for _ in range(4)]
-        return max(sample.requests_per_s for sample in samples[1:])  # the first warms up
+
+def _capacity(server: ServerUnderTest, seconds: float) -> float:
+    """Requests of one row that the server answers a second, with twice a batch of callers at all times."""
+    call = encode(Door.BINARY, FULL, cnn_row(), http_port=server.http_port, grpc_port=server.grpc_port)
+    seconds = max(2.0, seconds / 2)  # on a busy machine one second may see no answer at all
+    return load_python.run(call, clients=2 * MAX_BATCH_SIZE, seconds=seconds).requests_per_s
