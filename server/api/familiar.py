@@ -104,8 +104,13 @@ class Familiar:
         if len(outputs) != 1:
             return None
         ((name, array),) = outputs.items()
-        frame = self._frame
-        if frame is None or array.shape != frame.shape or array.dtype != frame.dtype or name != frame.name:
+        frame, dtype = self._frame, array.dtype
+        if (
+            frame is None
+            or array.shape != frame.shape
+            or name != frame.name
+            or (dtype is not frame.dtype and dtype != frame.dtype)
+        ):
             frame = self._frame = self._framed(version, name, array)
         if frame is None:
             return None

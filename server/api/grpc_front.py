@@ -41,7 +41,7 @@ from server.wire import infer_proto
 from server.wire.bounds import check_message
 from server.wire.codes import codes_of
 from server.wire.layout import BinaryLayout
-from server.wire.message_layout import MessageLayouts, answer_again, find_message
+from server.wire.message_layout import Frame, MessageLayouts, find_message, frame_of
 
 log = structlog.get_logger(__name__)
 
@@ -70,11 +70,11 @@ class Call:
         "_ticket",
     )
 
-    def __init__(self, front: "InferFront", call_id: int, peer: str) -> None:
+    def __init__(self, front: "InferFront", call_id: int, peer: str, arrived: float) -> None:
         self._front = front
         self._id = call_id
         self._peer = peer
-        self._arrived = monotonic()
+        self._arrived = arrived
         self._message = NOTHING
         self._served: Served | None = None
         self._request: InferRequest | None = None
@@ -117,14 +117,14 @@ class Call:
         try:
             if front.station.is_stopping:
                 raise ServerStopping()
+            known = front.layouts.find(payload)  # not too large, then: one so long has been read before
+            if known is not None and front.is_bare and self._start_again(payload, known, time_remaining):
+                return
             if len(payload) > front.max_message_bytes:
                 raise RequestTooLarge(
                     f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
                     "--grpc-max-message-bytes allows"
                 )
-            known = front.layouts.find(payload)
-            if known is not None and front.is_bare and self._start_again(payload, *known, time_remaining):
-                return
             if known is None or not self._read_known(payload, *known):
                 self._read(payload)
             served, request = self._served, self._request
@@ -147,29 +147,30 @@ class Call:
             self.fail(error)
 
     def _start_again(
-        self, payload: bytes, beginning: bytes, model: str, version: str, time_remaining: float | None
+        self, payload: bytes, known: tuple[bytes, str, str], time_remaining: float | None
     ) -> bool:
         """Start a message that is like one before but for its numbers, without a request of its own.
 
         False if it is to be read. Raises a `ServingError` if it is refused.
         """
+        beginning, model, version = known
         route = self._front.route
         try:
             served = route.find(model, version)
         except ServingError:
             return False
         layout = served.facts.signature.remembered.get(beginning)
-        if served.staged or type(layout) is not BinaryLayout:
+        if served.staged or type(layout) is not BinaryLayout or layout.known.outputs:
             return False
-        known = layout.known
         inputs = layout.read(payload, len(beginning))
-        if inputs is None or known.outputs:
+        if inputs is None:
             return False
-        arrived = self._arrived
-        self._served, self._layout = served, layout
+        self._served, self._layout, arrived = served, layout, self._arrived
         deadline = FOREVER if time_remaining is None else arrived + time_remaining
         try:
-            self._ticket = route.again(served, inputs, known.rows, self._told_again, deadline, arrived, "")
+            self._ticket = route.again(
+                served, inputs, layout.known.rows, self._told_again, deadline, arrived, ""
+            )
         except ServingError:
             self._read_by(layout, {})
             raise
@@ -237,26 +238,37 @@ class Call:
 
     def _told_again(self, ticket: Ticket) -> None:
         """The same for a message that was known; what is not a good answer to it goes on as any other."""
-        front, served, layout = self._front, self._served, self._layout
-        assert served is not None
-        model, version = served.facts.signature.model, served.version
+        front, frame, outputs = self._front, self._layout.frame, ticket.outputs
         answer = None
-        if ticket.outputs is not None:
-            try:
-                answer = answer_again(layout, model, version, ticket.outputs)
-            except Exception:  # whatever it was, the other way meets it, too, and says it
-                answer = None
+        if outputs is not None:
+            answer = frame.around(outputs) if frame is not None else None
+            if answer is None and (frame := self._framed(outputs)) is not None:
+                answer = frame.around(outputs)
         if answer is None:
-            self._read_by(layout, ticket.inputs)
+            self._read_by(self._layout, ticket.inputs)
             self._told(ticket)
             return
         front.answered(self._id, answer)
         if front.access is not None:
             run = ticket.run
             assert run is not None
-            what = ("", "grpc", model, version, layout.known.rows, 0)
             waited, computed = run.began - ticket.queued, run.ended - run.inferred
-            front.access.record((self._arrived, monotonic(), self._peer, what, run.rows, waited, computed))
+            front.access.record(
+                (self._arrived, monotonic(), self._peer, frame.what, run.rows, waited, computed)
+            )
+
+    def _framed(self, outputs: Tensors) -> Frame | None:
+        """What such answers to this message have in common, for the next ones too; None if it takes more."""
+        served, layout = self._served, self._layout
+        assert served is not None
+        model, version = served.facts.signature.model, served.version
+        try:
+            frame = frame_of(layout, model, version, outputs)
+        except Exception:  # whatever it was, the other way meets it, too, and says it
+            return None
+        if frame is not None:
+            frame.what = ("", "grpc", model, version, layout.known.rows, 0)
+        return frame
 
     def _answer(self, served: Served, response: InferResponse) -> None:
         try:
@@ -446,18 +458,19 @@ class InferFront:
 
         While it has, the receiving thread sleeps on: under load nothing is handed from thread to thread.
         """
+        calls, arrived = self._calls, monotonic()
         for kind, call_id, _, payload, _, details in events:
             if kind != EVENT_CALL or payload is None:
-                gone = self._calls.get(call_id)
+                gone = calls.get(call_id)
                 if gone is not None:
                     gone.cancel()
                 continue
             metadata, peer, time_remaining = details or ((), "", None)
-            call = Call(self, call_id, peer)
-            if len(self._calls) >= self._max_in_flight:
-                call.fail(ServerBusy(len(self._calls)))
+            call = Call(self, call_id, peer, arrived)
+            if len(calls) >= self._max_in_flight:
+                call.fail(ServerBusy(len(calls)))
                 continue
-            self._calls[call_id] = call
+            calls[call_id] = call
             if self._gate is None:
                 call.start(payload, metadata, time_remaining)
             else:

@@ -75,7 +75,7 @@ def keep(signature: Signature, text: bytes, layout: Any) -> None:
 class BinaryLayout:
     """The tensors lie behind the text, one after the other; `frame` is for who remembers an answer by it."""
 
-    __slots__ = ("_tensors", "frame", "known", "size")
+    __slots__ = ("_one", "_tensors", "frame", "known", "size")
 
     def __init__(self, known: Known) -> None:
         tensors = []
@@ -84,6 +84,7 @@ class BinaryLayout:
             tensors.append((name, shape, dtype, at))
             at += prod(shape) * dtype.itemsize
         self._tensors = tuple(tensors)
+        self._one = known.tensors[0] if len(known.tensors) == 1 else None
         self.known = known
         self.size = at
         self.frame: Any = None
@@ -92,10 +93,12 @@ class BinaryLayout:
         """View the tensors from there to the end; None if they do not end there."""
         if at + self.size != len(data):
             return None
-        views: dict[str, Array] = {}
-        for name, shape, dtype, offset in self._tensors:
-            views[name] = ndarray(shape, dtype, data, at + offset)
-        return views
+        if self._one is not None:  # most models: a loop less
+            name, shape, dtype = self._one
+            return {name: ndarray(shape, dtype, data, at)}
+        return {
+            name: ndarray(shape, dtype, data, at + offset) for name, shape, dtype, offset in self._tensors
+        }
 
 
 def find_binary(

@@ -12,10 +12,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from protos import inference_pb2 as pb
-from server.domain.errors import ServingError
 from server.domain.request import InferRequest, InferResponse
 from server.domain.signature import Signature
 from server.domain.tensors import Tensors
+from server.observe.access import What
 from server.wire import infer_proto
 from server.wire.form import ReplyForm
 from server.wire.layout import LONGEST, BinaryLayout, Read, keep, known_of
@@ -86,35 +86,48 @@ def find_message(
     return None if inputs is None else layout.known.request(inputs, signature.model, version, now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """An answer of one tensor: all bytes before those of the tensor, which stand last."""
+    """An answer of one tensor: all bytes before those of the tensor, which stand last.
+
+    what   it is to the access log, for the door to keep
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     begin: bytes
+    what: What | None = None
+
+    def around(self, outputs: Tensors) -> bytes | None:
+        """The answer that these are, None if it is another."""
+        if len(outputs) != 1:
+            return None
+        ((name, array),) = outputs.items()
+        dtype = array.dtype
+        if (
+            array.shape != self.shape
+            or name != self.name
+            or (dtype is not self.dtype and dtype != self.dtype)
+        ):
+            return None
+        return self.begin + array.tobytes()
 
 
-def answer_again(layout: BinaryLayout, model: str, version: str, outputs: Tensors) -> bytes | None:
-    """The answer to a message of this layout that named no outputs; None if it takes more to write it.
+def frame_of(layout: BinaryLayout, model: str, version: str, outputs: Tensors) -> Frame | None:
+    """What stands around such an answer to a message of this layout that named no outputs; None if it takes
+    more to write it. Raises a `ServingError` if it cannot be written.
 
-    The layout is that of one version, and keeps what the answers to its messages begin with.
+    The layout is that of one version, and keeps it.
     """
     if len(outputs) != 1:
         return None
     ((name, array),) = outputs.items()
-    frame: Frame | None = layout.frame
-    if frame is None or array.shape != frame.shape or array.dtype != frame.dtype or name != frame.name:
-        if array.dtype.hasobject or array.nbytes > SMALL:
-            return None
-        try:
-            content = infer_proto.encode(InferResponse(model, version, {name: array}), layout.known.form)
-        except ServingError:
-            return None  # the way that writes says so
-        frame = Frame(name, array.dtype, array.shape, content[: len(content) - array.nbytes])
-        layout.frame = frame
-    return frame.begin + array.tobytes()
+    if array.dtype.hasobject or array.nbytes > SMALL:
+        return None
+    content = infer_proto.encode(InferResponse(model, version, {name: array}), layout.known.form)
+    layout.frame = frame = Frame(name, array.dtype, array.shape, content[: len(content) - array.nbytes])
+    return frame
 
 
 def _stands_last(beginning: bytes, message: pb.ModelInferRequest) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.scheduling.contenders import targeted
-from benchmarks.scheduling.cost import NoScheduler, drive, measure
+from benchmarks.scheduling.cost import Cost, NoScheduler, drive, measure
 from benchmarks.scheduling.sleeping import SleepingModel
 from runtimes.service_time import ServiceTime
 
@@ -22,6 +22,14 @@ def test_the_control_runs_and_answers_as_many_as_a_scheduler_would(rows):
 def test_batches_are_as_large_as_they_are_said_to_be():
     assert measure(16, requests=1600, repeats=1).mean_batch == 16
     assert measure(1, requests=100, repeats=1).mean_batch == 1
+
+
+def test_what_it_costs_is_held_against_what_was_measured_beside_it():
+    slower_by_half = Cost(us=2.0, in_turn=(2.0, 3.0, 2.0), mean_batch=16)
+    assert slower_by_half.over([20.0, 30.0, 19.0]) == 0.1
+    beside = []
+    found = measure(16, requests=160, repeats=3, between=lambda: beside.append(1.0))
+    assert len(beside) == len(found.in_turn) == 3
 
 
 def test_a_scheduler_that_works_more_costs_more():

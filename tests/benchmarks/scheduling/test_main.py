@@ -12,7 +12,10 @@ def test_a_part_is_measured_told_and_written(tmp_path, capsys):
     written = json.loads(out.read_text())
     assert written["cost"]["in batches"]["mean_batch"] >= 16
     assert written["cost"]["alone"]["mean_batch"] == 1
-    assert written["findings"].keys() == {"cost in batches", "cost alone"}
+    assert written["findings"].keys() == {
+        *("cost in batches", "share in batches"),
+        *("cost alone", "share alone"),
+    }
     assert len(written["promises"]) == len(AIMS)
     assert {"at", "machine", "versions"} <= written.keys()
     printed = capsys.readouterr().out
