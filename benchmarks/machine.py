@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def machine() -> Mapping[str, object]:
-    """`load` is the run queue's mean over the last minute: near 0 on a quiet machine. `python_us` is what this
-    interpreter takes here and now for ten thousand multiplications, in microseconds.
+    """`load` is the run queue's mean over the last minute: near 0 on a quiet machine. `python_us` is what
+    this interpreter takes here and now for ten thousand multiplications, in microseconds.
     """
     return {
         "cpu": _cpu_model(),
@@ -30,7 +30,7 @@ def machine() -> Mapping[str, object]:
 
 
 def versions() -> Mapping[str, str]:
-    """Python and how it was built, our commit, and every package on the path of a request that is installed."""
+    """Python and how it was built, our commit, and each package on a request's path that is installed."""
     found = {"python": platform.python_version(), "python_build": sys.version, "commit": _commit()}
     for package in PACKAGES:
         try:

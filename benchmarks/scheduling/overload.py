@@ -90,14 +90,16 @@ def compared_in_turn(target: Sequence[Point], contenders: Sequence[Sequence[Poin
     what was done in the same round.
 
     Which is the best is told by the rounds that it is not held against, the even ones for the odd: whoever is
-    chosen by the rounds that count has been lucky in them.
+    chosen by the rounds that count has been lucky in them. Differences count, and not quotients: in a round
+    in which the machine stood still one of them may have answered next to nothing.
     """
     shares: list[float] = []
     for half in (0, 1):
-        fixed = _best(contenders, 1 - half)
+        fixed = _best(contenders, 1 - half)[half::2]
+        usual = mean(each.goodput for each in fixed)
         shares += [
-            ours.goodput / theirs.goodput
-            for ours, theirs in zip(target[half::2], fixed[half::2], strict=True)
+            1 + (ours.goodput - theirs.goodput) / usual
+            for ours, theirs in zip(target[half::2], fixed, strict=True)
         ]
     error = stdev(shares) / sqrt(len(shares))
     whole = max(contenders, key=lambda rounds: mean(each.goodput for each in rounds))

@@ -72,8 +72,8 @@ def test_contenders_that_took_turns_are_compared_in_each_round():
         for rounds in ((0.9, 0.45, 0.8, 0.8), (0.8, 0.3, 0.6, 0.7), (1.0, 0.5, 1.0, 0.8))
     )
     comparison = compared_in_turn(target, [worse, best])
-    assert comparison.against_fixed == pytest.approx((0.9 + 0.9 + 0.8 + 1.0) / 4)
-    assert comparison.error == pytest.approx(0.0816 / 2, abs=0.001)
+    assert comparison.against_fixed == pytest.approx((0.9 + 0.8 + (1 - 0.05 / 0.65) + 1.0) / 4)
+    assert comparison.error == pytest.approx(0.0825 / 2, abs=0.001)
     assert (comparison.target.goodput, comparison.fixed.goodput) == pytest.approx((0.8, 0.9))
 
 
@@ -85,6 +85,15 @@ def test_who_was_lucky_in_some_rounds_is_not_held_against_them():
     comparison = compared_in_turn(target, [odd, even])
     assert comparison.against_fixed == pytest.approx(1 / 0.8)
     assert comparison.error == pytest.approx(0.0)
+
+
+def test_a_round_in_which_the_machine_stood_still_counts_for_what_it_has_lost():
+    target, fixed = (
+        [a_point(1.0, goodput) for goodput in rounds]
+        for rounds in ((0.9,) * 6, (0.9, 0.9, 0.01, 0.9, 0.9, 0.9))
+    )
+    comparison = compared_in_turn(target, [fixed])
+    assert 1.0 < comparison.against_fixed < 1.0 + 2 / 6
 
 
 def test_what_counts_is_the_worst_load_and_of_capacity_only_from_capacity_on():
