@@ -10,8 +10,10 @@ median of its own last runs.
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import mean
 
 from benchmarks import load_python
 from benchmarks.call import Door
@@ -38,6 +40,9 @@ TARGET = "latency target"
 FULL = "full"
 ALWAYS_FULL = fixed(max_queue_delay_us=0, max_queue_size=1000)
 """Of the model that capacity is measured with."""
+
+Measured = Callable[[str, float, float, int, float], Point]
+"""A setting under a load for some seconds, of a trace of that seed, over the capacity of the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +97,9 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
                 measured(setting, LOADS[0], search_seconds, SEARCH_SEED, capacity)
             comparisons, rounds, capacities = [], [], []
             for load in LOADS:
-                now = _capacity(server, search_seconds)
-                say(f"live: load {load} of {now:.0f} rows/s, {len(GRID)} fixed settings")
-                found = {
-                    each: measured(each, load, search_seconds, SEARCH_SEED, now).goodput for each in GRID
-                }
-                best = sorted(found, key=found.__getitem__)[-FINALISTS:]
-                taken: list[list[Point]] = []
-                seen = [_capacity(server, search_seconds)]
-                for turn in range(ROUNDS):
-                    turns = [
-                        measured(each, load, seconds / ROUNDS, SEED + turn, seen[-1])
-                        for each in (TARGET, *best)
-                    ]
-                    seen.append(_capacity(server, search_seconds))
-                    share = 2 * seen[-2] / (seen[-2] + seen[-1])
-                    taken.append([replace(each, goodput=each.goodput * share) for each in turns])
+                say(f"live: load {load}, {len(GRID)} fixed settings")
+                capacity_now = partial(_capacity, server, search_seconds)
+                taken, seen = _at(load, measured, capacity_now, seconds, search_seconds)
                 ours, *fixed_ones = zip(*taken, strict=True)
                 comparisons.append(compared_in_turn(ours, fixed_ones))
                 rounds += taken
@@ -116,6 +108,31 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
         bare = bare_share(folder / "bare", seconds / ROUNDS)
         say(f"live: {bare:.1%} of the runs of a bare session are within a tenth of the median of the last")
         return Live(capacity, target_s, comparisons, predicted, bare, rounds, capacities)
+
+
+def _at(
+    load: float,
+    measured: Measured,
+    capacity_now: Callable[[], float],
+    seconds: float,
+    search_seconds: float,
+) -> tuple[list[list[Point]], list[float]]:
+    """The target and its best rivals in turn, at so much of what the machine can answer at the moment.
+
+    Their rounds, and that capacity before each of them and after the last.
+    """
+    now = capacity_now()
+    found = {each: measured(each, load, search_seconds, SEARCH_SEED, now).goodput for each in GRID}
+    best = sorted(found, key=found.__getitem__)[-FINALISTS:]
+    taken: list[list[Point]] = []
+    seen = [capacity_now()]
+    for turn in range(ROUNDS):
+        before = seen[-1]
+        turns = [measured(each, load, seconds / ROUNDS, SEED + turn, before) for each in (TARGET, *best)]
+        seen.append(capacity_now())
+        share = before / mean((before, seen[-1]))
+        taken.append([replace(each, goodput=each.goodput * share) for each in turns])
+    return taken, seen
 
 
 def _most_capacity(server: ServerUnderTest, seconds: float) -> float:

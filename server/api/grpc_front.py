@@ -241,9 +241,12 @@ class Call:
         front, frame, outputs = self._front, self._layout.frame, ticket.outputs
         answer = None
         if outputs is not None:
-            answer = frame.around(outputs) if frame is not None else None
-            if answer is None and (frame := self._framed(outputs)) is not None:
-                answer = frame.around(outputs)
+            try:
+                answer = frame.around(outputs) if frame is not None else None
+                if answer is None and (frame := self._framed(outputs)) is not None:
+                    answer = frame.around(outputs)
+            except Exception:  # whatever it was, the other way meets it, too, and says it
+                answer = None
         if answer is None:
             self._read_by(self._layout, ticket.inputs)
             self._told(ticket)
@@ -258,14 +261,14 @@ class Call:
             )
 
     def _framed(self, outputs: Tensors) -> Frame | None:
-        """What such answers to this message have in common, for the next ones too; None if it takes more."""
+        """What such answers to this message have in common, for the next ones too; None if it takes more.
+
+        Raises a `ServingError` if they cannot be written.
+        """
         served, layout = self._served, self._layout
         assert served is not None
         model, version = served.facts.signature.model, served.version
-        try:
-            frame = frame_of(layout, model, version, outputs)
-        except Exception:  # whatever it was, the other way meets it, too, and says it
-            return None
+        frame = frame_of(layout, model, version, outputs)
         if frame is not None:
             frame.what = ("", "grpc", model, version, layout.known.rows, 0)
         return frame
