@@ -30,7 +30,25 @@ DEADLINE_S = 60
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completions:
+    """
+    ended          time.monotonic at the end of each reply that came within the time
+    latencies_ms   of those, from sending to the end
+    errors         requests that failed
+    """
+
+    ended: Sequence[float]
+    latencies_ms: Sequence[float]
+    errors: int
+
+
 def run(call: Call, *, clients: int, seconds: float) -> Sample:
+    return sampled(completions(call, clients=clients, seconds=seconds), seconds=seconds)
+
+
+def completions(call: Call, *, clients: int, seconds: float) -> Completions:
+    """When each was answered. Raises `LoadFailed` if the generator could not do its work."""
     processes = max(1, min(clients, len(os.sched_getaffinity(0)) // 2))
     with tempfile.TemporaryDirectory() as scratch:
         body = Path(scratch, "body")
@@ -54,7 +72,7 @@ def run(call: Call, *, clients: int, seconds: float) -> Sample:
                 process.wait()
     if any(process.returncode for process in running):
         raise LoadFailed("the generator in Python failed; its reason stands above")
-    return joined([json.loads(each) for each in printed], seconds=seconds)
+    return joined([json.loads(each) for each in printed])
 
 
 def shares(clients: int, processes: int) -> list[int]:
@@ -63,14 +81,22 @@ def shares(clients: int, processes: int) -> list[int]:
     return [each + (number < rest) for number in range(processes)]
 
 
-def joined(parts: Sequence[Mapping[str, Any]], *, seconds: float) -> Sample:
-    """One sample of what several processes saw in the same `seconds`."""
-    ascending = sorted(latency for part in parts for latency in part["latencies_ms"])
+def joined(parts: Sequence[Mapping[str, Any]]) -> Completions:
+    """What several processes saw in the same time."""
+    return Completions(
+        ended=[end for part in parts for end in part["ended"]],
+        latencies_ms=[latency for part in parts for latency in part["latencies_ms"]],
+        errors=sum(part["errors"] for part in parts),
+    )
+
+
+def sampled(seen: Completions, *, seconds: float) -> Sample:
+    ascending = sorted(seen.latencies_ms)
     return Sample(
         generator="python",
         seconds=seconds,
         requests=len(ascending),
-        errors=sum(part["errors"] for part in parts),
+        errors=seen.errors,
         p50_ms=percentile(ascending, 0.50),
         p99_ms=percentile(ascending, 0.99),
     )
@@ -85,11 +111,13 @@ class _Tally:
 
     end: float
     over: bool = False
+    ended: list[float] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     errors: int = 0
 
     def answered(self, sent: float, now: float) -> None:
         if now <= self.end:
+            self.ended.append(round(now, 6))
             self.latencies_ms.append(round((now - sent) * 1e3, 4))
 
 
@@ -191,7 +219,7 @@ def _main(task: str) -> None:
         body=Path(asked["body_file"]).read_bytes(),
     )
     tally = uvloop.run(_closed_loop(call, asked["clients"], asked["start_at"], asked["seconds"]))
-    print(json.dumps({"latencies_ms": tally.latencies_ms, "errors": tally.errors}))
+    print(json.dumps({"ended": tally.ended, "latencies_ms": tally.latencies_ms, "errors": tally.errors}))
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ others can be measured beside ours.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from benchmarks import bare
+from benchmarks import abreast, bare
 from benchmarks.ask import Refused, ask, check
 from benchmarks.bare import Bare, BareRate
 from benchmarks.call import Call, Door
 from benchmarks.codec import encode
 from benchmarks.load import load
 from benchmarks.models import Model, version_folder
-from benchmarks.report import Figures, Line, Point, Report
+from benchmarks.report import Abreast, Figures, Line, Point, Report
 from benchmarks.sample import LoadFailed
 from benchmarks.server_under_test import ServerUnderTest, mean_batch
 
@@ -32,7 +33,7 @@ Say = Callable[[str], None]
 class Plan:
     """
     seconds    of one timed run, before a model's patience
-    repeats    timed runs of each point
+    repeats    timed runs of each point; three times as many turns of what takes turns with the bare session
     """
 
     models: Sequence[Model]
@@ -50,7 +51,13 @@ class Plan:
             self.seconds_of(model) * (LIMIT_SHARE + len(self.doors) * len(model.clients))
             for model in self.models
         )
-        return self.repeats * timed + WARM_UP_S * len(self.models) * len(self.doors)
+        turns = sum(len(self.doors) * len(model.clients) for model in self.models if model.abreast)
+        warm_up_s = WARM_UP_S * len(self.models) * len(self.doors)
+        return self.repeats * timed + warm_up_s + turns * self.turns * abreast.TURN_S
+
+    @property
+    def turns(self) -> int:
+        return 3 * self.repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,8 @@ def measure(servers: Sequence[ServerUnderTest], repository: Path, plan: Plan, sa
             for target in targets:
                 if target.model is model and not target.line.refusal:
                     say("  " + _time(target, plan.seconds_of(model)))
-    return Report([target.line for target in targets], limits)
+    turns = [_abreast(targets, model, repository, plan, say) for model in plan.models if model.abreast]
+    return Report([target.line for target in targets], limits, [*chain.from_iterable(turns)])
 
 
 def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) -> Iterator[_Target]:
@@ -107,6 +115,31 @@ def _targets(server: ServerUnderTest, repository: Path, plan: Plan, say: Say) ->
             for clients in model.clients:
                 point = Point(server.name, model.name, door, clients)
                 yield _Target(server, model, Line(point, refusal=refusal), call, reply_bytes)
+
+
+def _abreast(
+    targets: Sequence[_Target], model: Model, repository: Path, plan: Plan, say: Say
+) -> Iterator[Abreast]:
+    """Each point of a model in turn with the bare session; one whose runs fail costs its own line."""
+    asked = [target for target in targets if target.model is model and target.line.is_valid]
+    if not asked:
+        return
+    with abreast.session(repository, model.name) as session:
+        best = abreast.best_batch(session, asked[0].server.max_batch_size(model.name))
+        say(f"in turn with the bare session, {model.name} in batches of {best}")
+        for target in asked:
+            point, call = target.line.point, target.call
+            try:
+                if point.clients > 1:
+                    seen = abreast.rates(session, best, point, call, plan.turns)
+                else:
+                    seen = abreast.latencies(session, point, call, target.reply_bytes, plan.turns)
+            except LoadFailed as fault:
+                target.line.refusal = str(fault)
+                continue
+            target.server.forget_log()
+            say(f"  {point.server} {point.door} {point.clients}".ljust(22) + f"{seen.share:.1%}")
+            yield seen
 
 
 def _time(target: _Target, seconds: int) -> str:

@@ -31,6 +31,7 @@ class Model:
     row        the inputs of its request, each of shape (1, ...)
     clients    how many callers at once it is measured with, unless asked otherwise
     patience   its timed runs last so many times --seconds: a slow model needs more time to be counted
+    abreast    whether it is all the work, so that the server takes turns with the bare session
     """
 
     name: str
@@ -38,6 +39,7 @@ class Model:
     row: Callable[[], Tensors]
     clients: tuple[int, ...]
     patience: int = 1
+    abreast: bool = False
 
 
 def lay(models: Sequence[Model], repository: Path) -> None:
@@ -74,6 +76,7 @@ def _synthetic(
     max_batch_size: int,
     clients: tuple[int, ...],
     patience: int = 1,
+    abreast: bool = False,
 ) -> Model:
     name = network.__name__
 
@@ -89,7 +92,7 @@ def _synthetic(
     def row() -> Tensors:
         return {"INPUT": np.random.default_rng(0).standard_normal((1, *reads), np.float32)}
 
-    return Model(name=name, lay=lay, row=row, clients=clients, patience=patience)
+    return Model(name=name, lay=lay, row=row, clients=clients, patience=patience, abreast=abreast)
 
 
 # The sample repository's models
@@ -119,7 +122,9 @@ MODELS: Mapping[str, Model] = {
     model.name: model
     for model in (
         _synthetic(networks.tiny, reads=(64,), max_batch_size=32, clients=(1, 8, 32, 64)),
-        _synthetic(networks.large, reads=(3, 224, 224), max_batch_size=8, clients=(1, 8), patience=4),
+        _synthetic(
+            networks.large, reads=(3, 224, 224), max_batch_size=8, clients=(1, 8), patience=4, abreast=True
+        ),
         _synthetic(networks.wide, reads=(networks.WIDE_FLOATS,), max_batch_size=8, clients=(1, 8)),
         _sample("iris"),
         _sample("diabetes"),

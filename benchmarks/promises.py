@@ -78,19 +78,15 @@ def _of(model: str, door: Door, clients: int, read: Read) -> Callable[[Report], 
 
 
 def _share_of_large(door: Door) -> Callable[[Report], float | None]:
-    def figure(report: Report) -> float | None:
-        measured = report.find(SERVER, "large", door, clients=8)
-        return report.share(measured, "large") if measured else None
-
-    return figure
+    return lambda report: report.share_of_session(SERVER, "large", door, clients=8)
 
 
 def _added_to_large(door: Door) -> Callable[[Report], float | None]:
     """What a lone caller waits beyond the run itself, as a share of the run."""
 
     def figure(report: Report) -> float | None:
-        measured, limit = report.find(SERVER, "large", door, clients=1), report.limit("large")
-        return measured.p50_ms * 1e3 / limit.alone_us - 1 if measured and limit else None
+        share = report.share_of_session(SERVER, "large", door, clients=1)
+        return share - 1 if share is not None else None
 
     return figure
 

@@ -6,7 +6,7 @@ by column, so one run beside a busy neighbour does not decide.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from benchmarks.bare import BareRate
 from benchmarks.call import Door
@@ -57,16 +57,48 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A figure of the server, and the session's just before and just after."""
+
+    before: float
+    served: float
+    after: float
+
+    @property
+    def share(self) -> float:
+        """Of what the session did about then."""
+        return self.served / fmean((self.before, self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Abreast:
+    """A point in turn with the bare session: rows a second, or at one client milliseconds of latency."""
+
+    point: Point
+    turns: Sequence[Turn]
+
+    @property
+    def share(self) -> float:
+        return median(turn.share for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`bare` has, for each model, the limit as its runs found it."""
 
     lines: Sequence[Line]
     bare: Mapping[str, Sequence[BareRate]]
+    abreast: Sequence[Abreast] = ()
 
     def find(self, server: str, model: str, door: Door, clients: int) -> Figures | None:
         """The figures of a point that was measured without an error."""
         wanted = Point(server, model, door, clients)
         return next((line.figures for line in self.lines if line.point == wanted and line.is_valid), None)
+
+    def share_of_session(self, server: str, model: str, door: Door, clients: int) -> float | None:
+        """Of a point that took turns with the bare session."""
+        wanted = Point(server, model, door, clients)
+        return next((each.share for each in self.abreast if each.point == wanted), None)
 
     def limit(self, model: str) -> BareRate | None:
         runs = self.bare.get(model)

@@ -27,6 +27,10 @@ def write(path: Path, report: Report, facts: Mapping[str, Any]) -> None:
             if (limit := report.limit(model))
         },
         "lines": [_line(report, line) for line in report.lines],
+        "abreast": [
+            asdict(each.point) | {"share": each.share, "turns": [asdict(turn) for turn in each.turns]}
+            for each in report.abreast
+        ],
         "promises": [" ".join(verdict.split()) for verdict in verdicts(report)],
     }
     save(path, content)

@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks.bare import BareRate, batch_sizes
 from benchmarks.call import Door
 from benchmarks.promises import Promise, verdicts
-from benchmarks.report import Figures, Line, Point, Report, middle, middle_rate
+from benchmarks.report import Abreast, Figures, Line, Point, Report, Turn, middle, middle_rate
 from benchmarks.results import default_file, write
 from benchmarks.server_under_test import Batches, mean_batch
 from benchmarks.table import notes, table
@@ -85,10 +85,12 @@ def test_the_cost_of_tiny_and_wide_and_the_share_and_delay_of_large_are_promised
             line(figures(44_000, cpu_us=23)),
             line(figures(p50_ms=0.26), door=Door.GRPC, clients=1),
             line(figures(cpu_us=1_600), model="wide", door=Door.BINARY, clients=1),
-            line(figures(194.5), model="large", door=Door.GRPC, clients=8),
-            line(figures(p50_ms=1.05), model="large", door=Door.GRPC, clients=1),
         ],
-        {"tiny": [limit()], "large": [limit(200, alone_us=1000)]},
+        {"tiny": [limit()]},
+        [
+            Abreast(Point("tercet", "large", Door.GRPC, 8), [Turn(200, 194.4, 200)]),
+            Abreast(Point("tercet", "large", Door.GRPC, 1), [Turn(1.0, 1.05, 1.0)]),
+        ],
     )
     said = [" ".join(verdict.split()) for verdict in verdicts(report)]
     assert said == [
@@ -100,6 +102,13 @@ def test_the_cost_of_tiny_and_wide_and_the_share_and_delay_of_large_are_promised
         "large, grpc, 1 client: latency beyond the run 5.0% at most 3.0% falls short",
         "wide, binary, 1 client: CPU us/request 1,600 at most 1,600 met",
     ]
+
+
+def test_what_takes_turns_with_the_session_is_held_against_its_own_neighbours():
+    """The machine is half as fast in the second turn, and the session has a hiccup before the third."""
+    turns = [Turn(100, 99, 100), Turn(50, 49, 50), Turn(20, 98, 100)]
+    seen = Abreast(Point("tercet", "large", Door.BINARY, 8), turns)
+    assert seen.share == pytest.approx(0.99)
 
 
 def test_nothing_is_said_of_a_promise_that_was_not_measured():
@@ -128,16 +137,26 @@ def test_the_table_shows_figures_and_the_notes_say_why_some_are_missing():
 
 
 def test_the_file_keeps_every_run_and_the_verdicts(tmp_path):
-    report = Report([line(figures(50), figures(150))], {"tiny": [limit(200)]})
+    turns = [Turn(200, 190, 200)]
+    report = Report(
+        [line(figures(50), figures(150))],
+        {"tiny": [limit(200)]},
+        [Abreast(Point("tercet", "large", Door.GRPC, 8), turns)],
+    )
     path = tmp_path / "new" / "bench.json"
     write(path, report, {"at": "2026-01-02"})
     kept = json.loads(path.read_text())
     assert kept["at"] == "2026-01-02"
     assert [run["requests_per_s"] for run in kept["lines"][0]["runs"]] == [50, 150]
     assert kept["lines"][0]["share_of_bare"] == 0.5
+    assert kept["abreast"] == [
+        {"server": "tercet", "model": "large", "door": "grpc", "clients": 8, "share": 0.95}
+        | {"turns": [{"before": 200, "served": 190, "after": 200}]}
+    ]
     assert kept["promises"] == [
         "tiny, json, 64 clients: CPU us/request 20.0 at most 22.0 met",
         "tiny, json, 64 clients: requests/s 100 at least 43,810 falls short",
+        "large, grpc, 8 clients: rate against the bare session 95.0% at least 97.0% falls short",
     ]
 
 

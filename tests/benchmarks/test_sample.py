@@ -1,10 +1,11 @@
 """What the generators print becomes figures, and their errors are never lost."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from benchmarks import load_h2load, load_python, load_wrk
+from benchmarks import abreast, load_h2load, load_python, load_wrk
 from benchmarks.sample import LoadFailed, Sample, percentile
 
 H2LOAD = """\
@@ -77,9 +78,27 @@ def test_grpc_calls_that_end_with_a_status_and_no_message_are_errors():
 
 
 def test_what_several_processes_saw_is_one_sample():
-    parts = [{"latencies_ms": [3.0, 1.0], "errors": 1}, {"latencies_ms": [2.0], "errors": 0}]
-    sample = load_python.joined(parts, seconds=1.5)
+    parts = [
+        {"ended": [10.1, 10.2], "latencies_ms": [3.0, 1.0], "errors": 1},
+        {"ended": [10.3], "latencies_ms": [2.0], "errors": 0},
+    ]
+    sample = load_python.sampled(load_python.joined(parts), seconds=1.5)
     assert (sample.requests_per_s, sample.p50_ms, sample.p99_ms, sample.errors) == (2, 2, 3, 1)
+
+
+def test_a_rate_is_told_from_run_to_run_whatever_is_cut_off_at_either_end():
+    """Runs of four rows every 0.1 s, whose answers come a millisecond apart."""
+    ended = [1.0 + 0.1 * run + 0.001 * row for run in range(5) for row in range(4)]
+    seen = load_python.Completions(ended=ended[::-1], latencies_ms=[], errors=0)
+    assert abreast.rows_per_s(seen, together_s=0.01) == pytest.approx(40, rel=0.01)
+
+
+def test_a_rate_of_one_run_or_with_errors_is_a_failed_load():
+    one_run = load_python.Completions(ended=[1.0, 1.001], latencies_ms=[], errors=0)
+    with pytest.raises(LoadFailed, match="2 answers tell no rate"):
+        abreast.rows_per_s(one_run, together_s=0.01)
+    with pytest.raises(LoadFailed, match="3 requests failed"):
+        abreast.rows_per_s(replace(one_run, errors=3), together_s=0.01)
 
 
 def test_every_client_belongs_to_one_process():
