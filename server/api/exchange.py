@@ -196,11 +196,12 @@ class Exchange:
         served, request = self._served, self._request
         assert served is not None
         assert request is not None
-        if ticket.outputs is None:
+        outputs = ticket.outputs
+        if outputs is None:
             assert ticket.error is not None
             self.refuse(ticket.error)
         else:
-            self._answer(served, respond(served, request, ticket, ticket.outputs))
+            self._answer(served, respond(served, request, ticket, outputs))
 
     def _told_again(self, ticket: Ticket) -> None:
         """The same for a familiar request; whatever is not a good answer to it goes on as any other."""
@@ -208,9 +209,13 @@ class Exchange:
         assert served is not None
         assert familiar is not None
         answer = None
-        if ticket.outputs is not None and self.keep_alive and not self.disconnected:
+        if ticket.error is None and self.keep_alive and not self.disconnected:
             try:
-                answer = familiar.answer(served.version, ticket.outputs)
+                shared, outputs = ticket.shared, ticket.own
+                if shared is not None:
+                    answer = familiar.answer_rows(served.version, shared, ticket.at)
+                elif outputs is not None:
+                    answer = familiar.answer(served.version, outputs)
             except Exception:  # whatever it was, the other way meets it, too, and says it
                 answer = None
         if answer is None:

@@ -15,6 +15,7 @@ from server.api.heads import Head
 from server.api.infer_door import WORTH_PACKING
 from server.domain.errors import ServingError
 from server.domain.request import FOREVER, InferResponse
+from server.domain.run_outputs import Kind, RunOutputs, share_of
 from server.domain.signature import Signature
 from server.domain.tensors import Array, Tensors
 from server.observe.access import What
@@ -34,7 +35,9 @@ MOST_ALIKE = 4
 class Frame:
     """What stands around the one tensor of an answer; `behind` is None if it is bytes, and nothing does.
 
-    begin   with the HTTP head where its size is always the same, as it is with bytes
+    begin    with the HTTP head where its size is always the same, as it is with bytes
+    size     of the tensor, in bytes
+    stride   of one of its rows
     """
 
     name: str
@@ -42,6 +45,9 @@ class Frame:
     shape: tuple[int, ...]
     begin: bytes
     behind: bytes | None
+    kind: Kind
+    size: int
+    stride: int
 
 
 class Familiar:
@@ -116,7 +122,26 @@ class Familiar:
             return None
         if frame.behind is None:
             return frame.begin + array.tobytes()
-        text = json_text.write_elements(array)
+        return self._in_text(frame, json_text.write_elements(array)[1:-1])
+
+    def answer_rows(self, version: str, shared: RunOutputs, at: int) -> bytes | None:
+        """The same of the rows of a run from there on, as many as the request has."""
+        frame = self._frame
+        if frame is not None and frame.behind is None:
+            content = shared.content(frame.kind)
+            if content is not None:
+                start = at * frame.stride
+                return frame.begin + content[start : start + frame.size]
+        elif frame is not None:
+            texts = json_text.rows_of(shared, frame.kind)
+            if texts is not None:
+                rows = self.rows
+                return self._in_text(frame, texts[at] if rows == 1 else b",".join(texts[at : at + rows]))
+        return self.answer(version, shared.rows(at, self.rows))
+
+    def _in_text(self, frame: Frame, text: bytes) -> bytes | None:
+        """The whole answer around its elements, which have no brackets."""
+        assert frame.behind is not None
         size = len(frame.begin) + len(text) + len(frame.behind)
         if size >= self._most:
             return None
@@ -137,14 +162,17 @@ class Familiar:
             length, pieces = infer_http.encode(response, known.form)
         except ServingError:
             return None  # the way that writes says so
+        share = share_of(name, array)
         if length is None:
             begin, _, behind = map(bytes, pieces)
-            return Frame(name, array.dtype, array.shape, begin, behind)
+            begin, behind = begin + b"[", b"]" + behind
+            return Frame(name, array.dtype, array.shape, begin, behind, *share)
         begin, tensor = map(bytes, pieces)
         size = length + len(tensor)
         if size >= self._most:
             return None
-        return Frame(name, array.dtype, array.shape, good_head(size, length, b"", True) + begin, None)
+        head = good_head(size, length, b"", True)
+        return Frame(name, array.dtype, array.shape, head + begin, None, *share)
 
 
 class Familiars:

@@ -228,25 +228,29 @@ class Call:
 
     def _told(self, ticket: Ticket) -> None:
         """The run is over, or will not be. Never raises, so it cannot harm those who shared the run."""
-        if ticket.outputs is None:
+        outputs = ticket.outputs
+        if outputs is None:
             assert ticket.error is not None
             self.fail(ticket.error)
         else:
             assert self._request is not None
             assert self._served is not None
-            self._answer(self._served, respond(self._served, self._request, ticket, ticket.outputs))
+            self._answer(self._served, respond(self._served, self._request, ticket, outputs))
 
     def _told_again(self, ticket: Ticket) -> None:
         """The same for a message that was known; what is not a good answer to it goes on as any other."""
-        front, frame, outputs = self._front, self._layout.frame, ticket.outputs
-        answer = None
-        if outputs is not None:
-            try:
+        front, frame, shared = self._front, self._layout.frame, ticket.shared
+        try:
+            if shared is not None:
+                answer = frame.around_rows(shared, ticket.at) if frame is not None else None
+            else:
+                outputs = ticket.own
+                answer = frame.around(outputs) if frame is not None and outputs is not None else None
+            if answer is None and (outputs := ticket.outputs) is not None:
+                frame = self._framed(outputs)
                 answer = frame.around(outputs) if frame is not None else None
-                if answer is None and (frame := self._framed(outputs)) is not None:
-                    answer = frame.around(outputs)
-            except Exception:  # whatever it was, the other way meets it, too, and says it
-                answer = None
+        except Exception:  # whatever it was, the other way meets it, too, and says it
+            answer = None
         if answer is None:
             self._read_by(self._layout, ticket.inputs)
             self._told(ticket)
@@ -362,7 +366,11 @@ class InferFront:
             try:
                 asked: dict[str, Any] = {**self._transport.for_native(), "reuse_port": self._shares_port}
                 self.native = NativeGrpcFront(
-                    address, [(METHOD, False)], call_details=True, metrics=True, **asked
+                    address,
+                    [(METHOD, False)],
+                    call_details=True,
+                    metrics=True,
+                    **asked,
                 )
             except OSError as error:
                 raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None

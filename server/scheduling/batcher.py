@@ -12,11 +12,12 @@ their turn on the slot's device.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic_ns
 
-from server.domain.errors import DeadlineExceeded, RequestCancelled, ServerStopping, ServingError
+from server.domain.errors import ServerStopping, ServingError
+from server.domain.run_outputs import RunOutputs
 from server.observe.copies import Copies
 from server.observe.demand import Asked, Demand
 from server.observe.pressure import patience_ns
@@ -24,7 +25,7 @@ from server.observe.tally import Tally
 from server.scheduling.admission import Admission
 from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.asked import asked_of
-from server.scheduling.counting import count_run, reason_of
+from server.scheduling.counting import count_run
 from server.scheduling.ordering import Ordering
 from server.scheduling.pace import Pace
 from server.scheduling.plan import Plan
@@ -32,6 +33,7 @@ from server.scheduling.profile import Curve, Profile, shape_key
 from server.scheduling.queue import Candidate, Queue
 from server.scheduling.rule import BatchRule, Hold, Leave, Why
 from server.scheduling.run import Manner, Run
+from server.scheduling.settling import Settling
 from server.scheduling.slot import Slot
 from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
@@ -41,9 +43,6 @@ IDLE, FULL, DEADLINE = Why.IDLE, Why.FULL, Why.DEADLINE
 
 LONELY = 64
 """After so many runs of one request each, while which nobody else came, the next one is taken to be alone."""
-
-SWEEP_NS = 1_000_000
-"""Between two looks for those whose time is over: so late may one hear of it."""
 
 
 class Batcher:
@@ -95,9 +94,10 @@ class Batcher:
         self._lonely = 0
         self._lone_seat: Seat | None = None
         self._hold = Alarm(self._look, clock)
-        self._sweep = Alarm(self._expire, clock)
-        self._over_at = NEVER
         self._ordering = Ordering() if plan.preserve_ordering else None
+        self._settling = Settling(
+            model, self._queue, self._running, self._ordering, tally, clock, self._places_changed
+        )
         self._closed = False
         self._quiet = asyncio.Event()
         self.profile = Profile()
@@ -190,18 +190,15 @@ class Batcher:
             admission.leave_room_for(len(self._ordering.kept), ticket, now)
         full = self._queue.join(ticket)
         if full is not None:
-            self._fail(admission.make_room(ticket, full, now), admission.is_full())
+            self._settling.fail(admission.make_room(ticket, full, now), admission.is_full())
         if ticket.deadline != NEVER or self._queue.timed or self._ordering is not None:
-            self._watch(ticket, now)
+            self._settling.watch(ticket, now)
         if self._lonely < LONELY:
             admission.open()
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
-        if self._queue.leave(ticket) and type(why) is RequestCancelled:
-            self._tally.unserved += 1
-        self._fail(ticket, why)
-        self._note_quiet()
+        self._settling.leave(ticket, why)
 
     async def close(self, within_s: float) -> None:
         """Take nothing new, give what is queued or running `within_s` to finish, and fail the rest."""
@@ -212,26 +209,14 @@ class Batcher:
             async with asyncio.timeout(within_s):
                 await self._quiet.wait()
         except TimeoutError:
-            for ticket in list(self._pending()):
+            for ticket in list(self._settling.pending()):
                 self.leave(ticket, ServerStopping())
         finally:
             self._hold.clear()
-            self._sweep.clear()
+            self._settling.close()
             self._tally.closes(self._queue)
             if self._tally.of_model is self._demand:
                 self._tally.of_model = None
-
-    def _watch(self, ticket: Ticket, now: int) -> None:
-        """Keep its turn to be answered, and note when its time is over: its own, or that of its level."""
-        if self._ordering is not None:
-            self._ordering.join(ticket)
-        level = self._queue.level_of(ticket)
-        if level.timeout_ns:
-            ticket.expires = now + level.timeout_ns
-        over = _over(ticket)
-        if over < self._over_at:
-            self._over_at = over
-            self._sweep.set_by(over)
 
     # Who leaves.
 
@@ -253,8 +238,8 @@ class Batcher:
             slots.want_nothing()
         while slots.idle and queue.size:
             now = self._clock()
-            if now >= self._over_at:
-                self._expire()
+            if now >= self._settling.over_at:
+                self._settling.expire()
                 continue
             soonest = -1
             candidates = queue.candidates()
@@ -441,20 +426,20 @@ class Batcher:
             self._lonely += 1
             if self._lonely == LONELY:
                 self._admission.shut()
-        ordering = self._ordering
-        for ticket, answer in zip(run.tickets, run.answers, strict=True):
-            if type(answer) is not dict:
-                assert isinstance(answer, ServingError)
-                self._tally.unserved += 1
-                self._fail(ticket, answer)
-            elif ordering is None:
-                ticket.answer(answer, run)
-            else:
-                ordering.answer(ticket, answer, run)
+        tickets, outputs = run.tickets, run.outputs
+        if outputs is None or self._ordering is not None:
+            self._settling.answer(run)
+        elif len(tickets) == 1:
+            tickets[0].answer(outputs, run)
+        else:
+            shared, at = RunOutputs(outputs), 0
+            for ticket in tickets:
+                ticket.answer_from(shared, at, run)
+                at += ticket.rows
         count_run(self._tally, run, now, self._learn(run, now))
         if run.copied:
             self.copies.add("batch", run.copied)
-        run.tickets, run.answers = [], ()  # its tickets know it: both ways, only the collector frees them
+        run.tickets, run.answers, run.outputs = [], (), None  # its tickets know it: no cycles, and no memory
         if self._queue.size:
             self._look_soon_if_idle()
         elif self._closed:
@@ -486,51 +471,16 @@ class Batcher:
         target_ns = target.ns if target is not None else None
         return asked_of(self._tally, self._running, self._slots, self._plain_curve, self._plan, target_ns)
 
-    # Who is told.
-
-    def _fail(self, ticket: Ticket, error: ServingError) -> None:
-        """Settle a ticket with an error, and count the failure if it is not settled yet."""
-        if ticket.arrived and not ticket.settled and (reason := reason_of(error)):
-            self._tally.failed(reason, self._clock() - int(ticket.arrived * 1e9))
-        ticket.fail(error)
+    def _places_changed(self) -> None:
+        """Somebody has left who waited, for a run or for an answer."""
         if self._ordering is not None:
-            self._ordering.leave(ticket)
             self._look_soon_if_idle()
-
-    def _expire(self) -> None:
-        """Tell everyone whose time is over, waiting or running, and note who is next."""
-        self._sweep.clear()
-        now = self._clock()
-        for ticket in list(self._queue):
-            level = self._queue.level_of(ticket)
-            if ticket.deadline * 1e9 > now and ticket.expires and ticket.expires <= now and level.delays:
-                self._queue.fall_behind(ticket)
-            elif _over(ticket) <= now:
-                self._tally.refused["expired"] += 1
-                self.leave(ticket, DeadlineExceeded(self._model))
-        for ticket in list(self._pending()):
-            if ticket.deadline * 1e9 <= now:
-                self._fail(ticket, DeadlineExceeded(self._model))
-        self._over_at = min([_over(ticket) for ticket in self._pending()], default=NEVER)
-        self._sweep.set_by(max(self._over_at, now + SWEEP_NS))  # it looks at all: not for each one anew
-
-    def _pending(self) -> Iterator[Ticket]:
-        """Those that wait or run, or whose answer waits, and who have not heard yet."""
-        yield from self._queue
-        if self._ordering is not None:
-            yield from self._ordering.kept
-        for run in self._running:
-            yield from [ticket for ticket in run.tickets if not ticket.settled]
+        self._note_quiet()
 
     def _note_quiet(self) -> None:
         if self._closed and not self._running and not self._queue.size:
             self._slots.leave()
             self._quiet.set()
-
-
-def _over(ticket: Ticket) -> float:
-    """Monotonic ns at which this ticket's time is over, in one way or another."""
-    return min(ticket.deadline * 1e9, ticket.expires or NEVER)
 
 
 def elements(ticket: Ticket) -> int:

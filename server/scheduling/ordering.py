@@ -5,10 +5,9 @@ here until all before them have been given. A refusal, a failure or a caller who
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from server.domain.tensors import Array
-from server.scheduling.ticket import RunFacts, Ticket
+from server.scheduling.ticket import Ticket
 
 
 class Ordering:
@@ -18,7 +17,7 @@ class Ordering:
 
     def __init__(self) -> None:
         self._line: deque[Ticket] = deque()
-        self._kept: dict[Ticket, tuple[dict[str, Array], RunFacts]] = {}
+        self._kept: dict[Ticket, Callable[[], None]] = {}
 
     @property
     def kept(self) -> Collection[Ticket]:
@@ -28,10 +27,10 @@ class Ordering:
     def join(self, ticket: Ticket) -> None:
         self._line.append(ticket)
 
-    def answer(self, ticket: Ticket, outputs: dict[str, Array], run: RunFacts) -> None:
-        """Give the answer, now or once those before it have theirs."""
+    def answer(self, ticket: Ticket, give: Callable[[], None]) -> None:
+        """Have the ticket's answer given, now or once those before it have theirs."""
         if not ticket.settled:
-            self._kept[ticket] = outputs, run
+            self._kept[ticket] = give
         self.advance()
 
     def leave(self, ticket: Ticket) -> None:
@@ -45,6 +44,6 @@ class Ordering:
         """Give every answer that nobody stands before any more."""
         while self._line and (self._line[0] in self._kept or self._line[0].settled):
             first = self._line.popleft()
-            kept = self._kept.pop(first, None)
-            if kept is not None:
-                first.answer(*kept)
+            give = self._kept.pop(first, None)
+            if give is not None:
+                give()

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from time import thread_time_ns
 
 from server.domain.errors import InferenceFailed, RuntimeDown, RuntimeFull, ServerStopping, ServingError
-from server.domain.tensors import Array
+from server.domain.tensors import Tensors
 from server.observe.tracing.parent import Parent
 from server.scheduling.profile import Curve
 from server.scheduling.rule import Why
 from server.scheduling.slot import Slot
-from server.scheduling.stack import check_rows, contiguous, split, stack
+from server.scheduling.stack import check_rows, contiguous, stack
 from server.scheduling.ticket import Ticket
 
 
@@ -37,14 +37,16 @@ class Run:
     why        it left when it did
     in_place   whether it runs on the event loop
     trace      the span of it, where a sampled request was in it
-    answers    one for each ticket, once it is over: its rows, or why not
+    outputs    once it is over: of all its rows, which are its tickets' in their order; None where there are
+               answers
+    answers    one for each ticket, where the run failed: what came of it alone, or why not
     curve      of runs like it, where that is known
     expected   how long the run was expected to take; 0 for unknown
     short_ns   by how much it was made shorter than it would have been, for its oldest to be on time
     left       when it was handed to its slot
     began      gathering the inputs began
     inferred   the model began
-    ended      the model ended, and the rows were dealt out
+    ended      the model ended, and its rows were counted
     copied     bytes of inputs that had to be laid anew
     computed   processor time of its thread, where that is measured
     """
@@ -63,6 +65,7 @@ class Run:
         "in_place",
         "inferred",
         "left",
+        "outputs",
         "rows",
         "short_ns",
         "slot",
@@ -88,13 +91,14 @@ class Run:
         self.in_place = False
         self.curve: Curve | None = None
         self.expected = self.short_ns = 0.0
-        self.answers: Sequence[dict[str, Array] | ServingError] = ()
+        self.outputs: Tensors | None = None
+        self.answers: Sequence[Tensors | ServingError] = ()
         self.failed = False
         self.trace: Parent | None = None
         self.left = self.began = self.inferred = self.ended = self.computed = self.copied = 0
 
     def work(self) -> None:
-        """Gather the inputs, run the model, deal out the rows. Never raises: a failure is an answer.
+        """Gather the inputs, run the model, count the rows. Never raises: a failure is an answer.
 
         If several went together and the run failed, each goes again alone, so that one poisonous
         request fails only itself. Not so where the model's process ended with the run: it would end again;
@@ -104,7 +108,7 @@ class Run:
         self.began = manner.clock()
         busy = thread_time_ns() if manner.is_measured else 0
         try:
-            self.answers = self._run(self.tickets)
+            self.outputs = self._run(self.tickets)
         except Exception as error:
             self.failed = True
             if len(self.tickets) == 1 or isinstance(error, (RuntimeDown, RuntimeFull)):
@@ -123,7 +127,7 @@ class Run:
         self.failed = True
         self.answers = [self._failure(error) for _ in self.tickets]
 
-    def _run(self, tickets: Sequence[Ticket]) -> list[dict[str, Array]]:
+    def _run(self, tickets: Sequence[Ticket]) -> Tensors:
         first = tickets[0]
         alone = len(tickets) == 1
         inputs = contiguous(first.inputs) if alone else stack([ticket.inputs for ticket in tickets])
@@ -134,18 +138,15 @@ class Run:
         manner = self._manner
         self.inferred = manner.clock()
         outputs = self.slot.run(inputs)
-        if not manner.batches:
-            return [outputs]
-        if alone:
-            check_rows(outputs, first.rows)
-            return [outputs]
-        return split(outputs, [ticket.rows for ticket in tickets])
+        if manner.batches:
+            check_rows(outputs, first.rows if alone else self.rows)
+        return outputs
 
-    def _run_alone(self, ticket: Ticket) -> dict[str, Array] | ServingError:
+    def _run_alone(self, ticket: Ticket) -> Tensors | ServingError:
         if ticket.settled:
             return ServerStopping()  # already settled: nobody hears this
         try:
-            return self._run([ticket])[0]
+            return self._run([ticket])
         except Exception as error:
             return self._failure(error)
 

@@ -1,10 +1,12 @@
 """Requests into one run, and the run's outputs back to the requests."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy import ascontiguousarray
 
+from server.domain.run_outputs import RunOutputs
 from server.domain.tensors import Array, Tensors
 
 
@@ -62,25 +64,5 @@ def split(outputs: Tensors, rows: Sequence[int]) -> list[dict[str, Array]]:
     Raises `RowsLost` if an output does not have one row for each that went in.
     """
     check_rows(outputs, sum(rows))
-    if len(rows) == 1:
-        return [dict(outputs)]
-    if max(rows) == 1:
-        return _ones(outputs)
-    shares: list[dict[str, Array]] = []
-    start = 0
-    columns = tuple(outputs.items())
-    for count in rows:
-        end = start + count
-        shares.append({name: array[start:end] for name, array in columns})
-        start = end
-    return shares
-
-
-def _ones(outputs: Tensors) -> list[dict[str, Array]]:
-    """Each row by itself, as its caller has it: of shape (1, *rest)."""
-    if len(outputs) == 1:  # most models: a loop less for each request
-        ((name, array),) = outputs.items()
-        return [{name: row} for row in array[:, None]]
-    names = tuple(outputs)
-    columns = [outputs[name][:, None] for name in names]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    shared = RunOutputs(outputs)
+    return [shared.rows(end - count, count) for end, count in zip(accumulate(rows), rows, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from server.domain.errors import ServingError
 from server.domain.request import FOREVER, InferRequest
+from server.domain.run_outputs import RunOutputs
 from server.domain.tensors import Tensors
 
 Lane = tuple[Any, ...] | None
@@ -22,7 +23,7 @@ class RunFacts(Protocol):
     rows       of all its requests
     began      gathering the inputs began
     inferred   the model began
-    ended      the model ended, and the rows were dealt out
+    ended      the model ended, and its rows were counted
     """
 
     rows: int
@@ -44,7 +45,9 @@ class Ticket:
     queued      monotonic ns: entered the queue
     request     what was asked, for a queue that leads to another process; None where nobody said
     run         the one that it went with, with its times and rows; None until it is over
-    outputs     named arrays, once answered; rows of a larger array, not copies
+    own         named arrays, once answered, where nobody shares them; else None
+    shared      the outputs of its run, once answered, where others have rows of them, too; else None
+    at          its first row of those
     error       once failed
     told        called once, when it is settled; None from then on
 
@@ -59,6 +62,7 @@ class Ticket:
     __slots__ = (
         "arrived",
         "asked",
+        "at",
         "client",
         "deadline",
         "due",
@@ -67,12 +71,13 @@ class Ticket:
         "inputs",
         "lane",
         "order",
-        "outputs",
+        "own",
         "priority",
         "queued",
         "request",
         "rows",
         "run",
+        "shared",
         "size",
         "told",
     )
@@ -101,7 +106,8 @@ class Ticket:
         self.order = self.due = 0.0
         self.request: InferRequest | None = None
         self.run: RunFacts | None = None
-        self.outputs: Tensors | None = None
+        self.shared: RunOutputs | None = None
+        self.own: Tensors | None = None
         self.error: ServingError | None = None
         self.told: Callable[[Ticket], None] | None = told
 
@@ -109,13 +115,30 @@ class Ticket:
     def settled(self) -> bool:
         return self.told is None
 
+    @property
+    def outputs(self) -> Tensors | None:
+        """Named arrays, once answered; rows of larger arrays, where it shares them, and not copies."""
+        if self.own is None and self.shared is not None:
+            self.own = self.shared.rows(self.at, self.rows)
+        return self.own
+
     def answer(self, outputs: Tensors, run: RunFacts) -> None:
-        """Give the caller its rows out of a run, unless it has its answer already."""
+        """Give the caller all that came for it, unless it has its answer already."""
         told = self.told
         if told is not None:
             self.told = None
             self.run = run
-            self.outputs = outputs
+            self.own = outputs
+            told(self)
+
+    def answer_from(self, shared: RunOutputs, at: int, run: RunFacts) -> None:
+        """Give the caller its rows of a run, from `at` on, unless it has its answer already."""
+        told = self.told
+        if told is not None:
+            self.told = None
+            self.run = run
+            self.shared = shared
+            self.at = at
             told(self)
 
     def fail(self, error: ServingError) -> None:

@@ -86,10 +86,11 @@ class Route:
         finally:
             if request.trace is not None:
                 _note(request.trace, served, ticket)
-        if ticket.outputs is None:
+        outputs = ticket.outputs
+        if outputs is None:
             assert ticket.error is not None
             raise ticket.error
-        return respond(served, request, ticket, ticket.outputs)
+        return respond(served, request, ticket, outputs)
 
     async def _once_loaded(self, found: IdleVersion, request: InferRequest) -> InferResponse:
         """Wait until the version is in memory, and go on as who finds it there.

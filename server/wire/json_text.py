@@ -5,12 +5,14 @@ one pays for the slower reader, only an array that holds one for the writing of 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
 
 from server.domain.errors import InvalidRequest
+from server.domain.run_outputs import Kind, RunOutputs
 from server.domain.tensors import Array
 from server.wire.raw import Buffer
 
@@ -52,6 +54,24 @@ def write_elements(array: Array) -> bytes:
     if b"n" in text:  # orjson writes `null` for what is not finite; nothing else here has an n
         text = _with_literals(text, flat)
     return text
+
+
+def rows_of(shared: RunOutputs, kind: Kind) -> Sequence[bytes] | None:
+    """The elements of each row of a run's one output, without brackets; None if it is of another kind, or if
+    they cannot be told apart so: a number that is not finite, or rows without any.
+
+    Written at once by whoever asks first.
+    """
+    if shared.texts is not None and shared.texts[0] == kind:
+        return shared.texts[1]
+    array, texts = shared.only(kind), None
+    if array is not None and array.size:
+        rows = np.ascontiguousarray(array).reshape(len(array), -1)
+        text = orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"n" not in text:  # a `null`, as `write_elements` knows
+            texts = text[2:-2].split(b"],[")
+    shared.texts = kind, texts
+    return texts
 
 
 def _with_literals(text: bytes, flat: Array) -> bytes:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from protos import inference_pb2 as pb
 from server.domain.request import InferRequest, InferResponse
+from server.domain.run_outputs import Kind, RunOutputs, share_of
 from server.domain.signature import Signature
 from server.domain.tensors import Tensors
 from server.observe.access import What
@@ -90,13 +91,18 @@ def find_message(
 class Frame:
     """An answer of one tensor: all bytes before those of the tensor, which stand last.
 
-    what   it is to the access log, for the door to keep
+    size     of the tensor, in bytes
+    stride   of one of its rows
+    what     it is to the access log, for the door to keep
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     begin: bytes
+    kind: Kind
+    size: int
+    stride: int
     what: What | None = None
 
     def around(self, outputs: Tensors) -> bytes | None:
@@ -113,6 +119,14 @@ class Frame:
             return None
         return self.begin + array.tobytes()
 
+    def around_rows(self, shared: RunOutputs, at: int) -> bytes | None:
+        """The answer that the rows from there on are, as many as its tensor has; None if it is another."""
+        content = shared.content(self.kind)
+        if content is None:
+            return None
+        start = at * self.stride
+        return self.begin + content[start : start + self.size]
+
 
 def frame_of(layout: BinaryLayout, model: str, version: str, outputs: Tensors) -> Frame | None:
     """What stands around such an answer to a message of this layout that named no outputs; None if it takes
@@ -126,7 +140,8 @@ def frame_of(layout: BinaryLayout, model: str, version: str, outputs: Tensors) -
     if array.dtype.hasobject or array.nbytes > SMALL:
         return None
     content = infer_proto.encode(InferResponse(model, version, {name: array}), layout.known.form)
-    layout.frame = frame = Frame(name, array.dtype, array.shape, content[: len(content) - array.nbytes])
+    begin = content[: len(content) - array.nbytes]
+    layout.frame = frame = Frame(name, array.dtype, array.shape, begin, *share_of(name, array))
     return frame
 
 

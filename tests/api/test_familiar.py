@@ -10,6 +10,7 @@ from server.api.familiar import LONGEST, MOST, Familiar, Familiars
 from server.api.heads import Head
 from server.api.infer_door import WORTH_PACKING, Target, Wishes
 from server.domain.request import FOREVER, InferResponse
+from server.domain.run_outputs import RunOutputs
 from server.domain.signature import Signature
 from server.domain.tensors import TensorSpec
 from server.wire import infer_http
@@ -29,10 +30,16 @@ def body_of(values: np.ndarray, *, binary: bool) -> tuple[bytes, int | None]:
     return text + values.tobytes(), len(text)
 
 
-def familiar_with(*, binary: bool, timeout_s: float | None = None, accepted: bytes | None = None) -> Familiar:
+def familiar_with(
+    values: np.ndarray = VALUES,
+    *,
+    binary: bool,
+    timeout_s: float | None = None,
+    accepted: bytes | None = None,
+) -> Familiar:
     """What is kept of a request that was read once."""
     signature = Signature("m", [SPEC], [TensorSpec("Y", "FP32", (-1, 4))], 8)
-    body, json_length = body_of(VALUES, binary=binary)
+    body, json_length = body_of(values, binary=binary)
     infer_http.decode(body, json_length, signature, now=1.0)
     kept = kept_for(body, json_length, signature)
     assert kept is not None
@@ -66,6 +73,29 @@ def test_an_answer_has_the_bytes_that_any_other_would_have(binary):
     for array in outputs:
         assert familiar.answer("3", {"Y": array}) == answer_of(familiar, {"Y": array})
     assert familiar.answer("3", {"Z": VALUES}) == answer_of(familiar, {"Z": VALUES})
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_out_of_a_run_that_others_share_come_the_same_bytes(rows, binary):
+    values = np.repeat(VALUES, rows, 0)
+    familiar = familiar_with(values, binary=binary)
+    wholes = [np.arange(24, dtype=np.float32).reshape(6, 4) * scale for scale in (1, 0.3)]
+    wholes += [np.where(np.arange(6)[:, None] == 3, np.float32(np.nan), wholes[0]), wholes[0] * 3]
+    for whole in wholes:
+        shared = RunOutputs({"Y": whole})
+        for at in (0, 3, 2):
+            mine = {"Y": whole[at : at + rows]}
+            assert familiar.answer_rows("3", shared, at) == answer_of(familiar, mine)
+            assert familiar.answer_rows("3", shared, at) == familiar.answer("3", mine)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_of_two_outputs_that_are_shared_who_writes_anything_writes_them(binary):
+    familiar = familiar_with(binary=binary)
+    for _ in range(2):
+        assert familiar.answer_rows("3", RunOutputs({"Y": VALUES, "Z": VALUES}), 0) is None
+        assert familiar.answer("3", {"Y": VALUES}) is not None
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -3,7 +3,9 @@
 import json
 import shutil
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -89,11 +91,11 @@ def test_after_a_new_version_has_come_it_answers_and_is_soon_as_familiar(reposit
 TIMES = ("at", "queue_us", "compute_us", "total_us", "peer")
 
 
-def picker(folder: Path) -> Path:
-    """A model whose run fails for what is beyond its table: Y = table[X]."""
+def picker(folder: Path, size: int = 4) -> Path:
+    """A model whose run fails for what is beyond its table: Y = table[X], which is X + 10."""
     x = helper.make_tensor_value_info("X", TensorProto.INT64, [None, 1])
     y = helper.make_tensor_value_info("Y", TensorProto.FLOAT, [None, 1])
-    table = helper.make_tensor("table", TensorProto.FLOAT, [4], [10, 11, 12, 13])
+    table = helper.make_tensor("table", TensorProto.FLOAT, [size], list(range(10, 10 + size)))
     graph = helper.make_graph([helper.make_node("Gather", ["table", "X"], ["Y"])], "g", [x], [y], [table])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "pick/1").mkdir(parents=True)
@@ -149,3 +151,65 @@ def test_answers_failures_counts_and_access_lines_are_those_of_the_way_that_read
     said = [{name: line[name] for name in line if name not in (*TIMES, "request_id")} for line in lines]
     assert said[-12:-6] == said[-6:]
     assert {line["rows"] for line in said[-6:]} == {1}
+
+
+BATCHES = """
+max_batch_size: 32
+input { name: "X" data_type: TYPE_INT64 dims: [1] }
+output { name: "Y" data_type: TYPE_FP32 dims: [1] }
+dynamic_batching { max_queue_delay_microseconds: 2000 }
+"""
+
+
+def test_rows_of_one_run_go_to_who_asked_for_them_whatever_door_each_came_through(tmp_path):
+    """Twelve callers, of one row and of two, each with numbers of its own, while batches form."""
+    tensor = '{"inputs": [{"name": "X", "shape": [%d, 1], "datatype": "INT64", %s}]%s}'
+    models = picker(tmp_path / "models", 1000)
+    (models / "pick/config.pbtxt").write_text(BATCHES)
+
+    def by_json(port: int, numbers: list[int]) -> list[float]:
+        text = tensor % (len(numbers), f'"data": {numbers}', "")
+        return doubled(json.loads(sent(port, text.encode()).partition(b"\r\n\r\n")[2]))
+
+    def by_bytes(port: int, numbers: list[int]) -> list[float]:
+        data = np.array(numbers, np.int64).tobytes()
+        size = f'"parameters": {{"binary_data_size": {len(data)}}}'
+        text = tensor % (len(numbers), size, ', "parameters": {"binary_data_output": true}')
+        answer = sent(port, text.encode() + data, f"Inference-Header-Content-Length: {len(text)}\r\n")
+        return np.frombuffer(answer[-4 * len(numbers) :], np.float32).tolist()
+
+    connections = threading.local()
+
+    def sent(port: int, body: bytes, headers: str = "") -> bytes:
+        if not hasattr(connections, "http"):
+            connections.http = socket.create_connection(("127.0.0.1", port), timeout=20)
+        head = (
+            f"POST /v2/models/pick/infer HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+        )
+        connections.http.sendall(head.encode() + body)
+        return connections.http.recv(65_536)
+
+    def by_grpc(port: int, numbers: list[int]) -> list[float]:
+        if not hasattr(connections, "grpc"):
+            connections.grpc = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}")
+        asked = tritonclient.grpc.InferInput("X", [len(numbers), 1], "INT64")
+        asked.set_data_from_numpy(np.array(numbers, np.int64)[:, None])
+        return connections.grpc.infer("pick", [asked]).as_numpy("Y")[:, 0].tolist()
+
+    with running(tmp_path / "log", models) as server, ThreadPoolExecutor(12) as callers:
+        ports = {ask: int(server.http.rpartition(":")[2]) for ask in (by_json, by_bytes)}
+        ports[by_grpc] = int(server.grpc.rpartition(":")[2])
+        start = threading.Barrier(12)
+
+        def call(number: int) -> None:
+            ask, rows = (by_json, by_bytes, by_grpc)[number % 3], 1 + number % 2
+            start.wait(20)
+            for at in range(40):
+                numbers = [(number * 80 + 2 * at + row) % 1000 for row in range(rows)]
+                assert ask(ports[ask], numbers) == [10.0 + each for each in numbers]
+
+        for done in [callers.submit(call, number) for number in range(12)]:
+            done.result(60)
+        (found,) = httpx.get(f"http://{server.http}/v2/models/pick/stats").json()["model_stats"]
+        assert found["inference_count"] == 12 * 40 * 3 // 2
+        assert found["execution_count"] < found["inference_count"] / 3

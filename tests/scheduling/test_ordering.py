@@ -1,5 +1,7 @@
 """Answers in the order in which the requests came."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,9 @@ from server.domain.errors import RequestCancelled
 from server.scheduling.ordering import Ordering
 from server.scheduling.ticket import Ticket
 
-FACTS = None
+
+def give(ticket: Ticket) -> Callable[[], None]:
+    return lambda: ticket.answer({}, None)
 
 
 def joined(ordering: Ordering, count: int) -> tuple[list[Ticket], list[int]]:
@@ -21,16 +25,16 @@ def joined(ordering: Ordering, count: int) -> tuple[list[Ticket], list[int]]:
 def test_an_answer_waits_for_those_before_it():
     ordering = Ordering()
     (first, second), told = joined(ordering, 2)
-    ordering.answer(second, {}, FACTS)
+    ordering.answer(second, give(second))
     assert told == []
-    ordering.answer(first, {}, FACTS)
+    ordering.answer(first, give(first))
     assert told == [0, 1]
 
 
 def test_one_that_failed_holds_nobody_up():
     ordering = Ordering()
     (first, second), told = joined(ordering, 2)
-    ordering.answer(second, {}, FACTS)
+    ordering.answer(second, give(second))
     first.fail(RequestCancelled("m"))
     ordering.advance()
     assert told == [0, 1]
@@ -45,7 +49,7 @@ def test_whatever_the_order_of_the_runs_answers_come_in_the_order_of_the_request
             tickets[number].fail(RequestCancelled("m"))
             ordering.advance()
         else:
-            ordering.answer(tickets[number], {}, FACTS)
+            ordering.answer(tickets[number], give(tickets[number]))
     answered = [number for number in told if number not in failing]
     assert answered == sorted(answered)
     assert sorted(told) == list(range(8))

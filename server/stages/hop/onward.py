@@ -55,7 +55,7 @@ class Onward:
             raise
         if request.trace is not None:
             hopped(request.trace, ticket, way.route[0])
-        if ticket.outputs is None:
+        if ticket.own is None:
             assert ticket.error is not None
             raise blamed(ticket.error, facts, request.id)
-        return ticket.outputs
+        return ticket.own

@@ -189,25 +189,26 @@ class Tier:
         def told(ticket: Ticket) -> None:
             if asked is not None and asked.trace is not None:
                 ran(asked.trace, ticket)
-            if ticket.outputs is None:
-                assert ticket.error is not None
-                if len(ids) > 1 and isinstance(ticket.error, InferenceFailed):
+            error = ticket.error
+            if error is not None:
+                if len(ids) > 1 and isinstance(error, InferenceFailed):
                     self._one_by_one(served, ids, rows, inputs, rest, heading, replies)
                     return
                 for number in ids:
-                    replies.fail(number, ticket.error)
+                    replies.fail(number, error)
                 return
-            run = ticket.run
+            run, outputs = ticket.run, ticket.own or ticket.outputs
             assert run is not None
+            assert outputs is not None
             span = Span("predict", run.began - ticket.queued, run.ended - run.inferred, run.rows)
             if not alone:
                 count_joint(served.facts.tally, len(ids), ticket, now)
             if rest:
-                self._pass_on(served, ids, rows, ticket.outputs, asked, span, rest, heading, replies)
+                self._pass_on(served, ids, rows, outputs, asked, span, rest, heading, replies)
             elif asked is None:
-                replies.answer(ids, rows, ticket.outputs, (span,))
+                replies.answer(ids, rows, outputs, (span,))
             else:
-                replies.answer_one(ids[0], ticket.outputs, (span,))
+                replies.answer_one(ids[0], outputs, (span,))
 
         predicts = served.predicts
         try:
@@ -398,7 +399,7 @@ class Tier:
         def told(ticket: Ticket) -> None:
             if asked.trace is not None:
                 hopped(asked.trace, ticket, rest[0])
-            if ticket.outputs is None:
+            if ticket.own is None:
                 assert ticket.error is not None
                 error = ticket.error
                 if spans[-1].stage == "pre":
@@ -408,7 +409,7 @@ class Tier:
             run = ticket.run
             assert isinstance(run, HopRun)
             here = spans[-1]._replace(transfer_ns=run.transfer_ns)
-            replies.answer_one(number, ticket.outputs, (*spans[:-1], here, *run.spans))
+            replies.answer_one(number, ticket.own, (*spans[:-1], here, *run.spans))
 
         sender = self._forwarding.sender(way)
         ticket = Ticket(

@@ -60,7 +60,7 @@ async def counted(folder: Path, pool: Pool) -> float:
 async def asked(sender, inputs) -> None:
     answer: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
     sender.submit(Ticket(inputs, 1, answer.set_result, (), arrived=monotonic()))
-    assert (await answer).outputs["y"].tolist() == [[2, 2]]
+    assert (await answer).own["y"].tolist() == [[2, 2]]
 
 
 def test_a_request_alone_keeps_within_the_call_budget_of_the_hop(tmp_path, pool):
