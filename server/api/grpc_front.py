@@ -7,6 +7,7 @@ options is asked for that it does not have, grpcio serves alone (`server.app.grp
 """
 
 import asyncio
+import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -51,6 +52,15 @@ LOOK_AGAIN_S = 0.005
 CANCELLED = 1
 Metadata = tuple[tuple[str, str | bytes], ...]
 Event = tuple[int, int, int, bytes | None, Any, tuple[Metadata, str, float | None] | None]
+
+
+def io_threads(processors: int) -> int:
+    """How many threads do HTTP/2, beside the event loop's.
+
+    Where one processor is left for them, two would wake each other for every few calls; one is enough for
+    more calls than Python answers there.
+    """
+    return 1 if processors <= 2 else 2
 
 
 class Call:
@@ -368,6 +378,7 @@ class InferFront:
                 self.native = NativeGrpcFront(
                     address,
                     [(METHOD, False)],
+                    io_threads=io_threads(len(os.sched_getaffinity(0))),
                     call_details=True,
                     metrics=True,
                     **asked,
