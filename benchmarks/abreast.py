@@ -29,10 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SCANS = 3
 """Rounds over all batch sizes, before the best of them is known."""
 SCAN_S = 0.5
-BARE_S = 1.5
-SERVED_S = 3
-TURN_S = BARE_S + SERVED_S + 1.5
-"""With what a generator takes to come up."""
+BARE_S = 1
+RATE_S = 2
+LATENCY_S = 1
+"""Short ones, and many: such a machine keeps its pace for seconds."""
+RATES = 5
+LATENCIES = 9
+"""Turns for each run of the others."""
 TOGETHER = 0.25
 """Of a row's own time: answers that are no further apart belong to one run."""
 
@@ -72,28 +75,35 @@ def best_batch(run: Session, max_batch_size: int) -> int:
     return max(sizes, key=lambda size: median(tried[size]))
 
 
-def rates(run: Session, rows: int, point: Point, call: Call, turns: int) -> Abreast:
+def expected_s(clients: int, repeats: int) -> float:
+    """How long one point takes, with what the generators take to come up."""
+    if clients > 1:
+        return repeats * RATES * (BARE_S + RATE_S + 1.5)
+    return repeats * LATENCIES * (BARE_S + LATENCY_S + 0.2)
+
+
+def rates(run: Session, rows: int, point: Point, call: Call, repeats: int) -> Abreast:
     """Rows a second, of the server with its clients and of the session in batches of so many rows."""
 
     def bare() -> float:
         return rows * 1e3 / fmean(run(rows, BARE_S))
 
     def served(alone_s: float) -> float:
-        return rows_per_s(completions(call, clients=point.clients, seconds=SERVED_S), TOGETHER * alone_s)
+        return rows_per_s(completions(call, clients=point.clients, seconds=RATE_S), TOGETHER * alone_s)
 
-    return Abreast(point, _turns(bare, lambda rate: served(1 / rate), turns))
+    return Abreast(point, _turns(bare, lambda rate: served(1 / rate), RATES * repeats))
 
 
-def latencies(run: Session, point: Point, call: Call, reply_bytes: int, turns: int) -> Abreast:
+def latencies(run: Session, point: Point, call: Call, reply_bytes: int, repeats: int) -> Abreast:
     """Milliseconds at the median, of a request of the server and of a run of one row."""
 
     def bare() -> float:
         return median(run(1, BARE_S))
 
     def served(_: float) -> float:
-        return load(call, clients=point.clients, seconds=SERVED_S, reply_bytes=reply_bytes).p50_ms
+        return load(call, clients=point.clients, seconds=LATENCY_S, reply_bytes=reply_bytes).p50_ms
 
-    return Abreast(point, _turns(bare, served, turns))
+    return Abreast(point, _turns(bare, served, LATENCIES * repeats))
 
 
 def rows_per_s(seen: Completions, together_s: float) -> float:

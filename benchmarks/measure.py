@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 class Plan:
     """
     seconds    of one timed run, before a model's patience
-    repeats    timed runs of each point; three times as many turns of what takes turns with the bare session
+    repeats    timed runs of each point, and so many times more of what takes turns with the bare session
     """
 
     models: Sequence[Model]
@@ -51,13 +51,13 @@ class Plan:
             self.seconds_of(model) * (LIMIT_SHARE + len(self.doors) * len(model.clients))
             for model in self.models
         )
-        turns = sum(len(self.doors) * len(model.clients) for model in self.models if model.abreast)
-        warm_up_s = WARM_UP_S * len(self.models) * len(self.doors)
-        return self.repeats * timed + warm_up_s + turns * self.turns * abreast.TURN_S
-
-    @property
-    def turns(self) -> int:
-        return 3 * self.repeats
+        turns = sum(
+            len(self.doors) * abreast.expected_s(clients, self.repeats)
+            for model in self.models
+            if model.abreast
+            for clients in model.clients
+        )
+        return self.repeats * timed + turns + WARM_UP_S * len(self.models) * len(self.doors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,9 @@ def _abreast(
             point, call = target.line.point, target.call
             try:
                 if point.clients > 1:
-                    seen = abreast.rates(session, best, point, call, plan.turns)
+                    seen = abreast.rates(session, best, point, call, plan.repeats)
                 else:
-                    seen = abreast.latencies(session, point, call, target.reply_bytes, plan.turns)
+                    seen = abreast.latencies(session, point, call, target.reply_bytes, plan.repeats)
             except LoadFailed as fault:
                 target.line.refusal = str(fault)
                 continue
