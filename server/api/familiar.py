@@ -142,10 +142,9 @@ class Familiar:
     def _in_text(self, frame: Frame, text: bytes) -> bytes | None:
         """The whole answer around its elements, which have no brackets."""
         assert frame.behind is not None
-        size = len(frame.begin) + len(text) + len(frame.behind)
-        if size >= self._most:
-            return None
-        return b"".join((good_head(size, None, b"", True), frame.begin, text, frame.behind))
+        body = frame.begin + text + frame.behind
+        size = len(body)
+        return good_head(size, None, b"", True) + body if size < self._most else None
 
     @property
     def _most(self) -> int:

@@ -102,19 +102,21 @@ def _lines(records: Sequence[Record], epoch: float) -> str:
     """
     lines = []
     at_ms, told, rows_of_run, ns_of_run, asker = 0, None, 0, 0, None
-    head = before = quoted = front = back = end = ""
+    head = before = behind = quoted = front = back = end = ""
     for arrived, ended, peer, what, batch_rows, queue_ns, compute_ns in records:
         epoch_ms = int((epoch + ended) * 1000)
         if epoch_ms != at_ms:
             at_ms = epoch_ms
             head = f'{{"event":"request","at":"{_moment(epoch_ms)}",'
         if compute_ns != ns_of_run or batch_rows != rows_of_run or what != told:
-            ns_of_run, rows_of_run, told = compute_ns, batch_rows, what
-            named = len(what[0]) + len(what[2]) + len(what[3])
-            before, behind, status = _kept_frame(what) if named <= LONGEST_KEPT else _frame(what)
+            ns_of_run, rows_of_run = compute_ns, batch_rows
+            if what != told:
+                told = what
+                named = len(what[0]) + len(what[2]) + len(what[3])
+                before, behind, status = _kept_frame(what) if named <= LONGEST_KEPT else _frame(what)
+                end = f",{status}}}\n"
             front = f',{behind},"batch_rows":{batch_rows},"queue_us":'
             back = f',"compute_us":{compute_ns // 1000},"total_us":'
-            end = f",{status}}}\n"
         if peer != asker:
             asker, quoted = peer, _quoted(peer)
         total_us = int((ended - arrived) * 1e6)

@@ -24,7 +24,7 @@ from server.app.process import Process
 from server.settings import read
 from tests.server_process import free_ports
 
-CALLS_PER_REQUEST = {"binary": 103, "json": 115, "grpc": 117}
+CALLS_PER_REQUEST = {"binary": 102, "json": 112, "grpc": 112}
 """The budget of each door, one client at a time: a few above what was counted when it was set. Over gRPC,
 which reaches Python in batches, a busy machine takes two calls more than a quiet one."""
 
