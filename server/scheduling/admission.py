@@ -56,18 +56,21 @@ class Admission:
         self._open_rows = 0
         self.open_rows = 0
         self._ran = 0
+        self._not_queued = 0
         self.target: LatencyTarget | None = None
         self.plain_curve = Curve()
         self.overhead_ns = 0.0
 
     def promise(self, seconds: float | None) -> None:
         """Have requests answered within so long from now on; None promises nothing."""
-        self.target = None
+        before, self.target = self.target, None
         self.shut()
         if seconds is not None:
             limit = self._plan.request_rows if self._alone else self._plan.max_rows
             slots = len(self._slots)
-            self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots)
+            self.target = LatencyTarget(int(seconds * 1e9), limit=limit, slots=slots, asked=self._asked)
+            if before is not None:
+                self.target.margin.go_on(before.margin)
 
     def shut(self) -> None:
         """Have whoever comes next looked at."""
@@ -82,7 +85,7 @@ class Admission:
     def reckon(self, target: LatencyTarget, now: int) -> None:
         """A run has begun: tell how many rows may wait behind it without being looked at."""
         if self._counts_rows:
-            target.note_time(now)
+            target.note_time(now, self._asked)
             self._open_rows = target.open_rows(self._wait_ns(now), self._turn_ns, self.plain_curve)
             self.open()
 
@@ -94,7 +97,6 @@ class Admission:
             due = min(due, ticket.deadline * 1e9)
         ticket.due = ticket.order = due
         queue, rows = self._queue, ticket.rows
-        target.arrived += rows
         if queue.rows + rows <= self._open_rows and ticket.lane is None and due - now > target.fresh_ns:
             return
         curve = self._curve_of(ticket) if ticket.lane is not None else self.plain_curve
@@ -111,7 +113,7 @@ class Admission:
         if self._alone:
             each = max(1, queue.rows // queue.size) if queue.size else rows
         wait, turn = self._wait_ns(now), self._turn_ns
-        target.note_time(now)
+        target.note_time(now, self._asked)
         if ticket.lane is None and self._counts_rows:
             self._open_rows = target.open_rows(wait, turn, curve)
             if queue.rows + rows <= self._open_rows and due - now > target.fresh_ns:
@@ -124,6 +126,7 @@ class Admission:
         if not busy and now - self._ran > PROBE_NS:
             ticket.due = 0  # nobody is in its way: it runs, to see
             return
+        self._not_queued += rows
         self._tally.pressure.note(answered / target.ns, 1, now)
         self._count("late", ticket, now)
         raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
@@ -135,7 +138,7 @@ class Admission:
         ticket.due = ticket.order = due = (ticket.asked * 1e9 or now) + target.ns
         if now + self.overhead_ns + expected_ns > due:
             return False
-        target.arrived += ticket.rows
+        self._not_queued += ticket.rows
         self.shut()
         return True
 
@@ -211,6 +214,11 @@ class Admission:
             return self.overhead_ns + self._slots.wait_ns()
         free_at = min([run.left + run.expected for run in self._running], default=now)
         return self.overhead_ns + max(0.0, free_at - now)
+
+    @property
+    def _asked(self) -> int:
+        """Rows that have come: those that wait, that have waited, that went at once and that were refused."""
+        return self._queue.rows + self._queue.gone + self._not_queued
 
     @property
     def _turn_ns(self) -> float:

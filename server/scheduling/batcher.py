@@ -36,7 +36,7 @@ from server.scheduling.run import Manner, Run
 from server.scheduling.settling import Settling
 from server.scheduling.slot import Slot
 from server.scheduling.slots import Slots
-from server.scheduling.ticket import Ticket
+from server.scheduling.ticket import Ticket, answer_all
 from server.scheduling.turns import Seat, Turns
 
 IDLE, FULL, DEADLINE = Why.IDLE, Why.FULL, Why.DEADLINE
@@ -155,9 +155,9 @@ class Batcher:
         Raises `QueueFull`, `TooLate` or `ServerStopping` for one that is not let in.
         """
         ticket.queued = ticket.order = now = self._clock()
-        queue, admission, rows = self._queue, self._admission, ticket.rows
-        target = admission.target
-        if queue.rows + rows > admission.open_rows or ticket.lane is not None or ticket.deadline != NEVER:
+        queue, admission = self._queue, self._admission
+        rows, target = queue.rows + ticket.rows, admission.target
+        if rows > admission.open_rows or ticket.lane is not None or ticket.deadline != NEVER:
             is_let_by = False
         elif target is None:
             is_let_by = True
@@ -167,9 +167,7 @@ class Batcher:
         if is_let_by:
             queue.newcomers.append(ticket)
             queue.size += 1
-            queue.rows += rows
-            if target is not None:
-                target.arrived += rows
+            queue.rows = rows
         elif self._closed:
             raise ServerStopping()
         elif self._lonely >= LONELY and self._goes_at_once(ticket, now):
@@ -432,10 +430,7 @@ class Batcher:
         elif len(tickets) == 1:
             tickets[0].answer(outputs, run)
         else:
-            shared, at = RunOutputs(outputs), 0
-            for ticket in tickets:
-                ticket.answer_from(shared, at, run)
-                at += ticket.rows
+            answer_all(tickets, RunOutputs(outputs), run)
         count_run(self._tally, run, now, self._learn(run, now))
         if run.copied:
             self.copies.add("batch", run.copied)

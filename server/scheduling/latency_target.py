@@ -41,14 +41,13 @@ class _Batch:
 
 
 class LatencyTarget:
-    """Times are monotonic nanoseconds. `limit` is the most rows of a run.
+    """Times are monotonic nanoseconds. `limit` is the most rows of a run; so many have `asked` before.
 
-    arrived    rows that have asked since `note_time`; who lets them in counts them
     fresh_ns   that are left of the target to a request that has just been asked
     margin     hears of the oldest of each run, when it is answered or turned away
     """
 
-    def __init__(self, target_ns: int, *, limit: int, slots: int) -> None:
+    def __init__(self, target_ns: int, *, limit: int, slots: int, asked: int = 0) -> None:
         self.ns = target_ns
         self.fresh_ns = int(FRESH * target_ns)
         self._limit = limit
@@ -56,7 +55,7 @@ class LatencyTarget:
         self.margin = Margin(target_ns)
         self._batches: dict[Curve, _Batch] = {}
         self._parallel = float(slots)
-        self.arrived = 0
+        self._asked = asked
         self._rate = 0.0
         self._rate_at = 0
         self._rate_memory_ns = max(4.0 * target_ns, 2e8)
@@ -121,12 +120,12 @@ class LatencyTarget:
         left = self.fresh_ns - self.margin.ns - wait_ns - full
         return max(0, most * (1 + int(left // (full / self._parallel + turn_ns))))
 
-    def note_time(self, now: int) -> None:
-        """How many rows come in a nanosecond, as far as those tell that have come lately."""
+    def note_time(self, now: int, asked: int) -> None:
+        """How many rows come in a nanosecond, as far as those tell that came lately; so many have, ever."""
         fade = exp((self._rate_at - now) / self._rate_memory_ns) if self._rate_at else 0.0
-        self._rate = self._rate * fade + self.arrived / self._rate_memory_ns
+        self._rate = self._rate * fade + (asked - self._asked) / self._rate_memory_ns
         self._rate_at = now
-        self.arrived = 0
+        self._asked = asked
 
     def note_start(self, under_way: int) -> None:
         """A batch was started while others waited; now so many are under way."""

@@ -70,6 +70,7 @@ class Queue:
 
     size        requests that wait
     rows        of all of them
+    gone        rows that do not wait any more
     open_rows   as long as no more than these wait, there is a place for whoever has no lane of its own
     newcomers   who took such a place, and is counted in `size` and `rows`, in the order of their coming
     """
@@ -98,7 +99,7 @@ class Queue:
             self.open_rows = min(levels[0].max_size, max_bytes // row_bytes)
         self.newcomers: list[Ticket] = []
         self.size = 0
-        self.rows = 0
+        self.rows = self.gone = 0
         self._bytes = 0  # where the rows do not tell them
 
     def __len__(self) -> int:
@@ -223,6 +224,7 @@ class Queue:
             self._sweep(taken[0].lane)
         self.size -= requests
         self.rows -= rows
+        self.gone += rows
         if not self._row_bytes:
             self._bytes -= sum([ticket.size for ticket in taken])
         return taken
@@ -238,6 +240,7 @@ class Queue:
                     del group[ticket.lane]
                 self.size -= 1
                 self.rows -= ticket.rows
+                self.gone += ticket.rows
                 if not self._row_bytes:
                     self._bytes -= ticket.size
                 if not self._plain:

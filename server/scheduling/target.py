@@ -100,6 +100,10 @@ class Margin:
         self._step = target_ns / 50
         self._most = target_ns / 3
 
+    def go_on(self, before: "Margin") -> None:
+        """Begin where another left off: the machine is the same, whatever is promised now."""
+        self.ns = min(before.ns, self._most)
+
     def note(self, *, late: bool) -> None:
         """A run is over, or one was turned away whose time had run out."""
         if late:

@@ -5,7 +5,7 @@ who left, a deadline that passed and a run that finished may come in any order. 
 the event loop's thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from server.domain.errors import ServingError
@@ -148,3 +148,17 @@ class Ticket:
             self.told = None
             self.error = error
             told(self)
+
+
+def answer_all(tickets: Sequence[Ticket], shared: RunOutputs, run: RunFacts) -> None:
+    """Give each its rows of a run that they went with in this order, as `answer_from` does."""
+    at = 0
+    for ticket in tickets:
+        told = ticket.told
+        if told is not None:  # without a call for each: this comes with every request
+            ticket.told = None
+            ticket.run = run
+            ticket.shared = shared
+            ticket.at = at
+            told(ticket)
+        at += ticket.rows

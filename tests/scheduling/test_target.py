@@ -150,6 +150,15 @@ def test_the_margin_keeps_within_a_third_of_the_target():
     assert margin.ns == 0
 
 
+def test_a_margin_goes_on_where_another_left_off():
+    before, after, tight = Margin(90), Margin(60), Margin(30)
+    for _ in range(5):
+        before.note(late=True)
+    after.go_on(before)
+    tight.go_on(before)
+    assert (after.ns, tight.ns) == (pytest.approx(17.97, abs=0.1), 10), "and no further than it may"
+
+
 def test_each_shape_has_a_batch_of_its_own():
     one, short, long = LatencyTarget(50_000, limit=64, slots=1), curve(1, 0.1, 64), curve(5, 10, 64)
     for seen in (short, long):
