@@ -56,12 +56,14 @@ class Outcome:
     seconds        from the first moment to the last answer
     device_busy_s  of one unit
     cpu_s          processor time of the whole drive; not compared, as no two are alike
+    late_ms        by which the generator sent what it should have sent, at p99; 0 on a virtual clock
     """
 
     models: Mapping[str, ModelOutcome]
     seconds: float
     device_busy_s: float
     cpu_s: float = field(compare=False)
+    late_ms: float = 0.0
 
     def goodput(self, model: str) -> float:
         """Requests answered in time, a second."""

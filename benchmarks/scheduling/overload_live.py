@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 from benchmarks import load_python
 from benchmarks.call import Door
 from benchmarks.codec import encode
 from benchmarks.scheduling.live import cnn_row, fixed, lay_cnn, target
 from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared_in_turn, point
-from benchmarks.scheduling.predictions import bare_share, share_within
+from benchmarks.scheduling.predictions import Bare, bare, share_within
 from benchmarks.scheduling.replay import ServedModel, replay
 from benchmarks.scheduling.traces import for_seconds, poisson
 from benchmarks.server_under_test import ServerUnderTest, tercet
@@ -50,7 +50,8 @@ class Live:
     """
     capacity    rows a second that the server answers when its queue is never empty, as the target has it
     predicted   share of the target's runs that were predicted within a tenth; None if it does not tell
-    bare        the same of a session without a server, by the median of its last runs
+    alone       the runs of a session without a server
+    late_ms     by which the generator sent late at p99, the median of all drives
     rounds      of each load, what each contender did in turn
     capacities  of each load, that before each round, and after the last
     """
@@ -59,7 +60,8 @@ class Live:
     target_s: float
     comparisons: list[Comparison]
     predicted: float | None
-    bare: float
+    alone: Bare
+    late_ms: float
     rounds: list[list[Point]]
     capacities: list[list[float]]
 
@@ -77,6 +79,7 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
             settings = fixed(max_queue_delay_us=delay, max_queue_size=waiting)
             lay_cnn(repository, f"fixed{number}", max_batch_size=rows, settings=settings)
         lay_cnn(repository, "target", max_batch_size=MAX_BATCH_SIZE, settings=target(target_s))
+        late_ms: list[float] = []
         names = {setting: f"fixed{number}" for number, setting in enumerate(GRID)} | {TARGET: "target"}
         with tercet(repository, folder / "server.log") as server:
 
@@ -84,8 +87,10 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
                 """Over what the machine can answer now."""
                 trace = for_seconds(poisson("cnn", load * now, seed=seed), seconds)
                 model = ServedModel(name="cnn", target_s=target_s, row=cnn_row(), asked=names[setting])
+                outcome = replay(trace, [model], server)
+                late_ms.append(outcome.late_ms)
                 return point(
-                    replay(trace, [model], server).models["cnn"],
+                    outcome.models["cnn"],
                     load=load,
                     setting=setting,
                     seconds=seconds,
@@ -105,9 +110,12 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
                 rounds += taken
                 capacities.append(seen)
             predicted = share_within(server, "target")
-        bare = bare_share(folder / "bare", seconds / ROUNDS)
-        say(f"live: {bare:.1%} of the runs of a bare session are within a tenth of the median of the last")
-        return Live(capacity, target_s, comparisons, predicted, bare, rounds, capacities)
+        alone = bare(folder / "bare", seconds / 2)
+        say(f"live: {alone.foretold:.1%} of a bare session's runs are within a tenth of the median before")
+        say(f"live: one in a hundred of them takes {alone.slow:.1f} times the median and more")
+        late = median(late_ms)
+        say(f"live: the generator sent {late:.1f} ms late at p99")
+        return Live(capacity, target_s, comparisons, predicted, alone, late, rounds, capacities)
 
 
 def _at(

@@ -1,17 +1,21 @@
 """The same traces in real time: every arrival is sent over HTTP at its moment, whatever became of the others.
 
 An open loop on loopback, bounded by its connections. What finds none free is not sent, and is counted as
-refused. Times run from the moment of the trace, so a generator that lags is seen in the figures and not
-hidden by them. Deadlines of a trace are not sent along.
+refused. Callers have machines of their own elsewhere; here the generator shares the processors with what it
+measures. So it comes first on them, and what it is late all the same is not the server's: a time runs from
+when the request was sent to when the answer reached the socket, and by how much the generator was behind the
+trace is told beside. Deadlines of a trace are not sent along.
 """
 
 import asyncio
 import re
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +23,12 @@ import numpy as np
 from benchmarks.call import HOST, Door
 from benchmarks.codec import encode
 from benchmarks.models import Tensors
+from benchmarks.sample import percentile
 from benchmarks.scheduling.outcome import Book, Outcome
+from benchmarks.scheduling.stamped import StampedSocket, connected
 from benchmarks.scheduling.traces import Arrival
 from benchmarks.server_under_test import Batches
+from server.precedence import come_first
 
 CONNECTIONS = 200
 """For each model, so that one which answers nothing does not keep the others from being asked."""
@@ -69,22 +76,28 @@ def replay(
 ) -> Outcome:
     """Send the trace to a running server. The outcome's processor time is the server's."""
     models = list(models)
-    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())  # epoll sleeps in whole milliseconds
     books = {model.name: Book(round(model.target_s * 1e9)) for model in models}
     before = {model.name: server.batches(model.asked or model.name) for model in models}
     cpu_s = server.cpu_s()
     requests = _Requests(models, server.http_port)
-    began = loop.time()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(_send(trace, requests, books, server.http_port, connections))
-        seconds = loop.time() - began
+    began = monotonic()
+    sending = partial(_send, trace, requests, books, server.http_port, connections)
+    with ThreadPoolExecutor(1, initializer=come_first) as own:
+        late = own.submit(_run, sending).result()
+    seconds = monotonic() - began
     outcomes = {}
     for model in models:
         earlier, now = before[model.name], server.batches(model.asked or model.name)
         runs = now.runs - earlier.runs if now and earlier else 0
         rows = now.rows - earlier.rows if now and earlier else 0
         outcomes[model.name] = books[model.name].outcome(mean_batch=rows / runs if runs else 0.0, busy_s=0.0)
-    return Outcome(models=outcomes, seconds=seconds, device_busy_s=0.0, cpu_s=server.cpu_s() - cpu_s)
+    return Outcome(
+        models=outcomes,
+        seconds=seconds,
+        device_busy_s=0.0,
+        cpu_s=server.cpu_s() - cpu_s,
+        late_ms=percentile(sorted(late), 0.99) * 1e3,
+    )
 
 
 class _Requests:
@@ -109,9 +122,16 @@ class _Requests:
         return made
 
 
+def _run(sending: Callable[[], Coroutine[Any, Any, list[float]]]) -> list[float]:
+    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())  # epoll sleeps in whole milliseconds
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(sending())
+
+
 async def _send(
     trace: Iterable[Arrival], requests: _Requests, books: Mapping[str, Book], port: int, connections: int
-) -> None:
+) -> list[float]:
+    """How late each was sent, in seconds."""
     loop = asyncio.get_running_loop()
     free: dict[str, deque[_Connection]] = {name: deque() for name in books}
     under_way: set[_Connection] = set()
@@ -125,10 +145,12 @@ async def _send(
             free[connection.model].append(connection)
 
     opened: list[_Connection] = []
+    late: list[float] = []
     for name in books:
         for _ in range(connections):
-            connect = partial(_Connection, name, books[name], done)
-            opened.append((await loop.create_connection(connect, HOST, port))[1])
+            stamped = connected(HOST, port)
+            connect = partial(_Connection, name, books[name], stamped, done)
+            opened.append((await loop.create_connection(connect, sock=stamped))[1])
             free[name].append(opened[-1])
     start = loop.time() + LEAD_S
     try:
@@ -144,7 +166,8 @@ async def _send(
             connection = free[arrival.model].popleft()
             under_way.add(connection)
             all_answered.clear()
-            connection.ask(requests.bytes_of(arrival.model, arrival.rows), at)
+            late.append(loop.time() - at)
+            connection.ask(requests.bytes_of(arrival.model, arrival.rows))
         try:
             async with asyncio.timeout(LAST_ANSWER_S):
                 if under_way:
@@ -155,15 +178,19 @@ async def _send(
     finally:
         for connection in opened:
             connection.close()
+    return late
 
 
 class _Connection(asyncio.Protocol):
     """One request at a time; what comes of it goes into the book, and `done` is called then."""
 
-    def __init__(self, model: str, book: Book, done: Callable[["_Connection"], None]) -> None:
+    def __init__(
+        self, model: str, book: Book, stamped: StampedSocket, done: Callable[["_Connection"], None]
+    ) -> None:
         self.model = model
         self.is_lost = False
         self._book = book
+        self._socket = stamped
         self._done = done
         self._is_asked = False
         self._at = 0.0
@@ -175,9 +202,9 @@ class _Connection(asyncio.Protocol):
         self._transport: Any = transport
         self._loop = asyncio.get_running_loop()
 
-    def ask(self, request: bytes, at: float) -> None:
-        """`at` is the loop's time from which the answer is waited for."""
-        self._at, self._is_asked = at, True
+    def ask(self, request: bytes) -> None:
+        self._at, self._is_asked = self._loop.time(), True
+        self._socket.waited_s = 0.0
         self._transport.write(request)
 
     def close(self) -> None:
@@ -213,7 +240,7 @@ class _Connection(asyncio.Protocol):
         if not self._is_asked:
             return
         self._is_asked = False
-        took = round((self._loop.time() - self._at) * 1e9)
+        took = round((self._loop.time() - self._socket.waited_s - self._at) * 1e9)
         if refusal:
             self._book.refused(refusal, took)
         else:

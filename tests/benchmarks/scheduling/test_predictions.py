@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scheduling.predictions import FAMILY, bare_share, buckets, foretold, share_of
+from benchmarks.scheduling.predictions import FAMILY, bare, buckets, foretold, share_of
 
 METRICS = f"""\
 # TYPE {FAMILY} histogram
@@ -31,4 +31,5 @@ def test_what_is_foretold_by_the_median_of_the_last_misses_a_change_until_it_is_
 
 
 def test_a_bare_session_is_foretold_in_part(tmp_path):
-    assert 0 <= bare_share(tmp_path / "bare", 0.1) <= 1
+    told = bare(tmp_path / "bare", 0.1)
+    assert 0 <= told.foretold <= 1 <= told.slow

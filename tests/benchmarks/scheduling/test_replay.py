@@ -55,6 +55,7 @@ def test_every_arrival_is_sent_and_answered_in_its_time(server):
     assert (slow.offered, slow.answered, slow.mean_batch) == (2, 2, 1)
     assert slow.p50_ms >= 500
     assert outcome.seconds > 0.8
+    assert 0 < outcome.late_ms < 500, "and it tells by how much it was late itself"
     assert outcome.cpu_s > 0
 
 
