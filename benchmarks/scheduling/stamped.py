@@ -7,8 +7,8 @@ does not, they came when they were read.
 
 import socket
 import struct
+import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 SO_TIMESTAMPNS = 35
@@ -26,7 +26,7 @@ class StampedSocket(socket.socket):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.waited_s = 0.0
-        with suppress(OSError):
+        if sys.platform == "linux":
             self.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:

@@ -126,7 +126,6 @@ class Admission:
         if not busy and now - self._ran > PROBE_NS:
             ticket.due = 0  # nobody is in its way: it runs, to see
             return
-        self._not_queued += rows
         self._tally.pressure.note(answered / target.ns, 1, now)
         self._count("late", ticket, now)
         raise TooLate(self._model, (now + answered - asked) / 1e9, target.ns / 1e9)
@@ -204,6 +203,7 @@ class Admission:
                     margin.note(late=late)
 
     def _count(self, reason: str, ticket: Ticket, now: int) -> None:
+        self._not_queued += ticket.rows
         self._tally.refused[reason] += 1
         if ticket.arrived:
             self._tally.failed("REJECTED", now - int(ticket.arrived * 1e9))
