@@ -7,7 +7,11 @@ Jacobson, Congestion Avoidance and Control, 1988 (there of round-trip times).
 
 A machine is slower at one moment than at another, for every size alike. So what a run takes is its size's
 mean times a pace that all sizes share and that follows faster: a size that has not been seen for a while is
-foretold by how the others do now, and compared with them. How fast it follows is learnt too: on a machine
+foretold by how the others do now, and compared with them. Runs of one size after another tell of the pace
+alone: else the mean of a size that is run often would go along with the machine, and those of the others
+stay behind. Only where the size changes does a run tell how two of them compare.
+
+How fast the pace follows is learnt too: on a machine
 that others use the last run tells most, on a quiet one it tells no more than any other. What is foretold as
 well as it can be errs to one side as often as to the other, whatever it did before; a pace that follows too
 slowly errs to the same side again and again, one that follows too fast goes to and fro. Source: Mehra, On the
@@ -23,7 +27,10 @@ EXACT = 64
 """Up to so many rows each count has its own estimate; above, counts share one with their neighbours (3 %)."""
 
 MEMORY = 40
-"""The mean is that of so many runs, as far as they can be told apart from a change."""
+"""A mean or a deviation is that of so many runs, as far as they can be told apart from a change."""
+
+FIRST = 3
+"""So many runs of a size tell its mean, whichever ran before."""
 
 SLOWEST, FASTEST = 1 / 16, 0.8
 """The part of an error of any size seen before by which the pace follows, at the least and at the most."""
@@ -40,22 +47,27 @@ LEAST_DEVIATION = 0.02
 
 @dataclass(slots=True)
 class Estimate:
-    """Of runs with so many rows; nanoseconds, at a pace of 1."""
+    """Of runs with so many rows; nanoseconds, at a pace of 1.
+
+    seen   runs, up to `MEMORY`
+    told   those of them that the mean is of
+    """
 
     mean: float
     deviation: float
     seen: int = 1
+    told: int = 1
 
     @property
     def doubt(self) -> float:
         """How far the mean may be off: as far as itself while there are too few to tell."""
-        return self.deviation / sqrt(self.seen) if self.seen > 2 else self.mean
+        return self.deviation / sqrt(self.told) if self.told > 2 else self.mean
 
 
 class Curve:
     """Time of a run by its rows."""
 
-    __slots__ = ("_error", "_follows", "_known", "_pace", "_sizes")
+    __slots__ = ("_error", "_follows", "_known", "_last", "_pace", "_sizes")
 
     def __init__(self) -> None:
         self._known: dict[int, Estimate] = {}
@@ -63,6 +75,7 @@ class Curve:
         self._pace = 1.0
         self._follows = 1 / 8
         self._error = 0.0
+        self._last = 0
 
     @property
     def sizes(self) -> list[int]:
@@ -73,6 +86,7 @@ class Curve:
         """One more run has been seen. It comes with every run, so it calls nothing."""
         if rows > EXACT:
             rows = _shared(rows)
+        last, self._last = self._last, rows
         known = self._known.get(rows)
         if known is None:
             self._known[rows] = Estimate(ns / self._pace, 0.0)
@@ -97,7 +111,11 @@ class Curve:
                 self._follows = follows = follows / KEENER
             self._error = error
             self._pace *= 1.0 + error / mean * follows
-        known.mean = mean + error / seen
+        told = known.told
+        if told < FIRST or rows != last:
+            if told < MEMORY:
+                known.told = told = told + 1
+            known.mean = mean + error / told
         known.deviation = deviation + ((error if error > 0 else -error) - deviation) / seen
 
     def expect(self, rows: int) -> float:

@@ -28,12 +28,13 @@ def most_rows(expect: Expect, target_ns: float, slots: int, limit: int) -> int:
 def best_rows(expect: Expect, limit: int, doubt: Expect = lambda rows: 0.0) -> int:
     """The batch that gives the most rows a second: `limit`, where no smaller one is clearly better.
 
-    `doubt` says how far an expectation may be off. A smaller batch counts as slow as it may be: of many sizes
-    some always look better than they are, and under load each row fewer is one answer less.
+    `doubt` says how far an expectation may be off. A smaller batch counts as slow as it may be, and the
+    largest as fast: of many sizes some always look better than they are, and under load each row fewer is one
+    answer less.
     """
     rates = {rows: rows / (expect(rows) + doubt(rows) or 1.0) for rows in _steps(limit)}
     best = max(rates, key=rates.__getitem__)
-    return best if rates[best] * expect(limit) >= CLEARLY * limit else limit
+    return best if rates[best] * (expect(limit) - doubt(limit)) >= CLEARLY * limit else limit
 
 
 def _steps(limit: int) -> list[int]:

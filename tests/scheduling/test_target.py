@@ -54,6 +54,8 @@ def test_a_smaller_batch_must_be_better_beyond_doubt():
 
     assert best_rows(lucky, limit=32) == 28
     assert best_rows(lucky, limit=32, doubt=lambda rows: 0.2 * lucky(rows)) == 32
+    assert best_rows(lucky, limit=32, doubt=lambda rows: 0.2 * lucky(rows) if rows == 28 else 0.0) == 32
+    assert best_rows(lucky, limit=32, doubt=lambda rows: 0.2 * lucky(rows) if rows == 32 else 0.0) == 32
 
 
 def test_what_is_not_known_limits_nothing():
