@@ -19,6 +19,7 @@ import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
+from server.api.backlog import lengthen_backlog
 from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
@@ -385,6 +386,7 @@ class InferFront:
                 )
             except OSError as error:
                 raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
+            lengthen_backlog(self.native.bound_port)
             receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)
             try:
                 self.native.set_fallback(path)

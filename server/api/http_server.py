@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from server.api.backlog import BACKLOG
 from server.api.departure import HttpDeparture
 from server.api.http_tls import HttpTls
 
@@ -116,7 +117,7 @@ async def serve_http(
         date_header=False,
         timeout_keep_alive=max(1, int(keep_alive_s)),
         timeout_graceful_shutdown=max(1, int(finish_within_s)),
-        backlog=4096,
+        backlog=BACKLOG,
     )
     server = _Server(config, stopping) if tls is None else _TlsServer(config, stopping, tls)
     if departure is not None:

@@ -7,7 +7,7 @@ listener is closed, and the clients who are here are sent away: gRPC's by the fr
 finish their calls on this connection and make the next ones on another.
 
 Neither gRPC server below us can be asked for this (docs/decisions/shared-ports.md), so it is done to the
-sockets that they have opened, which the process finds among its own.
+sockets that they have opened (`own_sockets.py`).
 """
 
 import asyncio
@@ -15,12 +15,13 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from time import monotonic, sleep
 from typing import NamedTuple
+
+from server.api.own_sockets import Own, Peer, lent, own_listeners, own_sockets
 
 DEAF_S = 0.05
 """For connections that were begun before, to be made and accepted: more than a round trip and a wake-up."""
@@ -44,8 +45,6 @@ GOAWAY = (8).to_bytes(3, "big") + b"\x07\x00" + struct.pack(">III", 0, 2**31 - 1
 BYTES_SENT_AT = 200
 TCP_INFO_BYTES = 256
 
-Peer = tuple[object, ...]
-
 
 class Sending(NamedTuple):
     """How far a connection is: `total` bytes were ever sent, `room` is left for more, in bytes.
@@ -58,13 +57,6 @@ class Sending(NamedTuple):
     room: int
 
 
-class Own(NamedTuple):
-    """A TCP socket of this process: its descriptor, and who is at the other end; None of a listener."""
-
-    number: int
-    peer: Peer | None
-
-
 def deafen(listener: socket.socket) -> None:
     """Let nobody begin a connection here any more."""
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
@@ -75,7 +67,7 @@ def deafen(listener: socket.socket) -> None:
 
 async def until_listening(port: int) -> None:
     """Back when something in this process listens on the port."""
-    while not any(own.peer is None for own in _own_sockets(port)):  # noqa: ASYNC110  (nobody tells)
+    while not own_listeners(port):  # noqa: ASYNC110  (nobody tells)
         await asyncio.sleep(QUIET_S)
 
 
@@ -84,12 +76,12 @@ async def stop_listening(port: int) -> None:
 
     Their owner keeps its file descriptors, with sockets behind them on which nobody ever comes.
     """
-    listeners = [own.number for own in _own_sockets(port) if own.peer is None]
+    listeners = own_listeners(port)
     for number in listeners:
         with closing(socket.socket(fileno=os.dup(number))) as listener:
             deafen(listener)
     await asyncio.sleep(DEAF_S)
-    for number in {own.number for own in _own_sockets(port) if own.peer is None} & set(listeners):
+    for number in set(own_listeners(port)).intersection(listeners):
         with closing(socket.socket()) as silent:
             os.dup2(silent.fileno(), number, inheritable=False)
 
@@ -109,7 +101,7 @@ async def send_away(port: int, within_s: float) -> None:
 
 def _tell(port: int, told: set[Peer | None]) -> bool:
     """Tell those that rest and are not in `told`, and put them there; whether anybody is here."""
-    here = [own for own in _own_sockets(port) if own.peer is not None]
+    here = [own for own in own_sockets(port) if own.peer is not None]
     before = {own: _sending(own) for own in here if own.peer not in told}
     sleep(QUIET_S)
     for own, then in before.items():
@@ -125,33 +117,10 @@ def _tell(port: int, told: set[Peer | None]) -> bool:
 def _sending(own: Own) -> Sending | None:
     """None of one that has gone, and from a kernel that does not say."""
     try:
-        with _lent(own.number) as each:
+        with lent(own.number) as each:
             (waiting,) = struct.unpack("i", ioctl(own.number, TIOCOUTQ, bytes(4)))
             info = each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
             room = each.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - waiting
             return Sending(struct.unpack_from("Q", info, BYTES_SENT_AT)[0], waiting, room)
     except (OSError, struct.error):
         return None
-
-
-def _own_sockets(port: int) -> list[Own]:
-    """The TCP sockets of this process that listen on this local port, or are connected to it."""
-    return [own for name in os.listdir("/proc/self/fd") if (own := _own_socket(int(name), port)) is not None]
-
-
-def _own_socket(number: int, port: int) -> Own | None:
-    with suppress(OSError), _lent(number) as each:  # no socket, not connected, or closed since it was listed
-        if each.family in (socket.AF_INET, socket.AF_INET6) and each.getsockname()[1] == port:
-            listens = each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            return Own(number, None if listens else each.getpeername())
-    return None
-
-
-@contextmanager
-def _lent(number: int) -> Iterator[socket.socket]:
-    """A socket object over a descriptor that stays its owner's. Raises `OSError` if that is no socket."""
-    each = socket.socket(fileno=number)
-    try:
-        yield each
-    finally:
-        each.detach()
