@@ -59,7 +59,7 @@ def _simulated(asked: argparse.Namespace, content: dict[str, Any], findings: dic
 
 
 def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
-    seconds, search = (6.0, 0.5) if asked.quick else (60.0, 3.0)
+    seconds, search = (6.0, 0.5) if asked.quick else (80.0, 3.0)
     told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say)
     findings |= overload.findings("live", told.comparisons)
     findings["predicted"] = told.predicted
