@@ -62,7 +62,9 @@ def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str
     seconds, search = (6.0, 0.5) if asked.quick else (80.0, 3.0)
     told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say)
     findings |= overload.findings("live", told.comparisons)
-    findings["predicted"] = told.predicted
+    light, *busy = told.predicted
+    findings["predicted"] = None if None in busy else min(each for each in busy if each is not None)
+    findings["predicted after rests"] = light and light / told.alone.rested
     content["overload, live"] = asdict(told)
     print(*overload.lines("live", told.comparisons), sep="\n")
 

@@ -4,7 +4,8 @@ The target and the best fixed settings take turns at each load, for the machine 
 to minute: what it can answer is measured before each round and after it, the load is that of the moment, and
 goodputs are held against each other round by round. The error of that is told.
 How much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
-median of its own last runs.
+median of its own last runs. At the lightest load most runs come after a rest, from which a processor wakes as
+it likes; so that is held against single rows of the bare session that do, too.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ from benchmarks.call import Door
 from benchmarks.codec import encode
 from benchmarks.scheduling.live import cnn_row, fixed, lay_cnn, target
 from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared_in_turn, point
-from benchmarks.scheduling.predictions import Bare, bare, share_within
+from benchmarks.scheduling.predictions import Bare, ask, bare, share_of, since
 from benchmarks.scheduling.replay import ServedModel, replay
 from benchmarks.scheduling.traces import for_seconds, poisson
 from benchmarks.server_under_test import ServerUnderTest, tercet
@@ -50,7 +51,8 @@ Measured = Callable[[str, float, float, int, float], Point]
 class Live:
     """
     capacity    rows a second that the server answers when its queue is never empty, as the target has it
-    predicted   share of the target's runs that were predicted within a tenth; None if it does not tell
+    predicted   of each load, the share of the target's runs that were predicted within a tenth; None if it
+                does not tell
     alone       the runs of a session without a server
     late_ms     by which the generator sent late at p99, the median of all drives
     rounds      of each load, what each contender did in turn
@@ -60,7 +62,7 @@ class Live:
     capacity: float
     target_s: float
     comparisons: list[Comparison]
-    predicted: float | None
+    predicted: list[float | None]
     alone: Bare
     late_ms: float
     rounds: list[list[Point]]
@@ -101,19 +103,21 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
 
             for setting in names:  # each has run, and the target has learnt, before anything counts
                 measured(setting, LOADS[0], search_seconds, SEARCH_SEED, capacity)
-            comparisons, rounds, capacities = [], [], []
+            comparisons, rounds, capacities, predicted = [], [], [], []
             for load in LOADS:
                 say(f"live: load {load}, {len(GRID)} fixed settings")
                 capacity_now = partial(_capacity, server, search_seconds)
+                runs_before = ask(server, "target")
                 taken, seen = _at(load, measured, capacity_now, seconds, search_seconds)
                 ours, *fixed_ones = zip(*taken, strict=True)
                 comparisons.append(compared_in_turn(ours, fixed_ones))
                 rounds += taken
                 capacities.append(seen)
-            predicted = share_within(server, "target")
-        alone = bare(folder / "bare", seconds / 2)
+                predicted.append(share_of(since(runs_before, ask(server, "target"))))
+        alone = bare(folder / "bare", seconds / 4)
         say(f"live: {alone.foretold:.1%} of a bare session's runs are within a tenth of the median before")
         say(f"live: one in a hundred of them takes {alone.slow:.1f} times the median and more")
+        say(f"live: {alone.rested:.1%} of its single rows are, that come after a rest")
         late = median(late_ms)
         say(f"live: the generator sent {late:.1f} ms late at p99")
         return Live(capacity, target_s, comparisons, predicted, alone, late, rounds, capacities)

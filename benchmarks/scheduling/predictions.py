@@ -1,9 +1,10 @@
 """How well the server foretold its runs, as its own metrics say; and how well that can be done at all."""
 
+import random
 import re
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,11 +29,11 @@ BUCKET = re.compile(rf"^{FAMILY}_bucket{{(?P<labels>.*)}} (?P<count>\S+)$", re.M
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def share_within(server: ServerUnderTest, model: str) -> float | None:
-    """The share of a model's runs that took within a tenth of what was expected; None if nothing is told."""
+def ask(server: ServerUnderTest, model: str) -> Mapping[float, float]:
+    """What a server says of a model's runs so far, as `buckets` has it; empty if it says nothing."""
     url = f"http://{HOST}:{server.metrics_port}/metrics"
     with urllib.request.urlopen(url, timeout=ASK_DEADLINE_S) as response:
-        return share_of(buckets(response.read().decode(), model))
+        return buckets(response.read().decode(), model)
 
 
 def buckets(metrics: str, model: str) -> Mapping[float, float]:
@@ -45,8 +46,16 @@ def buckets(metrics: str, model: str) -> Mapping[float, float]:
     return found
 
 
+def since(before: Mapping[float, float], now: Mapping[float, float]) -> Mapping[float, float]:
+    """The runs between two answers."""
+    return {bound: count - before.get(bound, 0.0) for bound, count in now.items()}
+
+
 def share_of(cumulated: Mapping[float, float]) -> float | None:
-    """Needs bounds at a tenth to both sides of 1."""
+    """The share of runs that took within a tenth of what was expected; None without runs.
+
+    Needs bounds at a tenth to both sides of 1; None without them, too.
+    """
     whole = cumulated.get(float("inf"), 0.0)
     high, low = cumulated.get(1 + WITHIN), cumulated.get(1 - WITHIN)
     if not whole or high is None or low is None:
@@ -68,14 +77,16 @@ class Bare:
     """
     foretold  the share of runs that took within a tenth of the median of those before
     slow      what one in a hundred takes and more, over the median of all: how the machine stalls
+    rested    the share foretold where each run has one row, and comes after a rest of about its own length
     """
 
     foretold: float
     slow: float
+    rested: float
 
 
 def bare(scratch: Path, seconds: float) -> Bare:
-    """The live network's runs without a server, on one thread, a full batch in each."""
+    """The live network's runs without a server, on one thread: a full batch in each, then a row in each."""
     scratch.mkdir()
     file = scratch / "cnn.onnx"
     onnx.save(networks.cnn(), file)
@@ -84,10 +95,20 @@ def bare(scratch: Path, seconds: float) -> Bare:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     (wanted,) = session.get_inputs()
     rows = np.zeros((ROWS, *wanted.shape[1:]), np.float32)
+    full = _timed(lambda: session.run(None, {wanted.name: rows}), seconds)
+    single = _timed(lambda: session.run(None, {wanted.name: rows[:1]}), seconds, rest_s=median(full) / ROWS)
+    return Bare(foretold(full), percentile(sorted(full), 0.99) / median(full), foretold(single))
+
+
+def _timed(run: Callable[[], object], seconds: float, rest_s: float = 0.0) -> list[float]:
+    """What each run took, in seconds. Before each is a rest as a server has whose requests come by chance."""
     took: list[float] = []
+    chance = random.Random(0)
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(took) <= 2 * LAST:
+        if rest_s:
+            time.sleep(chance.expovariate(1 / rest_s))
         before = time.perf_counter()
-        session.run(None, {wanted.name: rows})
+        run()
         took.append(time.perf_counter() - before)
-    return Bare(foretold(took), percentile(sorted(took), 0.99) / median(took))
+    return took

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scheduling.predictions import FAMILY, bare, buckets, foretold, share_of
+from benchmarks.scheduling.predictions import FAMILY, bare, buckets, foretold, share_of, since
 
 METRICS = f"""\
 # TYPE {FAMILY} histogram
@@ -19,6 +19,13 @@ def test_the_share_is_of_the_runs_within_a_tenth():
     assert share_of(buckets(METRICS, "a")) == pytest.approx(0.8)
 
 
+def test_the_runs_of_a_while_are_told_from_two_answers():
+    before, now = {0.9: 5.0, 1.1: 10.0, float("inf"): 10.0}, {0.9: 6.0, 1.1: 19.0, float("inf"): 20.0}
+    assert share_of(since(before, now)) == pytest.approx(0.8)
+    assert share_of(since({}, now)) == pytest.approx(0.65)
+    assert share_of(since(now, now)) is None
+
+
 def test_without_runs_or_without_the_bounds_nothing_is_told():
     assert share_of(buckets(METRICS, "c")) is None
     assert share_of(buckets(METRICS, "b")) is None
@@ -33,3 +40,4 @@ def test_what_is_foretold_by_the_median_of_the_last_misses_a_change_until_it_is_
 def test_a_bare_session_is_foretold_in_part(tmp_path):
     told = bare(tmp_path / "bare", 0.1)
     assert 0 <= told.foretold <= 1 <= told.slow
+    assert 0 <= told.rested <= 1
