@@ -210,17 +210,10 @@ def test_a_refusal_is_told_where_it_happened(apart, collector):
     trace_id, _, headers = traceparent()
     asked = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [5]}]}
     assert ask(apart.gateway[0], "picky", asked, headers).status_code == 500
-    spans = collector.until(trace_id, 1, name="request")
-    failed = {span.name for span in spans if span.error}
-    assert failed == {
-        "request",
-        "hop pre",
-        "tier pre",
-        "hop predict",
-        "tier predict",
-        "hop post",
-        "tier post",
-    }
+    through = {"request", "hop pre", "tier pre", "hop predict", "tier predict", "hop post", "tier post"}
+    for name in through:  # each process tells its own, when it likes
+        spans = collector.until(trace_id, 1, name=name)
+    assert {span.name for span in spans if span.error} == through
 
 
 def test_a_run_is_one_span_of_all_that_shared_it(fused, collector):
