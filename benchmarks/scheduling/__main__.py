@@ -17,7 +17,7 @@ from benchmarks.findings import verdicts
 from benchmarks.machine import machine, versions
 from benchmarks.results import default_file
 from benchmarks.sample import LoadFailed
-from benchmarks.scheduling import cost, neighbours, overload, overload_live, overload_simulated
+from benchmarks.scheduling import cost, neighbours, overload, overload_live, overload_simulated, predictions
 from benchmarks.scheduling.aims import AIMS
 from benchmarks.scheduling.yardstick import yardstick
 from benchmarks.server_under_test import NotTold, ServerFailed
@@ -62,9 +62,7 @@ def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str
     seconds, search = (6.0, 0.5) if asked.quick else (80.0, 3.0)
     told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say)
     findings |= overload.findings("live", told.comparisons)
-    light, *busy = told.predicted
-    findings["predicted"] = None if None in busy else min(each for each in busy if each is not None)
-    findings["predicted after rests"] = light and light / told.alone.rested
+    findings |= predictions.findings(told.predicted, told.alone)
     content["overload, live"] = asdict(told)
     print(*overload.lines("live", told.comparisons), sep="\n")
 

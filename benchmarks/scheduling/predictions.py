@@ -15,6 +15,7 @@ import onnxruntime
 
 from benchmarks import networks
 from benchmarks.call import HOST
+from benchmarks.findings import Findings
 from benchmarks.sample import percentile
 from benchmarks.server_under_test import ServerUnderTest
 
@@ -112,3 +113,15 @@ def _timed(run: Callable[[], object], seconds: float, rest_s: float = 0.0) -> li
         run()
         took.append(time.perf_counter() - before)
     return took
+
+
+def findings(predicted: Sequence[float | None], alone: Bare) -> Findings:
+    """Of each load's share, the lightest first, which has rests: the worst of the others, and that one over a
+    bare session's. None where the server did not tell.
+    """
+    light, *busy = predicted
+    told = [share for share in busy if share is not None]
+    return {
+        "predicted": min(told) if len(told) == len(busy) else None,
+        "predicted after rests": light / alone.rested if light is not None else None,
+    }

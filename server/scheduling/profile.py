@@ -11,12 +11,12 @@ foretold by how the others do now, and compared with them. Runs of one size afte
 alone: else the mean of a size that is run often would go along with the machine, and those of the others
 stay behind. Only where the size changes does a run tell how two of them compare.
 
-How fast the pace follows is learnt too: on a machine
-that others use the last run tells most, on a quiet one it tells no more than any other. What is foretold as
-well as it can be errs to one side as often as to the other, whatever it did before; a pace that follows too
-slowly errs to the same side again and again, one that follows too fast goes to and fro. Source: Mehra, On the
-identification of variances and adaptive Kalman filtering, 1970; only the signs of the errors are looked at,
-as a stall of the machine is no larger an error than any other then.
+How fast the pace follows is learnt too: on a machine that others use the last run tells most, on a quiet one
+it tells no more than any other. What is foretold as well as it can be errs to one side as often as to the
+other, whatever it did before; a pace that follows too slowly errs to the same side again and again, one that
+follows too fast goes to and fro. Source: Mehra, On the identification of variances and adaptive Kalman
+filtering, 1970; only the signs of the errors are looked at, as a stall of the machine is no larger an error
+than any other then.
 """
 
 from bisect import bisect_left, insort
@@ -96,7 +96,7 @@ class Curve:
         if seen < MEMORY:
             known.seen = seen = seen + 1
         error = ns / self._pace - mean
-        if seen > 2 and mean:
+        if seen > 2 and mean and ns:  # a clock that stands still tells of no pace
             least = LEAST_DEVIATION * mean
             bound = SURPRISE * (deviation if deviation > least else least)
             if error > bound:

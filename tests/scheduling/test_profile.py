@@ -102,6 +102,13 @@ def test_a_run_that_took_no_time_at_all_is_borne():
     assert seen.expect(1) == 0
 
 
+def test_a_clock_that_stands_still_for_long_is_borne_and_forgotten():
+    seen = Curve()
+    for ns in (1000, 1000, 1000, *[0] * 5000, *[1000] * 50):
+        seen.note(1, ns)
+    assert seen.expect(1) == pytest.approx(1000, rel=0.01)
+
+
 @pytest.mark.parametrize("spread", [0.01, 0.045])
 def test_on_a_quiet_machine_nineteen_runs_of_twenty_are_within_a_tenth_of_what_was_expected(spread):
     chance, seen, good = random.Random(1), Curve(), 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scheduling.predictions import FAMILY, bare, buckets, foretold, share_of, since
+from benchmarks.scheduling.predictions import FAMILY, Bare, bare, buckets, findings, foretold, share_of, since
 
 METRICS = f"""\
 # TYPE {FAMILY} histogram
@@ -41,3 +41,10 @@ def test_a_bare_session_is_foretold_in_part(tmp_path):
     told = bare(tmp_path / "bare", 0.1)
     assert 0 <= told.foretold <= 1 <= told.slow
     assert 0 <= told.rested <= 1
+
+
+def test_the_worst_of_the_busy_loads_counts_and_the_light_one_beside_a_bare_session():
+    alone = Bare(foretold=0.97, slow=1.2, rested=0.9)
+    told = findings([0.945, 0.98, 0.96, 0.97], alone)
+    assert told == {"predicted": 0.96, "predicted after rests": pytest.approx(1.05)}
+    assert findings([None, 0.98, None, 0.97], alone) == {"predicted": None, "predicted after rests": None}
