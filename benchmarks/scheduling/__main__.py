@@ -59,11 +59,14 @@ def _simulated(asked: argparse.Namespace, content: dict[str, Any], findings: dic
 
 
 def _live(asked: argparse.Namespace, content: dict[str, Any], findings: dict[str, float | None]) -> None:
-    seconds, search = (6.0, 0.5) if asked.quick else (80.0, 3.0)
-    told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say)
+    seconds, search, most = (0.4, 0.5, 8) if asked.quick else (5.0, 3.0, overload_live.MOST_ROUNDS)
+    told = overload_live.compare(seconds=seconds, search_seconds=search, say=_say, most_rounds=most)
     findings |= overload.findings("live", told.comparisons)
-    findings |= predictions.findings(told.predicted, told.alone)
+    findings |= predictions.findings(told.foretold_when_quiet, told.foretold, told.alone)
     content["overload, live"] = asdict(told)
+    for which, shares in (("quiet", told.foretold_when_quiet), ("all", told.foretold)):
+        each = ", ".join("-" if share is None else f"{share:.1%}" for share in shares)
+        _say(f"live: foretold within a tenth at each load, {which} rounds: {each}")
     print(*overload.lines("live", told.comparisons), sep="\n")
 
 

@@ -16,6 +16,9 @@ LOADS = (0.7, 1.0, 1.5, 2.0)
 
 AT_CAPACITY = 1.0
 
+MOST_DOUBT = 0.03
+"""Two standard errors of a comparison: one that leaves more says nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:

@@ -2,14 +2,20 @@
 
 The target and the best fixed settings take turns at each load, for the machine is not the same from minute
 to minute: what it can answer is measured before each round and after it, the load is that of the moment, and
-goodputs are held against each other round by round. The error of that is told.
-How much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
+goodputs are held against each other round by round. There are as many rounds at a load as bring the error of
+that below what may be left of it (Chow and Robbins, "On the asymptotic theory of fixed-width sequential
+confidence intervals", 1965), within bounds.
+
+What was foretold is promised for a quiet machine, so those rounds count in which it was (`stillness`). How
+much of a missed prediction is the machine's shows beside it: a session without a server, foretold by the
 median of its own last runs. At the lightest load most runs come after a rest, from which a processor wakes as
-it likes; so that is held against single rows of the bare session that do, too.
+it likes; so that is held against single rows of the bare session that do, too, and there all rounds count.
 """
 
+import os
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -20,9 +26,10 @@ from benchmarks import load_python
 from benchmarks.call import Door
 from benchmarks.codec import encode
 from benchmarks.scheduling.live import cnn_row, fixed, lay_cnn, target
-from benchmarks.scheduling.overload import LOADS, Comparison, Point, compared_in_turn, point
-from benchmarks.scheduling.predictions import Bare, ask, bare, share_of, since
+from benchmarks.scheduling.overload import LOADS, MOST_DOUBT, Comparison, Point, compared_in_turn, point
+from benchmarks.scheduling.predictions import Bare, Foretold, ask, bare, since, told_of
 from benchmarks.scheduling.replay import ServedModel, replay
+from benchmarks.scheduling.stillness import is_still, stolen_s
 from benchmarks.scheduling.traces import for_seconds, poisson
 from benchmarks.server_under_test import ServerUnderTest, tercet
 
@@ -32,8 +39,12 @@ TARGET_RUNS = 5
 
 SEARCH_SEED, SEED = 1, 2
 FINALISTS = 2
-ROUNDS = 16
-"""A contender's five seconds differ by 3 % from round to round; so many leave a doubt of less than that."""
+BARE_ROUNDS = 4
+"""So many times as long as a round has for a contender, a session without a server is run."""
+
+LEAST_ROUNDS, MOST_ROUNDS = 8, 32
+"""A contender's five seconds differ by 3 to 6 % from round to round: ten to twenty leave a doubt of 3 %."""
+
 GRID = {
     f"delay {delay} us, batch {rows}, queue {waiting}": (delay, rows, waiting)
     for delay, rows, waiting in product((0, 10_000), (2, MAX_BATCH_SIZE), (8, 16, 32))
@@ -48,28 +59,60 @@ Measured = Callable[[str, float, float, int, float], Point]
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """Each contender once.
+
+    points         the target's first
+    before, after  rows a second that the server could answer
+    stolen         the share of the processors' time that others had
+    foretold       the target's runs
+    """
+
+    points: list[Point]
+    before: float
+    after: float
+    stolen: float
+    foretold: Foretold
+
+    @property
+    def is_quiet(self) -> bool:
+        return is_still(self.stolen, self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """
     capacity    rows a second that the server answers when its queue is never empty, as the target has it
-    predicted   of each load, the share of the target's runs that were predicted within a tenth; None if it
-                does not tell
+    rounds      of each load
     alone       the runs of a session without a server
     late_ms     by which the generator sent late at p99, the median of all drives
-    rounds      of each load, what each contender did in turn
-    capacities  of each load, that before each round, and after the last
     """
 
     capacity: float
     target_s: float
     comparisons: list[Comparison]
-    predicted: list[float | None]
+    rounds: list[list[Round]]
     alone: Bare
     late_ms: float
-    rounds: list[list[Point]]
-    capacities: list[list[float]]
+
+    @property
+    def foretold(self) -> list[float | None]:
+        """Of each load, the share of the target's runs that took within a tenth of what was expected."""
+        return [sum((each.foretold for each in rounds), Foretold()).share for rounds in self.rounds]
+
+    @property
+    def foretold_when_quiet(self) -> list[float | None]:
+        """The same of the rounds in which the machine was."""
+        return [
+            sum((each.foretold for each in rounds if each.is_quiet), Foretold()).share
+            for rounds in self.rounds
+        ]
 
 
-def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]) -> Live:
+def compare(
+    *, seconds: float, search_seconds: float, say: Callable[[str], None], most_rounds: int = MOST_ROUNDS
+) -> Live:
+    """`seconds` has a contender in each round."""
     with tempfile.TemporaryDirectory(prefix="tercet-bench-") as scratch:
         folder = Path(scratch)
         repository = folder / "models"
@@ -103,50 +146,65 @@ def compare(*, seconds: float, search_seconds: float, say: Callable[[str], None]
 
             for setting in names:  # each has run, and the target has learnt, before anything counts
                 measured(setting, LOADS[0], search_seconds, SEARCH_SEED, capacity)
-            comparisons, rounds, capacities, predicted = [], [], [], []
+            comparisons, rounds = [], []
             for load in LOADS:
                 say(f"live: load {load}, {len(GRID)} fixed settings")
                 capacity_now = partial(_capacity, server, search_seconds)
-                runs_before = ask(server, "target")
-                taken, seen = _at(load, measured, capacity_now, seconds, search_seconds)
-                ours, *fixed_ones = zip(*taken, strict=True)
-                comparisons.append(compared_in_turn(ours, fixed_ones))
-                rounds += taken
-                capacities.append(seen)
-                predicted.append(share_of(since(runs_before, ask(server, "target"))))
-        alone = bare(folder / "bare", seconds / 4)
+                best = _finalists(load, measured, capacity_now(), search_seconds)
+                ask_now = partial(ask, server, "target")
+                taken = _in_turn(load, best, measured, capacity_now, ask_now, seconds, most_rounds)
+                comparisons.append(_compared(taken))
+                rounds.append(taken)
+                quiet = sum(each.is_quiet for each in taken)
+                say(f"live: {len(taken)} rounds, {quiet} of them while the machine was quiet")
+        alone = bare(folder / "bare", BARE_ROUNDS * seconds)
         say(f"live: {alone.foretold:.1%} of a bare session's runs are within a tenth of the median before")
         say(f"live: one in a hundred of them takes {alone.slow:.1f} times the median and more")
         say(f"live: {alone.rested:.1%} of its single rows are, that come after a rest")
         late = median(late_ms)
         say(f"live: the generator sent {late:.1f} ms late at p99")
-        return Live(capacity, target_s, comparisons, predicted, alone, late, rounds, capacities)
+        return Live(capacity, target_s, comparisons, rounds, alone, late)
 
 
-def _at(
+def _finalists(load: float, measured: Measured, now: float, seconds: float) -> list[str]:
+    """The fixed settings that did best at so much of what the machine can answer now, the best one last."""
+    found = {each: measured(each, load, seconds, SEARCH_SEED, now).goodput for each in GRID}
+    return sorted(found, key=found.__getitem__)[-FINALISTS:]
+
+
+def _in_turn(
     load: float,
+    best: Sequence[str],
     measured: Measured,
     capacity_now: Callable[[], float],
+    ask_now: Callable[[], Mapping[float, float]],
     seconds: float,
-    search_seconds: float,
-) -> tuple[list[list[Point]], list[float]]:
-    """The target and its best rivals in turn, at so much of what the machine can answer at the moment.
-
-    Their rounds, and that capacity before each of them and after the last.
-    """
-    now = capacity_now()
-    found = {each: measured(each, load, search_seconds, SEARCH_SEED, now).goodput for each in GRID}
-    best = sorted(found, key=found.__getitem__)[-FINALISTS:]
-    taken: list[list[Point]] = []
-    seen = [capacity_now()]
-    for turn in range(ROUNDS):
-        before = seen[-1]
+    most: int,
+) -> list[Round]:
+    """The target and its best rivals, round after round, at so much of what the machine can answer then."""
+    rounds: list[Round] = []
+    before = capacity_now()
+    while len(rounds) < LEAST_ROUNDS or (len(rounds) < most and _is_in_doubt(rounds)):
+        turn = len(rounds)
+        runs, stolen, began = ask_now(), stolen_s(), time.monotonic()
         order = (TARGET, *best) if turn % 2 else (*best[::-1], TARGET)
-        turns = {each: measured(each, load, seconds / ROUNDS, SEED + turn, before) for each in order}
-        seen.append(capacity_now())
-        share = before / mean((before, seen[-1]))
-        taken.append([replace(turns[each], goodput=turns[each].goodput * share) for each in (TARGET, *best)])
-    return taken, seen
+        turns = {each: measured(each, load, seconds, SEED + turn, before) for each in order}
+        stolen = (stolen_s() - stolen) / (time.monotonic() - began) / (os.cpu_count() or 1)
+        after = capacity_now()
+        share = before / mean((before, after))
+        points = [replace(turns[each], goodput=turns[each].goodput * share) for each in (TARGET, *best)]
+        rounds.append(Round(points, before, after, stolen, told_of(since(runs, ask_now()))))
+        before = after
+    return rounds
+
+
+def _compared(rounds: Sequence[Round]) -> Comparison:
+    ours, *fixed_ones = zip(*(each.points for each in rounds), strict=True)
+    return compared_in_turn(ours, fixed_ones)
+
+
+def _is_in_doubt(rounds: Sequence[Round]) -> bool:
+    return len(rounds) % 2 == 1 or 2 * _compared(rounds).error > MOST_DOUBT
 
 
 def _most_capacity(server: ServerUnderTest, seconds: float) -> float:

@@ -25,6 +25,9 @@ FAMILY = "tercet_prediction_ratio"
 WITHIN = 0.1
 ASK_DEADLINE_S = 10
 LAST = 50
+FEWEST = 100
+"""Runs whose share is told: of fewer, one is more than a hundredth."""
+
 ROWS = 8
 BUCKET = re.compile(rf"^{FAMILY}_bucket{{(?P<labels>.*)}} (?P<count>\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -52,16 +55,27 @@ def since(before: Mapping[float, float], now: Mapping[float, float]) -> Mapping[
     return {bound: count - before.get(bound, 0.0) for bound, count in now.items()}
 
 
-def share_of(cumulated: Mapping[float, float]) -> float | None:
-    """The share of runs that took within a tenth of what was expected; None without runs.
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """Runs, and how many of them took within a tenth of what was expected."""
 
-    Needs bounds at a tenth to both sides of 1; None without them, too.
-    """
+    right: float = 0.0
+    runs: float = 0.0
+
+    def __add__(self, other: "Foretold") -> "Foretold":
+        return Foretold(self.right + other.right, self.runs + other.runs)
+
+    @property
+    def share(self) -> float | None:
+        """None of fewer than `FEWEST`."""
+        return self.right / self.runs if self.runs >= FEWEST else None
+
+
+def told_of(cumulated: Mapping[float, float]) -> Foretold:
+    """Needs bounds at a tenth to both sides of 1; no runs without them."""
     whole = cumulated.get(float("inf"), 0.0)
     high, low = cumulated.get(1 + WITHIN), cumulated.get(1 - WITHIN)
-    if not whole or high is None or low is None:
-        return None
-    return (high - low) / whole
+    return Foretold() if high is None or low is None else Foretold(high - low, whole)
 
 
 def foretold(took: Sequence[float], last: int = LAST) -> float:
@@ -115,13 +129,13 @@ def _timed(run: Callable[[], object], seconds: float, rest_s: float = 0.0) -> li
     return took
 
 
-def findings(predicted: Sequence[float | None], alone: Bare) -> Findings:
-    """Of each load's share, the lightest first, which has rests: the worst of the others, and that one over a
-    bare session's. None where the server did not tell.
+def findings(quiet: Sequence[float | None], all_: Sequence[float | None], alone: Bare) -> Findings:
+    """Shares of each load, the lightest first, which has rests. Of the others, the worst of the quiet rounds;
+    of that one, the share of all over a bare session's. None where the server did not tell.
     """
-    light, *busy = predicted
-    told = [share for share in busy if share is not None]
+    told = [share for share in quiet[1:] if share is not None]
+    light = all_[0]
     return {
-        "predicted": min(told) if len(told) == len(busy) else None,
+        "predicted": min(told) if len(told) == len(quiet) - 1 else None,
         "predicted after rests": light / alone.rested if light is not None else None,
     }

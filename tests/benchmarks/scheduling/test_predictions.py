@@ -2,7 +2,17 @@
 
 import pytest
 
-from benchmarks.scheduling.predictions import FAMILY, Bare, bare, buckets, findings, foretold, share_of, since
+from benchmarks.scheduling.predictions import (
+    FAMILY,
+    Bare,
+    Foretold,
+    bare,
+    buckets,
+    findings,
+    foretold,
+    since,
+    told_of,
+)
 
 METRICS = f"""\
 # TYPE {FAMILY} histogram
@@ -15,20 +25,27 @@ METRICS = f"""\
 """
 
 
-def test_the_share_is_of_the_runs_within_a_tenth():
-    assert share_of(buckets(METRICS, "a")) == pytest.approx(0.8)
+def test_what_was_foretold_are_the_runs_within_a_tenth():
+    told = told_of(buckets(METRICS, "a"))
+    assert told == Foretold(right=80.0, runs=100.0)
+    assert told.share == pytest.approx(0.8)
 
 
 def test_the_runs_of_a_while_are_told_from_two_answers():
     before, now = {0.9: 5.0, 1.1: 10.0, float("inf"): 10.0}, {0.9: 6.0, 1.1: 19.0, float("inf"): 20.0}
-    assert share_of(since(before, now)) == pytest.approx(0.8)
-    assert share_of(since({}, now)) == pytest.approx(0.65)
-    assert share_of(since(now, now)) is None
+    assert told_of(since(before, now)) == Foretold(8.0, 10.0)
+    assert told_of(since({}, now)) == Foretold(13.0, 20.0)
+    assert told_of(since(now, now)) == Foretold()
 
 
-def test_without_runs_or_without_the_bounds_nothing_is_told():
-    assert share_of(buckets(METRICS, "c")) is None
-    assert share_of(buckets(METRICS, "b")) is None
+def test_whiles_are_added_up_and_a_few_runs_have_no_share():
+    assert Foretold(90.0, 99.0).share is None
+    assert (Foretold(90.0, 99.0) + Foretold(9.0, 21.0)).share == pytest.approx(0.825)
+
+
+def test_without_the_bounds_nothing_is_told():
+    assert told_of(buckets(METRICS, "c")) == Foretold()
+    assert told_of(buckets(METRICS, "b")) == Foretold()
 
 
 def test_what_is_foretold_by_the_median_of_the_last_misses_a_change_until_it_is_the_median():
@@ -43,8 +60,9 @@ def test_a_bare_session_is_foretold_in_part(tmp_path):
     assert 0 <= told.rested <= 1
 
 
-def test_the_worst_of_the_busy_loads_counts_and_the_light_one_beside_a_bare_session():
+def test_the_worst_of_the_busy_loads_counts_when_quiet_and_the_light_one_beside_a_bare_session():
     alone = Bare(foretold=0.97, slow=1.2, rested=0.9)
-    told = findings([0.945, 0.98, 0.96, 0.97], alone)
+    told = findings([0.99, 0.98, 0.96, 0.97], [0.945, 0.5, 0.5, 0.5], alone)
     assert told == {"predicted": 0.96, "predicted after rests": pytest.approx(1.05)}
-    assert findings([None, 0.98, None, 0.97], alone) == {"predicted": None, "predicted after rests": None}
+    nothing = findings([0.99, 0.98, None, 0.97], [None, 0.98, 0.98, 0.97], alone)
+    assert nothing == {"predicted": None, "predicted after rests": None}

@@ -8,7 +8,7 @@ import pytest
 import tritonclient.http
 
 from benchmarks.scheduling.live import lay_sleeping, sleeping_row
-from benchmarks.scheduling.predictions import ask, share_of
+from benchmarks.scheduling.predictions import Foretold, ask, told_of
 from benchmarks.scheduling.rehearse import main as rehearse
 from benchmarks.scheduling.replay import NOT_SENT, ServedModel, replay
 from benchmarks.scheduling.sleeping import INPUT, OUTPUT, SleepingModel
@@ -80,7 +80,7 @@ def test_a_trace_may_ask_a_model_by_another_name(server):
 
 
 def test_a_server_that_does_not_tell_how_it_predicted_gives_no_share(server):
-    assert share_of(ask(server, "no such model")) is None
+    assert told_of(ask(server, "no such model")) == Foretold()
 
 
 @pytest.mark.parametrize("trace", ["poisson", "bursts", "diurnal"])
