@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from benchmarks.scheduling.contenders import Fixed, Target
 from benchmarks.scheduling.live import lay_sleeping, sleeping_row, target
@@ -56,6 +57,8 @@ STEADY_BESIDE_FLOOD = Pair(
 )
 """A fifth of the device, beside three times what the other one could do if it had the device alone."""
 
+LIVE_TURNS = 3
+
 PAIRS = (FAST_BESIDE_SLOW, STEADY_BESIDE_FLOOD)
 
 
@@ -92,18 +95,24 @@ def lines(where: str, pair: Pair, outcome: Outcome) -> list[str]:
 def measure(
     *, seconds: float, live_seconds: float, say: Callable[[str], None]
 ) -> tuple[dict[str, float], dict[str, Outcome]]:
-    """Measure every pair. Gives the shares in time by their keys, and all outcomes."""
+    """Measure every pair, live ones several times. Gives the shares in time by their keys, and all outcomes.
+
+    A target of 20 ms is missed whenever the machine stands still for as long, so of the live ones the median
+    counts.
+    """
     found: dict[str, float] = {}
     outcomes: dict[str, Outcome] = {}
     for pair in PAIRS:
         ours, defaults = simulated(pair, seconds=seconds)
         outcomes |= {f"{pair.name}, simulated": ours, f"{pair.name}, simulated, no targets": defaults}
-        outcomes[f"{pair.name}, live"] = live(pair, seconds=live_seconds)
+        lived = [live(pair, seconds=live_seconds) for _ in range(LIVE_TURNS)]
+        outcomes |= {f"{pair.name}, live {turn}": each for turn, each in enumerate(lived, 1)}
         found[f"{pair.name} simulated"] = ours.models[pair.guarded].share_in_time
-        found[f"{pair.name} live"] = outcomes[f"{pair.name}, live"].models[pair.guarded].share_in_time
+        found[f"{pair.name} live"] = median(each.models[pair.guarded].share_in_time for each in lived)
         for where, outcome in (("simulated", ours), ("simulated, no targets", defaults)):
             for line in lines(where, pair, outcome):
                 say(line)
-        for line in lines("live", pair, outcomes[f"{pair.name}, live"]):
-            say(line)
+        for turn, each in enumerate(lived, 1):
+            for line in lines(f"live, turn {turn}", pair, each):
+                say(line)
     return found, outcomes
