@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     option = parser.add_argument
     option(
-        "--quick", action="store_true", help="shorter runs, for a look: some two minutes instead of twenty"
+        "--quick", action="store_true", help="shorter runs, for a look: some minutes instead of half an hour"
     )
     option("--parts", nargs="+", choices=MEASURE, default=[*MEASURE], metavar="PART", help=", ".join(MEASURE))
     option("--out", type=Path, metavar="FILE", help="default benchmarks/results/DATE-scheduling.json")
