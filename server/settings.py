@@ -240,8 +240,7 @@ class Settings(BaseModel):
 
     grpc_front: Literal["auto", "native", "grpcio"] = _grpc(
         "auto",
-        "who answers ModelInfer: pygrpc-native where it can (auto, native), which is fast and does not take "
-        "calls in deflate, or grpcio",
+        "who answers ModelInfer: our own HTTP/2 where it can (auto, native), which is fast, or grpcio",
     )
     grpc_max_in_flight: int = _grpc(8192, "calls that the native front holds at once", ge=1)
     grpc_max_concurrent_streams: int = _grpc(

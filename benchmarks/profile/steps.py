@@ -23,8 +23,8 @@ STEPS = (
     "other",
 )
 FRAME = re.compile(r"^(?P<name>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
-OBJECTS = {"[kernel": "socket", "onnxruntime": "run", "_native.": "gRPC front"}
-"""By how their names begin; the last one is pygrpc-native's library."""
+OBJECTS = {"[kernel": "socket", "onnxruntime": "run"}
+"""By how their names begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,8 @@ PLACES = (
     Place("server/scheduling/counting.py", "metrics"),
     Place("server/api/short_way.py", "socket", "reply"),
     Place("server/api/grpc_front.py", "gRPC front", "answered"),
-    Place("server/api/grpc_front.py", "gRPC front", "_receive"),
-    Place("server/api/grpc_front.py", "gRPC front", "_take"),
-    Place("server/api/grpc_front.py", "gRPC front", "_look_again"),
+    Place("server/api/grpc_front.py", "gRPC front", "begin"),
+    Place("server/http2/", "gRPC front"),
     Place("server/api/grpc_front.py", "answer", "_told"),
     Place("server/api/grpc_front.py", "answer", "_answer"),
     Place("server/api/grpc_front.py", "answer", "end"),
@@ -126,9 +125,9 @@ def objects(report: str) -> Mapping[str, float]:
 def spent(held: Mapping[str, float], found: Mapping[str, float]) -> Mapping[str, float]:
     """Of all processor time of the server, the share of each step.
 
-    The kernel's time is the sockets', that of ONNX Runtime the run's, that of the native gRPC front its own.
-    What is left holds the interpreter, or nearly so: it is shared out as `held` says, without the steps whose
-    samples stand in the kernel and in that front. Without objects it is `held` itself.
+    The kernel's time is the sockets', that of ONNX Runtime the run's. What is left holds the interpreter, or
+    nearly so: it is shared out as `held` says, without the step whose samples stand in the kernel. Without
+    objects it is `held` itself.
     """
     if not found:
         return dict(held)
@@ -138,7 +137,7 @@ def spent(held: Mapping[str, float], found: Mapping[str, float]) -> Mapping[str,
             if name.startswith(beginning):
                 shares[step] += share
     left = max(0.0, sum(found.values()) - sum(shares.values()))
-    told = {step: share for step, share in held.items() if step not in ("socket", "gRPC front")}
+    told = {step: share for step, share in held.items() if step != "socket"}
     whole = sum(told.values()) or 1.0
     for step, share in told.items():
         shares[step] += left * share / whole

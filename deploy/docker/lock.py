@@ -40,7 +40,7 @@ class Image:
     cpu_torch: bool = False
 
 
-EVERYWHERE = ("fast", "jwt", "remote", "samples", "signed", "trace")
+EVERYWHERE = ("jwt", "remote", "samples", "signed", "trace")
 
 IMAGES: Mapping[str, Image] = {
     "stages": Image(extras=EVERYWHERE),

@@ -8,6 +8,7 @@ from collections.abc import Set
 from contextlib import suppress
 from typing import Any, Protocol
 
+from server.api.grpc_front import InferFront
 from server.api.port_sharing import send_away, stop_listening
 from server.api.short_way import ShortWay
 
@@ -44,8 +45,20 @@ class HttpDeparture:
                     await asyncio.sleep(LOOK_AGAIN_S)
 
 
+class FrontDeparture:
+    """Each connection is told by the front itself: it ends with its last call."""
+
+    def __init__(self, port: int, front: InferFront) -> None:
+        self._port = port
+        self._front = front
+
+    async def leave(self, within_s: float) -> None:
+        await stop_listening(self._port)
+        await self._front.send_away(within_s)
+
+
 class GrpcDeparture:
-    """Each connection is sent GOAWAY: its client finishes the calls that it has on it and makes no more.
+    """Each connection of grpcio is sent GOAWAY: its client finishes its calls on it and makes no more.
 
     Under TLS nobody but gRPC can write there, and it says so itself once it is told to stop.
     """

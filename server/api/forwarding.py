@@ -8,6 +8,7 @@ lower case, as HTTP/2 writes them.
 import re
 from collections.abc import Iterable
 
+from server.api.grpc_peer import PEER
 from server.domain.request import InferRequest
 
 CASE_COUNTS = "(?-i)"
@@ -26,7 +27,9 @@ class HeaderForwarding:
 
     def add(self, request: InferRequest, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
         """Give the request the headers that match, where it has no parameter of that name itself."""
-        matching = {name: value for name, value in map(_texts, headers) if self._pattern.search(name)}
+        matching = {
+            name: value for name, value in map(_texts, headers) if self._pattern.search(name) and name != PEER
+        }
         if matching:
             request.parameters = {**matching, **request.parameters}
 

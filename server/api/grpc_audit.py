@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from protos import inference_pb2 as pb
+from server.api.grpc_peer import peer_of
 from server.observe.audit import DONE, FAILED, AuditLog
 from server.security.caller import ANONYMOUS
 from server.security.calls import SERVICE, grpc_call
@@ -44,7 +45,7 @@ def audited(method: str, behaviour: Behaviour, audit: AuditLog) -> Behaviour:
             number = number or (grpc.StatusCode.UNKNOWN.value[0] if failed else 0)
             outcome = FAILED if number else DONE
             model = model_of(method, wire)
-            audit.record(asking.get(), order, model, "grpc", context.peer(), number, outcome)
+            audit.record(asking.get(), order, model, "grpc", peer_of(context), number, outcome)
 
     return answer
 

@@ -19,6 +19,7 @@ from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_audit import audited
+from server.api.grpc_peer import peer_of
 from server.api.grpc_settings import SettingsDoor
 from server.api.reply import Table
 from server.api.trace_settings import TraceSettings
@@ -205,9 +206,9 @@ class GrpcDoor:
         finally:
             self._over()
             if request is not None and request.trace is not None:
-                over(request, "grpc", context.peer(), status)
+                over(request, "grpc", peer_of(context), status)
             if self._access is not None:
-                line = access_line(arrived, context.peer(), message, served, request, response, status)
+                line = access_line(arrived, peer_of(context), message, served, request, response, status)
                 self._access.record(line)
 
     async def server_live(self, _: Any, context: Any) -> Any:

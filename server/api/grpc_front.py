@@ -1,35 +1,38 @@
-"""The unary `ModelInfer` by the fast way: calls reach Python in batches, out of HTTP/2 that is done in Rust.
+"""The unary `ModelInfer` by the fast way: on the event loop, straight from the frames of its connection.
 
-pygrpc-native's low-level front owns the port. It hands us `ModelInfer` as bytes with an id, and passes
-every other call on to grpcio, which listens behind it on a Unix socket. A bound on what is in flight,
-message limits and the drain are ours; it has no TLS, no connection age and no deflate. Where one of the
-options is asked for that it does not have, grpcio serves alone (`server.app.grpc_choice`).
+The port is ours, and so is HTTP/2 (`server.http2`). Every other call is passed on to grpcio, which listens
+behind us on a Unix socket. Where one of the options is asked for that we do not have, grpcio serves alone
+(`server.app.grpc_choice`).
 """
 
 import asyncio
-import os
+import socket
 import tempfile
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 import structlog
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos import inference_pb2 as pb
-from server.api.backlog import lengthen_backlog
+from server.api.backlog import BACKLOG
 from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
-from server.api.grpc_door import NOTHING, SERVICE, PortRefused, access_line, details_of, parsed
+from server.api.grpc_door import NOTHING, SERVICE, access_line, details_of, parsed
+from server.api.grpc_head import Metadata, Said, ending, head_of
+from server.api.grpc_peer import PEER
 from server.api.grpc_transport import Transport
 from server.api.reply import Table
-from server.domain.errors import RequestTooLarge, ServerBusy, ServerStopping, ServingError
+from server.domain.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStopping, ServingError
 from server.domain.limits import Limits
 from server.domain.phase import Station
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.domain.tensors import Tensors
+from server.http2.behind import UnixBehind
+from server.http2.calls import CallHead, Line, Manners
+from server.http2.connection import Connection
+from server.http2.head_blocks import KnownBlocks
 from server.lifecycle.served import Plain, Served
 from server.observe.access import AccessLog, Record
 from server.observe.tracing.tracer import Tracer
@@ -47,21 +50,9 @@ from server.wire.message_layout import Frame, MessageLayouts, find_message, fram
 
 log = structlog.get_logger(__name__)
 
-METHOD = f"/{SERVICE}/ModelInfer"
-BATCH = 256
-LOOK_AGAIN_S = 0.005
+METHOD = f"/{SERVICE}/ModelInfer".encode()
+MOST_METADATA_BYTES = 16_384
 CANCELLED = 1
-Metadata = tuple[tuple[str, str | bytes], ...]
-Event = tuple[int, int, int, bytes | None, Any, tuple[Metadata, str, float | None] | None]
-
-
-def io_threads(processors: int) -> int:
-    """How many threads do HTTP/2, beside the event loop's.
-
-    Where one processor is left for them, two would wake each other for every few calls; one is enough for
-    more calls than Python answers there.
-    """
-    return 1 if processors <= 2 else 2
 
 
 class Call:
@@ -71,20 +62,20 @@ class Call:
         "_arrived",
         "_form",
         "_front",
-        "_id",
         "_layout",
+        "_line",
         "_message",
-        "_peer",
         "_request",
         "_served",
+        "_stream",
         "_task",
         "_ticket",
     )
 
-    def __init__(self, front: "InferFront", call_id: int, peer: str, arrived: float) -> None:
+    def __init__(self, front: "InferFront", line: Line, stream: int, arrived: float) -> None:
         self._front = front
-        self._id = call_id
-        self._peer = peer
+        self._line = line
+        self._stream = stream
         self._arrived = arrived
         self._message = NOTHING
         self._served: Served | None = None
@@ -114,7 +105,7 @@ class Call:
         try:
             await gate.admit(INFER, metadata)
         except asyncio.CancelledError:
-            self._front.end(self, self._id, None, CANCELLED)
+            self._front.end(self, None, CANCELLED)
             raise
         except Exception as error:
             self.fail(error)
@@ -132,10 +123,7 @@ class Call:
             if known is not None and front.is_bare and self._start_again(payload, known, time_remaining):
                 return
             if len(payload) > front.max_message_bytes:
-                raise RequestTooLarge(
-                    f"the message has {len(payload)} bytes, more than the {front.max_message_bytes} that "
-                    "--grpc-max-message-bytes allows"
-                )
+                raise _too_large(len(payload), front.max_message_bytes)
             if known is None or not self._read_known(payload, *known):
                 self._read(payload)
             served, request = self._served, self._request
@@ -230,7 +218,7 @@ class Call:
         try:
             response = await self._front.route.infer(served, request)
         except asyncio.CancelledError:
-            self._front.end(self, self._id, None, CANCELLED)
+            self._front.end(self, None, CANCELLED)
             raise
         except Exception as error:
             self.fail(error)
@@ -266,13 +254,13 @@ class Call:
             self._read_by(self._layout, ticket.inputs)
             self._told(ticket)
             return
-        front.answered(self._id, answer)
+        front.answered(self._line, self._stream, answer)
         if front.access is not None:
             run = ticket.run
             assert run is not None
             waited, computed = run.began - ticket.queued, run.ended - run.inferred
             front.access.record(
-                (self._arrived, monotonic(), self._peer, frame.what, run.rows, waited, computed)
+                (self._arrived, monotonic(), self._line.peer, frame.what, run.rows, waited, computed)
             )
 
     def _framed(self, outputs: Tensors) -> Frame | None:
@@ -294,24 +282,24 @@ class Call:
         except Exception as error:
             self.fail(error)
         else:
-            self._front.answered(self._id, content)
-            self._front.end(self, self._id, response, 0)
+            self._front.answered(self._line, self._stream, content)
+            self._front.end(self, response, 0)
 
     def fail(self, error: Exception) -> None:
         if not isinstance(error, ServingError):
             log.error("request_crashed", exc_info=error)
         code = codes_of(error, self._front.codes).grpc
-        self._front.native.fail(self._id, code, details_of(error))
-        self._front.end(self, self._id, None, code)
+        self._line.fail(self._stream, ending(code, details_of(error)))
+        self._front.end(self, None, code)
 
     def note(self, code: int) -> None:
         """The end of its trace, if it has one."""
         if self._request is not None and self._request.trace is not None:
-            over(self._request, "grpc", self._peer, code)
+            over(self._request, "grpc", self._line.peer, code)
 
     def line(self, response: InferResponse | None, code: int) -> Record:
         return access_line(
-            self._arrived, self._peer, self._message, self._served, self._request, response, code
+            self._arrived, self._line.peer, self._message, self._served, self._request, response, code
         )
 
 
@@ -335,7 +323,6 @@ class InferFront:
         forwarding: HeaderForwarding | None = None,
         client_header: ClientHeader | None = None,
         gate: Gate | None = None,
-        shares_port: bool = False,
         tracer: Tracer | None = None,
     ) -> None:
         """`gate` is None where everybody may ask."""
@@ -351,61 +338,78 @@ class InferFront:
         self.limits = limits
         self.access = access
         self.is_bare = forwarding is None and client_header is None and tracer is None
-        self._transport = transport
-        self._shares_port = shares_port
+        self._manners = Manners(
+            most_streams=transport.max_concurrent_streams,
+            ask_after_s=transport.keepalive_time_ms / 1e3,
+            answered_within_s=transport.keepalive_timeout_ms / 1e3,
+            asks_idle=transport.keepalive_without_calls,
+            most_pings=transport.max_pings_without_data,
+            ping_interval_s=transport.min_ping_interval_ms / 1e3,
+            most_strikes=transport.max_ping_strikes,
+            max_age_s=transport.max_age_ms / 1e3,
+            max_age_grace_s=transport.max_age_grace_ms / 1e3,
+        )
         self._max_in_flight = max_in_flight
-        self._calls: dict[int, Call] = {}
+        self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._taken: SimpleQueue[None] = SimpleQueue()  # one word a batch, and one at the end
         self._quiet = asyncio.Event()
-        self._over = asyncio.Event()
-        self._answers = 0
-        self.native: NativeGrpcFront
+        self._waits_for_quiet = False
+        self._lines: set[Line] = set()
+        self._path = ""
+        self.blocks: KnownBlocks[CallHead] = KnownBlocks(
+            lambda fields: head_of(fields, METHOD), MOST_METADATA_BYTES
+        )
+        self.largest_message = max_message_bytes
 
     async def serve(
-        self, address: str, behind: Callable[[str], Any], stopping: asyncio.Event, *, finish_within_s: float
+        self,
+        listener: socket.socket,
+        behind: Callable[[str], Any],
+        stopping: asyncio.Event,
+        *,
+        finish_within_s: float,
     ) -> None:
-        """Own `address` until `stopping` is set, then finish what is in flight.
+        """Serve who comes to `listener` until `stopping` is set, then finish what is in flight.
 
         `behind` makes, of a Unix address, the grpcio server for all other calls: an asynchronous
-        context that starts it and stops it. It is stopped before we close, as its answers go out through
-        us. Raises `PortRefused`, or `RuntimeError` if the front ends before it was told to.
+        context that starts it and stops it. It is stopped before we close, as its answers go out through us.
         """
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
-            path = f"{folder}/grpc.sock"
-            try:
-                asked: dict[str, Any] = {**self._transport.for_native(), "reuse_port": self._shares_port}
-                self.native = NativeGrpcFront(
-                    address,
-                    [(METHOD, False)],
-                    io_threads=io_threads(len(os.sched_getaffinity(0))),
-                    call_details=True,
-                    metrics=True,
-                    **asked,
-                )
-            except OSError as error:
-                raise PortRefused(f"cannot listen on {address} for gRPC: {error}") from None
-            lengthen_backlog(self.native.bound_port)
-            receiver = threading.Thread(target=self._receive, name="gRPC front", daemon=True)
-            try:
-                self.native.set_fallback(path)
-                async with behind(f"unix:{path}"), asyncio.TaskGroup() as waiting:
-                    self.native.start()
-                    receiver.start()
-                    ending = waiting.create_task(self._ends_by_itself())
+            self._path = f"{folder}/grpc.sock"
+            async with behind(f"unix:{self._path}"):
+                server = await self._loop.create_server(self._joining, sock=listener, backlog=BACKLOG)
+                try:
                     await stopping.wait()
-                    ending.cancel()
-                    await self._drain(finish_within_s)
-            finally:
-                self.native.close()
-                self._taken.put(None)
-                if receiver.is_alive():
-                    await asyncio.to_thread(receiver.join, finish_within_s)
+                finally:
+                    server.close()
+                for line in list(self._lines):
+                    line.leave()
+                until = monotonic() + finish_within_s
+                await self._until_quiet(lambda: not self._in_flight, finish_within_s)
+            if not await self._until_quiet(lambda: not self._lines, until - monotonic()):
+                log.warning("grpc_cut_off", connections=len(self._lines), calls=self._in_flight)
+            for line in list(self._lines):
+                line.abort()
 
-    async def _ends_by_itself(self) -> None:
-        await self._over.wait()
-        raise RuntimeError("the gRPC front ended by itself")
+    async def send_away(self, within_s: float) -> None:
+        """Tell every client to go elsewhere; back when all have gone, or time is over."""
+        for line in list(self._lines):
+            line.leave()
+        await self._until_quiet(lambda: not self._lines, within_s)
+
+    async def _until_quiet(self, holds: Callable[[], bool], within_s: float) -> bool:
+        """Whether it holds within that time."""
+        self._waits_for_quiet = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(within_s, 0.0)):
+                while not holds():
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        return holds()
+
+    def _joining(self) -> Connection:
+        return Connection(self, self._manners)
 
     def own_task(self, work: Any) -> "asyncio.Task[None]":
         task: asyncio.Task[None] = self._loop.create_task(work)
@@ -413,97 +417,67 @@ class InferFront:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def answered(self, call_id: int, content: bytes) -> None:
+    # What connections ask
+
+    def begin(self, line: Line, stream: int, said: Said, message: bytes, is_packed: bool) -> Call:
+        """A `ModelInfer` has come."""
+        call = Call(self, line, stream, monotonic())
+        self._in_flight += 1
+        if self._in_flight > self._max_in_flight:
+            call.fail(ServerBusy(self._max_in_flight))
+            return call
+        if is_packed:
+            try:
+                message = said.unpacked(message, self.max_message_bytes)
+            except ServingError as error:
+                call.fail(error)
+                return call
+        if self._gate is None:
+            call.start(message, said.metadata, said.timeout_s)
+        else:
+            call.start_at(self._gate, message, said.metadata, said.timeout_s)
+        return call
+
+    def too_large(self, line: Line, stream: int, length: int) -> None:
+        self._in_flight += 1
+        Call(self, line, stream, monotonic()).fail(_too_large(length, self.max_message_bytes))
+
+    def spoiled(self, line: Line, stream: int, sentence: str) -> None:
+        self._in_flight += 1
+        Call(self, line, stream, monotonic()).fail(InvalidRequest(sentence))
+
+    def behind(self, line: Line) -> UnixBehind:
+        told = ((PEER.encode(), line.peer.encode()),)
+        return UnixBehind(line, self._path, self.own_task, told)
+
+    def joined(self, line: Line) -> None:
+        self._lines.add(line)
+
+    def left(self, line: Line) -> None:
+        self._lines.discard(line)
+        self._quiet.set()
+
+    # What calls ask
+
+    def answered(self, line: Line, stream: int, content: bytes) -> None:
         """A call has a good answer, and is in flight no more."""
-        if self.native.respond(call_id, content):
-            self._answers += 1
-        self._calls.pop(call_id, None)  # as `forget` does, in place
-        if not self._calls:
+        line.answer(stream, content)
+        self._in_flight -= 1
+        if self._waits_for_quiet and not self._in_flight:
             self._quiet.set()
 
-    def end(self, call: Call, call_id: int, response: InferResponse | None, code: int) -> None:
-        """A call is answered."""
-        self.forget(call_id)
+    def end(self, call: Call, response: InferResponse | None, code: int) -> None:
+        """A call is answered with an error, or by the long way."""
+        if code:
+            self._in_flight -= 1
+            self._quiet.set()
         if self.tracer is not None:
             call.note(code)
         if self.access is not None:
             self.access.record(call.line(response, code))
 
-    def forget(self, call_id: int) -> None:
-        """A call is in flight no more."""
-        self._calls.pop(call_id, None)
-        if not self._calls:
-            self._quiet.set()
 
-    async def _drain(self, within_s: float) -> None:
-        try:
-            async with asyncio.timeout(within_s):
-                while self._calls:
-                    self._quiet.clear()
-                    await self._quiet.wait()
-                while not self._all_sent():  # noqa: ASYNC110  (nobody tells)
-                    await asyncio.sleep(LOOK_AGAIN_S)
-        except TimeoutError:
-            for call in list(self._calls.values()):
-                call.cancel()
-
-    def _all_sent(self) -> bool:
-        """Whether every good answer is out, as closing cuts off those that are still being written.
-
-        Told by the front's own counts. One whose client left at the last moment is not counted as good, so
-        it is enough, too, that every call has ended.
-        """
-        counts: Any = self.native.metrics()
-        calls = counts["methods"][METHOD]
-        ended: dict[int, int] = {code: status["count"] for code, status in calls["status"].items()}
-        started: int = calls["started"]
-        return ended.get(0, 0) >= self._answers or sum(ended.values()) >= started
-
-    def _receive(self) -> None:
-        """On a thread of its own: take what has come, and hand it over, one batch at a time."""
-        try:
-            while (events := self.native.recv_batch_details(BATCH)) is not None:
-                if not self._on_loop(self._take, events):
-                    return
-                self._taken.get()
-        finally:
-            self._on_loop(self._over.set)
-
-    def _on_loop(self, call: Callable[..., object], *arguments: object) -> bool:
-        """False once the loop is closed, as the process is on its way out."""
-        try:
-            self._loop.call_soon_threadsafe(call, *arguments)
-        except RuntimeError:
-            return False
-        return True
-
-    def _take(self, events: list[Event]) -> None:
-        """Begin what has come; then, after those runs, look whether more has come meanwhile.
-
-        While it has, the receiving thread sleeps on: under load nothing is handed from thread to thread.
-        """
-        calls, arrived = self._calls, monotonic()
-        for kind, call_id, _, payload, _, details in events:
-            if kind != EVENT_CALL or payload is None:
-                gone = calls.get(call_id)
-                if gone is not None:
-                    gone.cancel()
-                continue
-            metadata, peer, time_remaining = details or ((), "", None)
-            call = Call(self, call_id, peer, arrived)
-            if len(calls) >= self._max_in_flight:
-                call.fail(ServerBusy(len(calls)))
-                continue
-            calls[call_id] = call
-            if self._gate is None:
-                call.start(payload, metadata, time_remaining)
-            else:
-                call.start_at(self._gate, payload, metadata, time_remaining)
-        self._loop.call_soon(self._look_again)
-
-    def _look_again(self) -> None:
-        events: list[Event] | None = self.native.recv_batch_details(BATCH, timeout_ms=0)
-        if events:
-            self._take(events)
-        else:
-            self._taken.put(None)
+def _too_large(length: int, most: int) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"the message has {length} bytes, more than the {most} that --grpc-max-message-bytes allows"
+    )

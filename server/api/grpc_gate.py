@@ -6,6 +6,7 @@ import grpc
 
 from server.api.grpc_audit import asking, model_of
 from server.api.grpc_door import end_with
+from server.api.grpc_peer import peer_of
 from server.api.reply import Table
 from server.domain.errors import NotAllowed, NotKnown, ServingError
 from server.observe.audit import DENIED, AuditLog
@@ -61,4 +62,4 @@ class GrpcGate(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _note(self, call: Call, error: ServingError, model: str, context: Any, status: int) -> None:
         caller = getattr(error, "caller", UNKNOWN)
-        self._audit.record(caller, call.order, model, "grpc", context.peer(), status, DENIED)
+        self._audit.record(caller, call.order, model, "grpc", peer_of(context), status, DENIED)

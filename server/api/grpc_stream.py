@@ -17,6 +17,7 @@ from protos import inference_pb2 as pb
 from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, access_line, end_with, parsed
+from server.api.grpc_peer import peer_of
 from server.api.reply import Table
 from server.domain.errors import AnswersUnread, ServerStopping, ServingError, StreamsFull
 from server.domain.limits import Limits
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 ENDS_AT_ERROR = ("triton_grpc_error", "true")
 """Metadata of a stream, in Triton's words."""
 CANCELLED = 1
-PASSING_ON_S = 1.0
 
 
 class InferStreams:
@@ -83,7 +83,6 @@ class InferStreams:
         self.tracer = tracer
         self._max_streams = max_streams
         self._open = 0
-        self._open_at_stop = False
 
     async def answer(self, _: Any, context: Any) -> None:
         """Serve one stream to its end. A client that leaves takes its queued work along."""
@@ -99,17 +98,8 @@ class InferStreams:
                 await InferStream(self, context).serve()
             finally:
                 self._open -= 1
-                self._open_at_stop |= self.closing.is_set()
         except Exception as error:
             end_with(context, error, self.codes)
-
-    async def passed_on(self) -> None:
-        """Give pygrpc-native before us time to pass on the last words of streams that were open at the stop.
-
-        It closes without having sent all, and does not tell how far it is.
-        """
-        if self._open_at_stop:
-            await asyncio.sleep(PASSING_ON_S)
 
 
 class InferStream:
@@ -118,7 +108,7 @@ class InferStream:
     def __init__(self, streams: InferStreams, context: Any) -> None:
         self._streams = streams
         self._context = context
-        self._peer = context.peer()
+        self._peer = peer_of(context)
         self._ends_at_error = ENDS_AT_ERROR in [tuple(pair) for pair in context.invocation_metadata() or ()]
         self._places = asyncio.Semaphore(streams.max_requests)
         self._writing = asyncio.Lock()
@@ -179,7 +169,7 @@ class InferStream:
         """Write an answer, or end the stream.
 
         A client that does not read is not cut off but told so when it reads again, and what it still sends is
-        read and dropped: only by that do we hear that a client is gone that left through pygrpc-native.
+        read and dropped: only by that does grpcio tell that a client is gone.
         """
         if error is not None and self._ends_at_error:
             self._ended_by = error

@@ -1,4 +1,4 @@
-"""How a gRPC server treats its connections, in the words of either server below us."""
+"""How a gRPC server treats its connections, in the words of grpcio, too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,12 +55,3 @@ class Transport:
         if self.compression != "none":
             options.append(("grpc.default_compression_level", LEVELS[self.compression]))
         return options
-
-    def for_native(self) -> dict[str, int | bool]:
-        """What pygrpc-native knows of it: `server.app.grpc_choice` keeps the rest from it."""
-        return {
-            "max_concurrent_streams": self.max_concurrent_streams,
-            "keepalive_time_ms": self.keepalive_time_ms,
-            "keepalive_timeout_ms": self.keepalive_timeout_ms,
-            "keepalive_permit_without_calls": self.keepalive_without_calls,
-        }

@@ -6,8 +6,8 @@ connection, and the client's kernel, which asks again after a second, meets one 
 listener is closed, and the clients who are here are sent away: gRPC's by the frame GOAWAY, upon which they
 finish their calls on this connection and make the next ones on another.
 
-Neither gRPC server below us can be asked for this (docs/decisions/shared-ports.md), so it is done to the
-sockets that they have opened (`own_sockets.py`).
+grpcio cannot be asked for this (docs/decisions/shared-ports.md), so it is done to the sockets that it has
+opened (`own_sockets.py`).
 """
 
 import asyncio

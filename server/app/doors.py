@@ -14,11 +14,12 @@ from prometheus_client.registry import Collector
 
 from server.api.client_key import ClientHeader
 from server.api.counted import Statistics
-from server.api.departure import Departure, GrpcDeparture, HttpDeparture
+from server.api.departure import Departure, FrontDeparture, GrpcDeparture, HttpDeparture
 from server.api.event_stream import Listening
 from server.api.familiar import Familiars
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import GrpcDoor
+from server.api.grpc_front import InferFront
 from server.api.grpc_gate import GrpcGate
 from server.api.grpc_health import HealthDoor
 from server.api.grpc_server import Service, grpcio_server
@@ -296,16 +297,18 @@ class Doors:
                 tracer=tracer,
                 **(about | {"codes": grpc_codes}),
             )
-            if settings.reuse_grpc_port:
-                port = listeners["grpc"].getsockname()[1]
-                self._departures[port] = GrpcDeparture(port, is_plain=security.grpc_tls is None)
             watched = HealthDoor(health, self._closing)
             transport = self._transport()
             front = self._grpc_front(route, access, grpc_codes, transport, limits, forwarding, tracer)
+            if settings.reuse_grpc_port:
+                port = listeners["grpc"].getsockname()[1]
+                self._departures[port] = (
+                    GrpcDeparture(port, is_plain=security.grpc_tls is None)
+                    if front is None
+                    else FrontDeparture(port, front)
+                )
             tasks.create_task(
-                self._grpc(
-                    door, streams, front, watched, transport, listeners["grpc"], self._grpc_gate(grpc_codes)
-                ),
+                self._grpc(door, front, watched, transport, listeners["grpc"], self._grpc_gate(grpc_codes)),
                 name="gRPC door",
             )
 
@@ -344,17 +347,10 @@ class Doors:
         limits: Limits,
         forwarding: HeaderForwarding | None,
         tracer: Tracer | None,
-    ) -> Any:
+    ) -> InferFront | None:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
-        try:
-            from server.api.grpc_front import InferFront  # here: pygrpc-native is an extra
-
-            installed = True
-        except ImportError:
-            installed = False
         chosen = choose(
             self._settings.grpc_front,
-            installed=installed,
             need_grpcio=needs_grpcio(self._settings),
             is_tier=self._settings.role in ("pre", "predict", "post"),
             has_folder=has_temporary_folder(),
@@ -374,7 +370,6 @@ class Doors:
             forwarding=forwarding,
             client_header=self._client_header(),
             gate=None if self._security.grpc.is_open else self._security.grpc,
-            shares_port=self._settings.reuse_grpc_port,
             tracer=tracer,
         )
 
@@ -424,8 +419,7 @@ class Doors:
     async def _grpc(
         self,
         door: GrpcDoor,
-        streams: InferStreams,
-        front: Any,
+        front: InferFront | None,
         health: HealthDoor,
         transport: Transport,
         listener: socket.socket,
@@ -434,9 +428,6 @@ class Doors:
         """Serve gRPC: by the fast front with grpcio behind it, or by grpcio alone where there is no front."""
         if self._settings.reuse_grpc_port:
             await self._begin.wait()
-        host, port = listener.getsockname()[:2]
-        listener.close()  # it kept the port while the other parts were made; gRPC binds by itself
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         limits: dict[str, Any] = {"finish_within_s": self._settings.exit_timeout_secs}
         inside: dict[str, Any] = {
             "gate": gate,
@@ -448,11 +439,13 @@ class Doors:
         async def behind(where: str) -> AsyncIterator[None]:
             async with grpcio_server(door, health, where, None, **inside, **limits):
                 yield
-            await streams.passed_on()
 
         if front is not None:
-            await front.serve(address, behind, self._closing, **limits)
+            await front.serve(listener, behind, self._closing, **limits)
         else:
+            host, port = listener.getsockname()[:2]
+            listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpc_tls}
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()

@@ -1,4 +1,4 @@
-"""Which server answers `ModelInfer`: pygrpc-native, which is fast, or grpcio, which knows every option."""
+"""Who answers `ModelInfer`: our own front, which is fast, or grpcio, which knows every option."""
 
 import tempfile
 from collections.abc import Sequence
@@ -6,15 +6,8 @@ from typing import NamedTuple
 
 from server.settings import Settings, options
 
-GRPCIO_ALONE = (
-    "grpc_http2_max_pings_without_data",
-    "grpc_http2_min_recv_ping_interval_without_data",
-    "grpc_http2_max_ping_strikes",
-    "grpc_max_connection_age",
-    "grpc_max_connection_age_grace",
-    "grpc_infer_response_compression_level",
-)
-"""Options that pygrpc-native does not have."""
+GRPCIO_ALONE = ("grpc_infer_response_compression_level",)
+"""Options that the native front does not have."""
 
 TLS = ("grpc_use_ssl", "grpc_use_ssl_mutual", "tls_certificate")
 TIER_TLS = ("tier_tls_certificate",)
@@ -51,7 +44,6 @@ def has_temporary_folder() -> bool:
 def choose(
     wanted: str,
     *,
-    installed: bool,
     need_grpcio: Sequence[str],
     is_tier: bool = False,
     has_folder: bool = True,
@@ -64,10 +56,6 @@ def choose(
     """
     if wanted == "grpcio":
         return GrpcFront("grpcio", "--grpc-front=grpcio")
-    if not installed:
-        if wanted == "native":
-            raise GrpcFrontRefused("--grpc-front=native needs pygrpc-native: pip install 'tercet[fast]'")
-        return GrpcFront("grpcio", "pygrpc-native is not installed")
     if need_grpcio:
         named = " and ".join(need_grpcio)
         if wanted == "native":
@@ -75,7 +63,7 @@ def choose(
                 f"--grpc-front=native cannot do what {named} asks for: "
                 "leave one of them out, or take --grpc-front=grpcio"
             )
-        return GrpcFront("grpcio", f"pygrpc-native does not have {named}")
+        return GrpcFront("grpcio", f"the native front does not have {named}")
     if not has_folder:
         if wanted == "native":
             raise GrpcFrontRefused(
@@ -85,5 +73,5 @@ def choose(
             "grpcio", "there is no folder for temporary files; a writable /tmp brings the native front"
         )
     if is_tier and wanted == "auto":
-        return GrpcFront("grpcio", "other tiers ask by streams, which pygrpc-native only passes on")
-    return GrpcFront("native", "it is installed, and nothing asked for needs grpcio")
+        return GrpcFront("grpcio", "other tiers ask by streams, which the native front only passes on")
+    return GrpcFront("native", "nothing asked for needs grpcio")

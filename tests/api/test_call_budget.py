@@ -24,9 +24,9 @@ from server.app.process import Process
 from server.settings import read
 from tests.server_process import free_ports
 
-CALLS_PER_REQUEST = {"binary": 102, "json": 112, "grpc": 112}
-"""The budget of each door, one client at a time: a few above what was counted when it was set. Over gRPC,
-which reaches Python in batches, a busy machine takes two calls more than a quiet one."""
+CALLS_PER_REQUEST = {"binary": 102, "json": 112, "grpc": 128}
+"""The budget of each door, one client at a time: a few above what was counted when it was set. Over gRPC it
+was 112 while HTTP/2 was a library's, in another thread and uncounted."""
 
 REQUESTS = 2_000
 """So many that what is done now and then, as writing the log, is in the mean."""

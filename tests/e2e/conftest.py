@@ -1,6 +1,6 @@
 """Real servers for all tests here: of the sample repository, and of small models made for tests.
 
-Each once as it comes, with the fast gRPC front where that is installed, and once with grpcio alone.
+Each once as it comes, with HTTP/2 of our own, and once with grpcio alone.
 """
 
 import json

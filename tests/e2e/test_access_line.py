@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import queue
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -50,12 +51,22 @@ def call(server: Server, request_id: str, model: str = "double", x: np.ndarray =
         client.infer(model, tensors(triton, {"x": x}), request_id=request_id)
 
 
-@pytest.mark.parametrize(("door", "ask", "good"), [("http", post, 200), ("grpc", call, OK)])
+def stream(server: Server, request_id: str) -> None:
+    ended: queue.Queue[Any] = queue.Queue()
+    with triton.InferenceServerClient(server.grpc) as client:
+        client.start_stream(lambda result, error: ended.put(error))
+        client.async_stream_infer("double", tensors(triton, {"x": X}), request_id=request_id)
+        assert ended.get(timeout=10) is None
+
+
+@pytest.mark.parametrize(
+    ("door", "ask", "good"), [("http", post, 200), ("grpc", call, OK), ("grpc", stream, OK)]
+)
 def test_an_answered_request_has_a_line_with_everything_an_operator_asks_for(
     each_workshop: Server, door: str, ask: Any, good: int
 ):
-    ask(each_workshop, f"good-by-{door}")
-    line = line_of(each_workshop, f"good-by-{door}")
+    ask(each_workshop, f"good-by-{ask.__name__}")
+    line = line_of(each_workshop, f"good-by-{ask.__name__}")
     assert (line["event"], line["door"], line["status"]) == ("request", door, good)
     assert (line["model"], line["version"]) == ("double", "1")  # found, though the request named none
     assert line["rows"] == 2

@@ -183,31 +183,11 @@ async def test_texts_go_in_and_come_out(ask_workshop: Ask):
     assert answer.as_numpy("heard").tolist() == said.tolist()
 
 
-async def test_messages_may_be_compressed(ask_workshop: Ask):
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+async def test_messages_may_be_compressed(ask_workshop: Ask, packing: str):
     x = np.arange(4 * 1000, dtype=np.float32).reshape(4, 1000)
-    answer = await ask_workshop("infer", "double", tensors(triton, {"x": x}), compression_algorithm="gzip")
+    answer = await ask_workshop("infer", "double", tensors(triton, {"x": x}), compression_algorithm=packing)
     np.testing.assert_array_equal(answer.as_numpy("y"), 2 * x)
-
-
-def test_grpcio_takes_deflate_too(workshop_on_grpcio: Server):
-    x = np.ones((1, 1000), np.float32)
-    with triton.InferenceServerClient(workshop_on_grpcio.grpc) as client:
-        answer = client.infer("double", tensors(triton, {"x": x}), compression_algorithm="deflate")
-    np.testing.assert_array_equal(answer.as_numpy("y"), 2 * x)
-
-
-def test_the_fast_front_refuses_deflate_in_words(workshop: Server):
-    """In pygrpc-native's own: such a call does not reach us, nor can it be sent on to grpcio."""
-    pytest.importorskip("pygrpc_native")
-    x = np.ones((1, 1000), np.float32)
-    with (
-        triton.InferenceServerClient(workshop.grpc) as client,
-        pytest.raises(
-            InferenceServerException, match="compressed with `deflate` which isn't supported"
-        ) as no,
-    ):
-        client.infer("double", tensors(triton, {"x": x}), compression_algorithm="deflate")
-    assert no.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
 async def test_a_message_may_be_larger_than_grpc_takes_by_itself(ask_workshop: Ask):

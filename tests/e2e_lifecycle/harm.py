@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from server.api import grpc_front
+from server.api.grpc_front import InferFront
 from server.app import doors, local
 from server.cli import main
 from server.repository.scanner import Scan, Scanner
@@ -33,20 +33,21 @@ def repository(harm: Path) -> None:
     local.Scanner = HarmedScanner
 
 
+async def until_harmed(harm: Path, part: str) -> None:
+    while not harm.exists():  # noqa: ASYNC110, ASYNC240  (nobody tells, and it takes microseconds)
+        await asyncio.sleep(LOOK_AGAIN_S)
+    raise Harm(f"the {part} is harmed")
+
+
 def http(harm: Path, door: str = "HttpDoor") -> None:
     """The door's server fails, as uvicorn does where its socket is lost."""
     serve: Callable[..., Any] = doors.serve_http
-
-    async def until_harmed() -> None:
-        while not harm.exists():  # noqa: ASYNC110, ASYNC240  (nobody tells, and it takes microseconds)
-            await asyncio.sleep(LOOK_AGAIN_S)
-        raise Harm(f"the {door} is harmed")
 
     async def serve_until_harmed(app: Any, *rest: Any, **limits: Any) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(serve(app, *rest, **limits))
             if type(app).__name__ == door:
-                tasks.create_task(until_harmed())
+                tasks.create_task(until_harmed(harm, door))
 
     doors.serve_http = serve_until_harmed
 
@@ -56,25 +57,15 @@ def metrics(harm: Path) -> None:
 
 
 def grpc(harm: Path) -> None:
-    """The front closes by itself."""
+    """What answers gRPC fails, with its connections open."""
 
-    class HarmedFront:
-        def __init__(self, *target: Any, **options: Any) -> None:
-            self._front = native(*target, **options)
+    class HarmedFront(InferFront):
+        async def serve(self, *what: Any, **limits: Any) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(super().serve(*what, **limits))
+                tasks.create_task(until_harmed(harm, "InferFront"))
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._front, name)
-
-        def recv_batch_details(self, most: int) -> Any:
-            while not harm.exists():
-                events = self._front.recv_batch_details(most, int(LOOK_AGAIN_S * 1000))
-                if events:
-                    return events
-            self._front.close()
-            return self._front.recv_batch_details(most)
-
-    native = grpc_front.NativeGrpcFront
-    grpc_front.NativeGrpcFront = HarmedFront
+    doors.InferFront = HarmedFront
 
 
 PARTS = {part.__name__: part for part in (repository, http, metrics, grpc)}

@@ -14,7 +14,7 @@ SAYS = {
     "repository": "the scanner is harmed",
     "http": "the HttpDoor is harmed",
     "metrics": "the MetricsDoor is harmed",
-    "grpc": "the gRPC front ended by itself",
+    "grpc": "the InferFront is harmed",
 }
 
 

@@ -238,7 +238,6 @@ def test_a_client_that_does_not_read_is_not_read_either_and_harms_nobody(reposit
 @FRONTS
 @pytest.mark.parametrize("end", ["cancels", "is killed"])
 def test_a_client_that_does_not_read_and_goes_leaves_nothing_behind(repository, tmp_path, front, end):
-    """Through pygrpc-native we hear of it only when we read again: when its answers were left too long."""
     options = [*OPTIONS, f"--grpc-front={front}", "--grpc-max-infer-streams=1", "--grpc-stream-unread-secs=1"]
     with running(tmp_path / "log", repository.path, options=options) as server:
         client = subprocess.Popen([sys.executable, "-c", DEAF, server.grpc, end], cwd=ROOT)

@@ -161,6 +161,7 @@ def test_every_order_is_written_down_whoever_gave_it_and_whatever_came_of_it(swo
     ]
     assert [line["status"] for line in lines] == [200, 500, 403, 401, 0, 7, 16]
     assert {line["peer"] for line in lines if line["door"] == "http"} == {"127.0.0.1"}
+    assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines if line["door"] == "grpc")
 
 
 # Triton's restricted APIs, and control that is closed without keys

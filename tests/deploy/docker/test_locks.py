@@ -114,8 +114,8 @@ def test_what_predicts_on_gpus_has_the_runtimes_for_it_and_one_cuda():
 
 
 @each_image
-def test_every_image_reads_every_repository_and_has_the_fast_front(name):
-    assert {"s3fs", "gcsfs", "adlfs", "cryptography", "pygrpc-native"} <= locked(name).keys()
+def test_every_image_reads_every_repository_and_speaks_http2(name):
+    assert {"s3fs", "gcsfs", "adlfs", "cryptography", "hpack"} <= locked(name).keys()
 
 
 def test_who_stands_at_the_door_reads_tokens_and_who_stands_at_a_gpu_sees_it():
