@@ -32,7 +32,7 @@ from server.http2.frames import (
     ConnectionFault,
 )
 from server.http2.head_blocks import Fields, literal
-from server.http2.outflow import Outflow
+from server.http2.outflow import Outflow, with_the_data
 
 CONNECT_WITHIN_S = 5.0
 WINDOW = 2**20
@@ -122,7 +122,10 @@ class UnixBehind(asyncio.Protocol):
     def data(self, stream: int, chunk: bytes, ended: bool) -> None:
         if stream in self._streams:
             self._out.send(
-                stream, chunk, b"" if ended else None, lambda sent: self._front.passed_on(stream, sent)
+                stream,
+                chunk,
+                with_the_data if ended else None,
+                lambda sent: self._front.passed_on(stream, sent),
             )
         elif chunk:
             self._front.passed_on(stream, len(chunk))

@@ -7,6 +7,7 @@ call whose message is awaited, the message as far as it has come, the call that 
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from time import monotonic
 from typing import Any, cast
@@ -34,7 +35,7 @@ from server.http2.frames import (
 )
 from server.http2.head_blocks import Table, literal
 from server.http2.message import PREFIX_BYTES, IncomingMessage
-from server.http2.outflow import Outflow
+from server.http2.outflow import Outflow, with_the_data
 from server.http2.pings import Pings
 
 STREAM_WINDOW = 2**20
@@ -511,7 +512,7 @@ class Connection(asyncio.Protocol):
             streams[stream] = ANSWERING
             self._write(self._headers(stream, HEAD_BLOCK, 0))
             out.send(stream, b"\0" + size.to_bytes(4), None)
-            out.send(stream, message, self._headers(stream, GOOD, END_STREAM))
+            out.send(stream, message, partial(self._headers, stream, GOOD, END_STREAM))
         return True
 
     def fail(self, stream: int, fields: bytes) -> None:
@@ -538,6 +539,8 @@ class Connection(asyncio.Protocol):
     # What is passed on
 
     def passed_on(self, stream: int, bytes_: int) -> None:
+        if self._is_over:
+            return
         self._take(bytes_)
         if self._streams.get(stream) is PASSED_ON:
             self._write(frames.window_update(stream, bytes_))
@@ -545,14 +548,14 @@ class Connection(asyncio.Protocol):
     def relay_fields(self, stream: int, block: bytes, ended: bool) -> None:
         if stream in self._streams:
             if ended:
-                self._out.send(stream, b"", self._headers(stream, block, END_STREAM))
+                self._out.send(stream, b"", partial(self._headers, stream, block, END_STREAM))
             else:
                 self._write(self._headers(stream, block, 0))
 
     def relay_data(self, stream: int, chunk: bytes, ended: bool, sent: Callable[[int], None]) -> None:
         if stream in self._streams:
             self._has_sent = True
-            self._out.send(stream, chunk, b"" if ended else None, sent)
+            self._out.send(stream, chunk, with_the_data if ended else None, sent)
 
     def relay_reset(self, stream: int, code: int) -> None:
         if self._streams.pop(stream, None) is not None:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from server.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from server.http2.pieces import pieces
 
 MOST_KNOWN = 4096
 """Blocks that are kept, in all tables together."""
@@ -29,6 +30,9 @@ H = TypeVar("H")
 
 Entries = tuple[int, tuple[Field, ...]]
 """What a table may hold, in bytes, and what it holds, the newest first."""
+
+FIELD_BYTES = 32
+"""What a field counts beside its own bytes (section 4.1)."""
 
 FRESH: Entries = (4096, ())
 EMPTY: Entries = (0, ())
@@ -69,7 +73,7 @@ class KnownBlocks(Generic[H]):
     """What all connections have read so far: bounded, and begun anew when it is full.
 
     make         makes what is wanted of a block's fields; never raises, as no block may go unread
-    most_bytes   of all fields of a block, decoded, each with 32 on top, as section 4.1 counts
+    most_bytes   of all fields of a block, decoded, each with `FIELD_BYTES` on top
     fresh        the table that every connection begins with
     """
 
@@ -78,6 +82,9 @@ class KnownBlocks(Generic[H]):
         self.most_bytes = most_bytes
         self.fresh: Table[H] = Table(FRESH)
         self._tables: dict[Entries, Table[H]] = {}
+        self._fields: dict[bytes, Field] = {}
+        self._without_table = Decoder(max_header_list_size=most_bytes)
+        self._without_table.header_table_size = 0
         self._kept = 0
         self._begin_anew()
 
@@ -100,7 +107,7 @@ class KnownBlocks(Generic[H]):
         head = table.stays.get(block)
         if head is not None:
             return head, table
-        fields, entries = decoded(block, table.entries, self.most_bytes)
+        fields, entries = self._decoded(block, table.entries)
         head = self.make(fields)
         if self._kept >= MOST_KNOWN or len(self._tables) >= MOST_TABLES:
             self._begin_anew()
@@ -114,6 +121,26 @@ class KnownBlocks(Generic[H]):
                 table.goes[block] = head, after
         return head, after
 
+    def _decoded(self, block: bytes, entries: Entries) -> tuple[Fields, Entries]:
+        """Without a table each field means the same in any block: what is new in one is mostly one field."""
+        apart = pieces(block) if entries == EMPTY else None
+        if apart is None:
+            return decoded(block, entries, self.most_bytes)
+        fields, known, size = [], self._fields, 0
+        for piece in apart:
+            field = known.get(piece)
+            if field is None:
+                (field,) = _fields(self._without_table, piece)
+                if len(piece) <= LONGEST_KNOWN:
+                    if len(known) >= MOST_KNOWN:
+                        known.clear()
+                    known[piece] = field
+            size += len(field[0]) + len(field[1]) + FIELD_BYTES
+            if size > self.most_bytes:
+                raise _too_long(self.most_bytes)
+            fields.append(field)
+        return fields, EMPTY
+
 
 def decoded(block: bytes, entries: Entries, most_bytes: int) -> tuple[Fields, Entries]:
     """A block's fields, and the table after it. Raises `ConnectionFault`."""
@@ -122,11 +149,19 @@ def decoded(block: bytes, entries: Entries, most_bytes: int) -> tuple[Fields, En
     table.maxsize = entries[0]
     for name, value in reversed(entries[1]):
         table.add(name, value)
-    try:
-        fields = [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
-    except OversizedHeaderListError:
-        raise ConnectionFault(ENHANCE_YOUR_CALM, f"header fields of more than {most_bytes} bytes") from None
-    except (HPACKError, IndexError) as fault:
-        raise ConnectionFault(COMPRESSION_ERROR, f"header fields that cannot be read: {fault}") from None
+    fields = _fields(decoder, block)
     kept = tuple((bytes(name), bytes(value)) for name, value in table.dynamic_entries)
     return fields, (table.maxsize, kept)
+
+
+def _fields(decoder: Decoder, block: bytes) -> Fields:
+    try:
+        return [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
+    except OversizedHeaderListError:
+        raise _too_long(decoder.max_header_list_size) from None
+    except (HPACKError, IndexError) as fault:
+        raise ConnectionFault(COMPRESSION_ERROR, f"header fields that cannot be read: {fault}") from None
+
+
+def _too_long(most_bytes: int) -> ConnectionFault:
+    return ConnectionFault(ENHANCE_YOUR_CALM, f"header fields of more than {most_bytes} bytes")

@@ -15,13 +15,19 @@ from server.http2.frames import (
 )
 
 Write = Callable[[bytes | memoryview], None]
+Ending = Callable[[], bytes]
+"""Makes the frames behind the last chunk, when it is their turn: fields are bound to an order."""
+
+
+def with_the_data() -> bytes:
+    """The ending of a stream that ends with its last DATA."""
+    return b""
 
 
 class _Waiting:
     """Of one stream.
 
-    ending    what goes out after the last chunk: frames, or an empty DATA that ends the stream; None if
-              more may come
+    ending    what goes out after the last chunk; None if more may come
     sent      is told how many bytes have gone out
     """
 
@@ -29,7 +35,7 @@ class _Waiting:
 
     def __init__(self, sent: Callable[[int], None] | None) -> None:
         self.chunks: deque[memoryview] = deque()
-        self.ending: bytes | None = None
+        self.ending: Ending | None = None
         self.sent = sent
 
 
@@ -59,7 +65,7 @@ class Outflow:
         self,
         stream: int,
         chunk: bytes | memoryview,
-        ending: bytes | None,
+        ending: Ending | None,
         sent: Callable[[int], None] | None = None,
     ) -> None:
         """Send this now or later; `ending` is what goes out behind it, if it is the last of its stream."""
@@ -122,7 +128,7 @@ class Outflow:
                 chunks.appendleft(chunk[size:])
             self.window -= size
             self.granted[stream] = granted - size
-            is_last = not chunks and waiting.ending == b""
+            is_last = not chunks and waiting.ending is with_the_data
             self._write(head(size, DATA, END_STREAM if is_last else 0, stream))
             self._write(chunk[:size])
             if waiting.sent is not None:
@@ -136,7 +142,7 @@ class Outflow:
         if ending is None:
             self._waiting.pop(stream, None)
         else:
-            self._write(ending or head(0, DATA, END_STREAM, stream))
+            self._write(ending() or head(0, DATA, END_STREAM, stream))
             self._end(stream)
 
     def _end(self, stream: int) -> None:

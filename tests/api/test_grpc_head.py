@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 from hpack import Decoder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.api.grpc_head import ending, head_of
@@ -85,6 +85,7 @@ def test_a_call_may_say_more_of_its_kind(kind):
     assert head_of([*fields_of()[:4], (b"content-type", kind)], OURS).refusal == b""
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_sentence_travels_in_printable_characters_and_back(sentence):
     text = sentence.encode("utf-8", "replace").decode()

@@ -306,6 +306,17 @@ async def test_a_client_with_a_smaller_table_hears_that_we_use_none():
     assert [block[:1] for block in blocks] == [b"\x20", b"\0", b"\x88", b"\0"]
 
 
+async def test_it_hears_so_with_whichever_fields_come_first_though_others_wait_for_room():
+    line = Line()
+    line.feed(line.call(1, b""), line.call(3, b""))
+    line.connection.answer(1, bytes(70_000))
+    line.feed(frames.settings({frames.HEADER_TABLE_SIZE: 100}))
+    line.connection.fail(3, b"")
+    line.feed(frames.window_update(0, 70_000), frames.window_update(1, 70_000))
+    blocks = [(each.stream, each.payload[:1]) for each in line.written() if each.kind == HEADERS]
+    assert blocks == [(1, b"\x88"), (3, b"\x20"), (1, b"\0")]
+
+
 async def test_while_the_client_does_not_read_nothing_is_written_that_waits_nor_read():
     line = Line()
     line.feed(line.call(1, b""), frames.window_update(0, 2**20), frames.window_update(1, 2**20))
@@ -517,6 +528,7 @@ async def test_an_idle_client_is_not_asked_where_that_is_not_wanted():
     assert [each.kind for each in line.written()] == [PING]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)))
 )

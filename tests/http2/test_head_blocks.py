@@ -2,12 +2,13 @@
 
 import pytest
 from hpack import Decoder, Encoder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.http2 import head_blocks
 from server.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
-from server.http2.head_blocks import Fields, KnownBlocks, Table, literal
+from server.http2.head_blocks import EMPTY, Fields, KnownBlocks, Table, decoded, literal
+from server.http2.pieces import pieces
 
 NO_TABLE = b"\x20"
 
@@ -16,6 +17,7 @@ def blocks(most_bytes: int = 1000) -> KnownBlocks[Fields]:
     return KnownBlocks(lambda fields: fields, most_bytes)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.binary(max_size=40_000))
 def test_a_field_of_ours_is_read_as_it_was_written(name, value):
     ((read_name, read_value),) = Decoder(max_header_list_size=100_000).decode(literal(name, value), raw=True)
@@ -58,6 +60,33 @@ def test_a_client_that_empties_its_table_comes_to_one_that_all_such_clients_shar
     assert empty.entries == (0, ())
 
 
+FIELDS = st.lists(
+    st.tuples(st.sampled_from([b"a", b":path", b"content-type", b"x" * 130]), st.binary(max_size=300)),
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(FIELDS, max_size=4), st.booleans(), st.binary(max_size=3))
+def test_in_an_empty_table_a_field_means_the_same_in_any_block(sent, huffman, spoilt):
+    known, encoder = blocks(100_000), Encoder()
+    encoder.header_table_size = 0
+    _, table = known.read(known.fresh, NO_TABLE)
+    encoder.encode([(b"a", b"b")])
+    for fields in sent:
+        block = encoder.encode(fields, huffman=huffman)
+        assert len(pieces(block) or ()) == len(fields)
+        assert b"".join(pieces(block) or ()) == block
+        assert known.read(table, block) == (fields, table)
+        try:
+            expected = decoded(block + spoilt, EMPTY, 100_000)[0]
+        except ConnectionFault:
+            with pytest.raises(ConnectionFault):
+                known.read(table, block + spoilt)
+        else:
+            assert known.read(table, block + spoilt)[0] == expected
+
+
 def test_what_is_kept_is_bounded_in_number_and_in_length(monkeypatch):
     monkeypatch.setattr(head_blocks, "MOST_KNOWN", 3)
     known = blocks(10_000)
@@ -81,6 +110,7 @@ def test_tables_that_are_kept_are_bounded_and_one_that_was_forgotten_reads_on(mo
     assert known.read(table, block)[0] is known.read(table, block)[0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from([(b"a", b"1"), (b"a", b"2"), (b"b", b"1" * 99)]), max_size=3)),
     st.data(),
@@ -117,6 +147,7 @@ def test_a_block_that_cannot_be_read_is_the_end_of_the_connection(block, code):
     assert fault.value.code == code
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=50))
 def test_whatever_bytes_come_they_are_fields_or_a_fault(block):
     known = blocks()
