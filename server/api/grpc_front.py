@@ -89,8 +89,7 @@ class Call:
             shown = shown_by(metadata)
             if not gate.admit_at_once(INFER, shown):
                 if not gate.is_prepared(shown):
-                    waiting = self._start_prepared(gate, payload, metadata, time_remaining)
-                    self._task = self._front.own_task(waiting)
+                    self._own(self._start_prepared(gate, payload, metadata, time_remaining))
                     return
                 gate.admit_now(INFER, metadata)
         except Exception as error:
@@ -104,9 +103,6 @@ class Call:
         """Start once the gate has fetched what it lacks, which it does once in a long while."""
         try:
             await gate.admit(INFER, metadata)
-        except asyncio.CancelledError:
-            self._front.end(self, None, CANCELLED)
-            raise
         except Exception as error:
             self.fail(error)
         else:
@@ -138,8 +134,7 @@ class Call:
             if front.tracer is not None:
                 request.trace = front.tracer.begin_by(request.model, self._arrived, metadata)
             if served.staged or request.trace is not None:
-                self._task = front.own_task(self._through_stages(served, request))
-                served.hold(self._task)
+                served.hold(self._own(self._through_stages(served, request)))
             else:
                 self._ticket = front.route.begin(served, request, self._told)
         except Exception as error:
@@ -207,6 +202,16 @@ class Call:
         self._request, self._form = infer_proto.decode(message, signature, now=self._arrived)
         front.layouts.keep(payload, message, self._request, self._form, signature)
 
+    def _own(self, work: Any) -> "asyncio.Task[None]":
+        self._task = task = self._front.own_task(work)
+        task.add_done_callback(self._end_if_cancelled)
+        return task
+
+    def _end_if_cancelled(self, task: "asyncio.Task[None]") -> None:
+        """Told from outside, as a task that is cancelled before its first step runs no line of its own."""
+        if task.cancelled():
+            self._front.end(self, None, CANCELLED)
+
     def cancel(self) -> None:
         """The client gave up, or its deadline passed: its queued work goes along."""
         if self._task is not None:
@@ -217,9 +222,6 @@ class Call:
     async def _through_stages(self, served: Served, request: InferRequest) -> None:
         try:
             response = await self._front.route.infer(served, request)
-        except asyncio.CancelledError:
-            self._front.end(self, None, CANCELLED)
-            raise
         except Exception as error:
             self.fail(error)
         else:

@@ -38,6 +38,9 @@ class Peer:
     def close(self) -> None:
         self._socket.close()
 
+    def send(self, content: bytes) -> None:
+        self._socket.sendall(content)
+
     def ping(self, times: int) -> None:
         """At once, as the connection may end before the last one otherwise."""
         self._socket.sendall(written(PING, b"8 octets") * times)

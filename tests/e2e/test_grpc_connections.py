@@ -11,12 +11,21 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from tests.e2e.http2 import GOAWAY, MAX_CONCURRENT_STREAMS, PING, SETTINGS, Peer
+from server.api.grpc_front import METHOD
+from server.http2.frames import CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, frame, reset
+from server.http2.head_blocks import literal
+from tests.contract.question import RAW, Question, filled
+from tests.e2e.http2 import ACK, GOAWAY, MAX_CONCURRENT_STREAMS, PING, SETTINGS, Peer
 from tests.e2e.triton import tensors
 from tests.e2e.workshop import put, times
+from tests.http2.line import fields_of, message
 from tests.relay import Relay
 from tests.server_process import Server, running
 
+SAME = """
+def preprocess(inputs):
+    return inputs
+"""
 KEEPALIVE = (
     *("--grpc-keepalive-time=200", "--grpc-keepalive-timeout=400"),
     "--grpc-keepalive-permit-without-calls=1",
@@ -111,6 +120,31 @@ def test_a_connection_is_told_how_many_calls_it_may_have_open(started, wanted):
         pairs = dict(struct.unpack(">HI", told[at : at + 6]) for at in range(0, len(told), 6))
         assert pairs[MAX_CONCURRENT_STREAMS] == 7
         peer.close()
+
+
+def test_calls_that_are_given_up_as_they_come_leave_room_for_others(started, tmp_path):
+    """As many as are held at once and more, each taken back in the same breath, before its task has begun."""
+    put(tmp_path / "models", "staged", times(2), "max_batch_size: 8", pre_py=SAME)
+    with started("--grpc-front=native", "--grpc-max-in-flight=4") as server:
+        asked = {"x": np.ones((1, 1), np.float32)}
+        with triton.InferenceServerClient(server.grpc) as client:
+            assert client.infer("staged", tensors(triton, asked)).as_numpy("y").tolist() == [[2.0]]
+            peer = Peer(server)
+            content = message(
+                Question("staged", [filled("x", "FP32", 1, 1)]).over_grpc(RAW).SerializeToString()
+            )
+            head = b"".join(literal(name, value) for name, value in fields_of(METHOD))
+            for number in range(20):
+                stream = 2 * number + 1
+                peer.send(
+                    frame(HEADERS, END_HEADERS, stream, head)
+                    + frame(DATA, END_STREAM, stream, content)
+                    + reset(stream, CANCEL)
+                )
+            peer.ping(times=1)
+            peer.until(PING, ACK)
+            assert client.infer("staged", tensors(triton, asked)).as_numpy("y").tolist() == [[2.0]]
+            peer.close()
 
 
 def test_a_fast_front_that_cannot_do_what_is_asked_for_is_refused_at_the_start(started, tmp_path):
