@@ -393,6 +393,9 @@ class InferFront:
                 log.warning("grpc_cut_off", connections=len(self._lines), calls=self._in_flight)
             for line in list(self._lines):
                 line.abort()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def send_away(self, within_s: float) -> None:
         """Tell every client to go elsewhere; back when all have gone, or time is over."""
