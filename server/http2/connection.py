@@ -85,8 +85,18 @@ class _Mark:
 HANDED, ANSWERING = _Mark(), _Mark()
 """Its message has come whole; its answer is on its way."""
 
-PASSED_ON, PASSED_ON_WHOLE = _Mark(), _Mark()
-"""The latter is one whose request has ended."""
+
+class _PassedOn:
+    """
+    behind    where it is answered
+    is_whole  whether its request has ended
+    """
+
+    __slots__ = ("behind", "is_whole")
+
+    def __init__(self, behind: Behind, is_whole: bool) -> None:
+        self.behind = behind
+        self.is_whole = is_whole
 
 
 class Connection(asyncio.Protocol):
@@ -178,7 +188,10 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         streams, self._streams = self._streams, {}
         for state in streams.values():
-            _cancel(state)
+            if type(state) is _PassedOn:
+                state.behind.close()
+            else:
+                _cancel(state)
         if self._behind is not None:
             self._behind.close()
         self._calls.left(self)
@@ -369,7 +382,7 @@ class Connection(asyncio.Protocol):
         elif not head.is_ours:
             if self._behind is None or self._behind.is_over:
                 self._behind = self._calls.behind(self)
-            self._streams[stream] = PASSED_ON_WHOLE if ended else PASSED_ON
+            self._streams[stream] = _PassedOn(self._behind, ended)
             self._behind.begin(stream, head.fields, ended)
         else:
             self._streams[stream] = head
@@ -379,11 +392,9 @@ class Connection(asyncio.Protocol):
     def _data(self, stream: int, chunk: memoryview, counted: int, ended: bool) -> None:
         """What a DATA frame holds, or a piece of it; `counted` with the padding."""
         state = self._streams.get(stream)
-        if state is PASSED_ON:
-            assert self._behind is not None
-            if ended:
-                self._streams[stream] = PASSED_ON_WHOLE
-            self._behind.data(stream, bytes(chunk), ended)
+        if type(state) is _PassedOn and not state.is_whole:
+            state.is_whole = ended
+            state.behind.data(stream, bytes(chunk), ended)
             if counted > len(chunk):
                 self.passed_on(stream, counted - len(chunk))
             return
@@ -452,9 +463,8 @@ class Connection(asyncio.Protocol):
         """The stream is over, whatever it had come to."""
         state = self._streams.pop(stream, None)
         self._out.drop(stream)
-        if state is PASSED_ON or state is PASSED_ON_WHOLE:
-            assert self._behind is not None
-            self._behind.reset(stream, code)
+        if type(state) is _PassedOn:
+            state.behind.reset(stream, code)
         else:
             _cancel(state)
         self._leave_if_done()
@@ -532,7 +542,8 @@ class Connection(asyncio.Protocol):
 
     def _sent_all(self, stream: int) -> None:
         """The end of an answer that waited is out."""
-        if self._streams.pop(stream, None) is PASSED_ON:
+        state = self._streams.pop(stream, None)
+        if type(state) is _PassedOn and not state.is_whole:
             self._write(frames.reset(stream, frames.NO_ERROR))
         self._leave_if_done()
 
@@ -542,7 +553,8 @@ class Connection(asyncio.Protocol):
         if self._is_over:
             return
         self._take(bytes_)
-        if self._streams.get(stream) is PASSED_ON:
+        state = self._streams.get(stream)
+        if type(state) is _PassedOn and not state.is_whole:
             self._write(frames.window_update(stream, bytes_))
 
     def relay_fields(self, stream: int, block: bytes, ended: bool) -> None:

@@ -375,6 +375,23 @@ async def test_an_answer_that_is_passed_on_keeps_its_order_and_its_windows():
     assert (len(body.payload), line.fields(end)) == (70_000 - 65_535, [(b"a", b"b")])
 
 
+async def test_a_way_that_takes_nothing_new_goes_on_with_what_it_has():
+    line = Line()
+    line.feed(line.headers(1, fields_of(THEIRS)))
+    line.taker.ways[0].is_over = True
+    line.feed(line.headers(3, fields_of(THEIRS)), line.data(1, b"more"), frames.reset(1, frames.CANCEL))
+    first, second = line.taker.ways
+    assert first.told == [
+        ("begin", 1, THEIRS, False),
+        ("data", 1, b"more", False),
+        ("reset", 1, frames.CANCEL),
+    ]
+    assert second.told == [("begin", 3, THEIRS, False)]
+    line.feed(line.headers(5, fields_of(THEIRS)))
+    line.connection.connection_lost(None)
+    assert second.is_closed
+
+
 async def test_a_way_that_is_over_is_made_anew():
     line = Line()
     line.feed(line.headers(1, fields_of(THEIRS)))
