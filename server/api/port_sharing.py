@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from server.api.own_sockets import Own, Peer, lent, own_listeners, own_sockets
+from server.http2.frames import MOST_STREAM, NO_ERROR, goaway
 
 DEAF_S = 0.05
 """For connections that were begun before, to be made and accepted: more than a round trip and a wake-up."""
@@ -39,7 +40,7 @@ DROP_SYN = (
 )
 """Classic BPF over a TCP segment (RFC 9293, 3.1), each instruction as struct sock_filter has it."""
 
-GOAWAY = (8).to_bytes(3, "big") + b"\x07\x00" + struct.pack(">III", 0, 2**31 - 1, 0)
+GOAWAY = goaway(MOST_STREAM, NO_ERROR)
 """No error, and every call begun so far is taken: the first of two that RFC 9113, 6.8 has for a farewell."""
 
 BYTES_SENT_AT = 200

@@ -244,8 +244,5 @@ class UnixBehind(asyncio.Protocol):
         if flags & ACK:
             return
         for name, value in frames.settings_of(payload):
-            if name == frames.INITIAL_WINDOW_SIZE:
-                self._out.resize(value)
-            elif name == frames.MAX_FRAME_SIZE:
-                self._out.frame = min(value, WINDOW)
+            self._out.agree(name, value)
         self._write(frames.SETTINGS_TAKEN)

@@ -473,11 +473,8 @@ class Connection(asyncio.Protocol):
         if flags & ACK:
             return
         for name, value in frames.settings_of(payload):
-            if name == frames.INITIAL_WINDOW_SIZE:
-                self._out.resize(value)
-            elif name == frames.MAX_FRAME_SIZE:
-                self._out.frame = min(value, LARGEST_FRAME_TAKEN)
-            elif name == frames.HEADER_TABLE_SIZE:
+            self._out.agree(name, value)
+            if name == frames.HEADER_TABLE_SIZE:
                 self._owed = NO_TABLE
         self._write(frames.SETTINGS_TAKEN)
 

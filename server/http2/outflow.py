@@ -8,11 +8,15 @@ from server.http2.frames import (
     END_STREAM,
     FLOW_CONTROL_ERROR,
     INITIAL_WINDOW,
+    INITIAL_WINDOW_SIZE,
     LARGEST_WINDOW,
+    MAX_FRAME_SIZE,
     SMALLEST_FRAME,
     ConnectionFault,
     head,
 )
+
+LARGEST_FRAME_SENT = 2**20
 
 Write = Callable[[bytes | memoryview], None]
 Ending = Callable[[], bytes]
@@ -98,10 +102,15 @@ class Outflow:
         if self._waiting:
             self.go_on()
 
-    def resize(self, initial: int) -> None:
-        """Each stream has so many bytes to begin with, also those that have begun (section 6.9.2)."""
-        self.initial = initial
-        self.go_on()
+    def agree(self, setting: int, value: int) -> None:
+        """The other side has set this: each stream's first window, also of those that have begun (section
+        6.9.2), or the largest frame. Other settings are passed over.
+        """
+        if setting == INITIAL_WINDOW_SIZE:
+            self.initial = value
+            self.go_on()
+        elif setting == MAX_FRAME_SIZE:
+            self.frame = min(value, LARGEST_FRAME_SENT)
 
     def drop(self, stream: int) -> int:
         """The stream is over, and what waits of it goes nowhere: how many bytes."""
