@@ -18,6 +18,9 @@ from server.scheduling.run import Run
 from server.scheduling.slots import Slots
 from server.scheduling.ticket import Ticket
 
+ANY = 2**62
+"""Rows: more than there can be."""
+
 PROBE_NS = 1_000_000_000
 """After so long without a run, one request goes whatever is expected of it: it may be faster by now."""
 
@@ -27,6 +30,7 @@ class Admission:
 
     target        what is promised, or None
     open_rows     as long as no more than these wait, whoever has just asked is let in without being looked at
+    unseen_rows   whoever would make them more is looked at in any case, as so many fill a batch
     plain_curve   of runs whose inputs are all alike, on the first device
     overhead_ns   what a run takes beyond its own time, on average: the way to its thread and back
     """
@@ -55,6 +59,7 @@ class Admission:
         self._counts_rows = queue.is_plain and not self._alone
         self._open_rows = 0
         self.open_rows = 0
+        self.unseen_rows = ANY
         self._ran = 0
         self._not_queued = 0
         self.target: LatencyTarget | None = None
@@ -79,7 +84,7 @@ class Admission:
     def open(self) -> None:
         """One was looked at and let in: tell up to how many rows others need not be."""
         if not self._keeps_turns:
-            rows = self._queue.open_rows
+            rows = min(self._queue.open_rows, self.unseen_rows)
             self.open_rows = rows if self.target is None else min(rows, self._open_rows)
 
     def reckon(self, target: LatencyTarget, now: int) -> None:

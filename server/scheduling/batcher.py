@@ -2,9 +2,10 @@
 
 The batcher lives on the event loop: every method is called there, and tickets are settled there.
 It works when something happens (a request joins, a run ends, a delay or a deadline is over) and
-sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end; only
-where one after another has been alone, with nobody beside it in the queue or in a run, the next one leaves at
-once: who comes in the same turn then waits for its run, once, and from then on they leave together again.
+sleeps otherwise. Requests that arrive in one turn of the loop are looked at together at its end, or
+as soon as they fill a batch that is run in place. Only where one after another has been alone, with
+nobody beside it in the queue or in a run, the next one leaves at once: who comes in the same turn then
+waits for its run, once, and from then on they leave together again.
 
 A run that has been measured to take microseconds is done in place, on the loop: handing it to a
 thread and back would cost more than the run. All others go to their slot's own thread, when it is
@@ -22,7 +23,7 @@ from server.observe.copies import Copies
 from server.observe.demand import Asked, Demand
 from server.observe.pressure import patience_ns
 from server.observe.tally import Tally
-from server.scheduling.admission import Admission
+from server.scheduling.admission import ANY, Admission
 from server.scheduling.alarm import NEVER, Alarm
 from server.scheduling.asked import asked_of
 from server.scheduling.counting import count_run
@@ -91,6 +92,7 @@ class Batcher:
         self._pace = Pace()
         self._in_place = in_place
         self._looking = False
+        self._is_amid = self._has_run = False
         self._lonely = 0
         self._lone_seat: Seat | None = None
         self._hold = Alarm(self._look, clock)
@@ -181,6 +183,8 @@ class Batcher:
     def _admit(self, ticket: Ticket, now: int) -> None:
         """Let in a request that has to be looked at. Raises `QueueFull` or `TooLate`."""
         admission = self._admission
+        if self._queue.rows >= admission.unseen_rows:
+            self._run_full(ticket)
         target = admission.target
         if target is not None:
             admission.hold_against_target(ticket, target, now)
@@ -193,6 +197,23 @@ class Batcher:
             self._settling.watch(ticket, now)
         if self._lonely < LONELY:
             admission.open()
+
+    def _run_full(self, newcomer: Ticket) -> None:
+        """Run a full batch in place before one more request joins: its memory is still in the processor's
+        caches, and would not be after the hundreds that may come in one turn of the loop.
+
+        Whoever asks anew on being answered by such a run waits for the end of the turn, so runs do not nest.
+        """
+        if self._is_amid or not self._slots.idle:
+            return
+        if not self._is_short(newcomer, self._most_rows):
+            self._admission.unseen_rows = ANY
+            return
+        self._is_amid = self._has_run = True
+        try:
+            self._start_who_can()
+        finally:
+            self._is_amid = False
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
@@ -227,8 +248,15 @@ class Batcher:
             self._look_soon()
 
     def _look(self) -> None:
-        """Start every run that can start now."""
+        if self._has_run:  # those who are left wait one turn for company, as after any run in place
+            self._has_run = False
+            self._look_soon()
+            return
         self._looking = False
+        self._start_who_can()
+
+    def _start_who_can(self) -> None:
+        """Start every run that can start now; one, where it is done in place."""
         if self._hold.at != NEVER:
             self._hold.clear()
         queue, slots = self._queue, self._slots
@@ -304,6 +332,9 @@ class Batcher:
         """Run a batch. False if it has to wait for its turn, or was run in place: the loop deserves one."""
         first, rows, slots = candidate[0][0], answer.rows, self._slots
         if self._in_place and self._is_short(first, rows):
+            if self._admission.unseen_rows == ANY and self._queue.is_plain:
+                self._admission.unseen_rows = self._most_rows
+                self._admission.shut()
             run = self._form(slots.idle.popleft(), candidate, answer)
             run.in_place = True
             run.work()
