@@ -23,6 +23,7 @@ from server.api.grpc_door import NOTHING, SERVICE, access_line, details_of, pars
 from server.api.grpc_head import Metadata, Said, ending, head_of
 from server.api.grpc_peer import PEER
 from server.api.grpc_transport import Transport
+from server.api.loop_tls import LoopTls
 from server.api.reply import Table
 from server.domain.errors import InvalidRequest, RequestTooLarge, ServerBusy, ServerStopping, ServingError
 from server.domain.limits import Limits
@@ -356,7 +357,7 @@ class InferFront:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._quiet = asyncio.Event()
-        self._waits_for_quiet = False
+        self._waits_for_quiet = self._is_stopping = False
         self._lines: set[Line] = set()
         self._path = ""
         self.blocks: KnownBlocks[CallHead] = KnownBlocks(
@@ -371,6 +372,7 @@ class InferFront:
         stopping: asyncio.Event,
         *,
         finish_within_s: float,
+        tls: LoopTls | None = None,
     ) -> None:
         """Serve who comes to `listener` until `stopping` is set, then finish what is in flight.
 
@@ -380,11 +382,17 @@ class InferFront:
         with tempfile.TemporaryDirectory(prefix="tercet-") as folder:
             self._path = f"{folder}/grpc.sock"
             async with behind(f"unix:{self._path}"):
-                server = await self._loop.create_server(self._joining, sock=listener, backlog=BACKLOG)
+                server = await self._loop.create_server(
+                    self._joining,
+                    sock=listener,
+                    backlog=BACKLOG,
+                    **({} if tls is None else tls.for_server()),
+                )
                 try:
                     await stopping.wait()
                 finally:
                     server.close()
+                    self._is_stopping = True
                 for line in list(self._lines):
                     line.leave()
                 until = monotonic() + finish_within_s
@@ -457,6 +465,8 @@ class InferFront:
 
     def joined(self, line: Line) -> None:
         self._lines.add(line)
+        if self._is_stopping:  # it took its time to shake hands
+            line.leave()
 
     def left(self, line: Line) -> None:
         self._lines.discard(line)

@@ -12,8 +12,8 @@ from grpc_reflection.v1alpha import reflection
 from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
-from server.api.grpc_tls import GrpcTls
 from server.api.grpc_transport import Transport
+from server.api.grpcio_tls import GrpcioTls
 
 
 class Service(Protocol):
@@ -33,7 +33,7 @@ async def grpcio_server(
     finish_within_s: float,
     services: Sequence[Service] = (),
     gate: grpc.aio.ServerInterceptor | None = None,
-    tls: GrpcTls | None = None,
+    tls: GrpcioTls | None = None,
     shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.

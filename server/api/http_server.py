@@ -16,11 +16,7 @@ import uvicorn
 
 from server.api.backlog import BACKLOG
 from server.api.departure import HttpDeparture
-from server.api.http_tls import HttpTls
-
-HANDSHAKE_S = 10.0
-FAREWELL_S = 0.5
-"""For a client to confirm that a connection ends, which one that is idle in a pool never does."""
+from server.api.loop_tls import LoopTls
 
 
 class PortTaken(Exception):
@@ -66,7 +62,7 @@ class _Server(uvicorn.Server):
 class _TlsServer(_Server):
     """Uvicorn leaves the times of TLS to the loop, which waits half a minute for a client's farewell."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, tls: HttpTls) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, tls: LoopTls) -> None:
         super().__init__(config, stopping)
         self._tls = tls
 
@@ -79,9 +75,7 @@ class _TlsServer(_Server):
                 made,
                 sock=each,
                 backlog=self.config.backlog,
-                ssl=self._tls.context,
-                ssl_handshake_timeout=HANDSHAKE_S,
-                ssl_shutdown_timeout=FAREWELL_S,
+                **self._tls.for_server(),
             )
             for each in sockets or ()
         ]
@@ -96,7 +90,7 @@ async def serve_http(
     *,
     keep_alive_s: float,
     finish_within_s: float,
-    tls: HttpTls | None = None,
+    tls: LoopTls | None = None,
     departure: HttpDeparture | None = None,
 ) -> None:
     """Serve an ASGI app until `stopping` is set; then close the listener and finish what is in flight.

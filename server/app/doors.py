@@ -28,8 +28,8 @@ from server.api.grpc_transport import Transport
 from server.api.heads import Heads, Targets
 from server.api.http_gate import HttpGate
 from server.api.http_server import bind, serve_http
-from server.api.http_tls import HttpTls
 from server.api.infer_door import InferDoor
+from server.api.loop_tls import LoopTls
 from server.api.metrics_door import MetricsDoor
 from server.api.port_sharing import until_listening
 from server.api.refusals import Refusals
@@ -38,7 +38,7 @@ from server.api.rest import HttpDoor, WithinLimits, rest_app
 from server.api.rest_lifecycle import HistoryOf
 from server.api.short_way import ConnectionLimits, ShortWay
 from server.api.trace_settings import TraceSettings
-from server.app.grpc_choice import choose, has_temporary_folder, needs_grpcio
+from server.app.grpc_choice import chosen_by
 from server.app.security import Security
 from server.domain.catalogue import Catalogue
 from server.domain.control import Control
@@ -303,7 +303,7 @@ class Doors:
             if settings.reuse_grpc_port:
                 port = listeners["grpc"].getsockname()[1]
                 self._departures[port] = (
-                    GrpcDeparture(port, is_plain=security.grpc_tls is None)
+                    GrpcDeparture(port, is_plain=security.grpcio_tls is None)
                     if front is None
                     else FrontDeparture(port, front)
                 )
@@ -349,12 +349,7 @@ class Doors:
         tracer: Tracer | None,
     ) -> InferFront | None:
         """What answers `ModelInfer` before grpcio; None where grpcio does it all. The log says why."""
-        chosen = choose(
-            self._settings.grpc_front,
-            need_grpcio=needs_grpcio(self._settings),
-            is_tier=self._settings.role in ("pre", "predict", "post"),
-            has_folder=has_temporary_folder(),
-        )
+        chosen = chosen_by(self._settings)
         log.info("grpc_front", front=chosen.front, why=chosen.why)
         if chosen.front == "grpcio":
             return None
@@ -400,7 +395,7 @@ class Doors:
         app: Any,
         protocol: Any,
         listener: socket.socket,
-        tls: HttpTls | None,
+        tls: LoopTls | None,
         departure: HttpDeparture | None = None,
     ) -> None:
         if departure is not None:
@@ -441,12 +436,12 @@ class Doors:
                 yield
 
         if front is not None:
-            await front.serve(listener, behind, self._closing, **limits)
+            await front.serve(listener, behind, self._closing, tls=self._security.grpc_tls, **limits)
         else:
             host, port = listener.getsockname()[:2]
             listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpc_tls}
+            inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpcio_tls}
             async with grpcio_server(door, health, address, transport, **inside, **limits):
                 await self._closing.wait()
                 await door.answered(self._settings.exit_timeout_secs)

@@ -9,10 +9,6 @@ from server.settings import Settings, options
 GRPCIO_ALONE = ("grpc_infer_response_compression_level",)
 """Options that the native front does not have."""
 
-TLS = ("grpc_use_ssl", "grpc_use_ssl_mutual", "tls_certificate")
-TIER_TLS = ("tier_tls_certificate",)
-"""Nor has it these. The latter is a matter of the port where it is a tier's."""
-
 
 class GrpcFrontRefused(Exception):
     """The front that was asked for cannot do what else was asked for."""
@@ -28,8 +24,9 @@ class GrpcFront(NamedTuple):
 def needs_grpcio(settings: Settings) -> list[str]:
     """The options, as they are written, that differ from their default and that grpcio alone has."""
     default = Settings()
-    alone = (*GRPCIO_ALONE, *TLS, *(TIER_TLS if settings.role in ("pre", "predict", "post") else ()))
-    return [options()[field].flag for field in alone if getattr(settings, field) != getattr(default, field)]
+    return [
+        options()[field].flag for field in GRPCIO_ALONE if getattr(settings, field) != getattr(default, field)
+    ]
 
 
 def has_temporary_folder() -> bool:
@@ -39,6 +36,16 @@ def has_temporary_folder() -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def chosen_by(settings: Settings) -> GrpcFront:
+    """Raises `GrpcFrontRefused` for a native front that cannot be had."""
+    return choose(
+        settings.grpc_front,
+        need_grpcio=needs_grpcio(settings),
+        is_tier=settings.role in ("pre", "predict", "post"),
+        has_folder=has_temporary_folder(),
+    )
 
 
 def choose(

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from server.api.grpc_tls import GrpcTls
-from server.api.http_tls import HttpTls
+from server.api.grpcio_tls import GrpcioTls
+from server.api.loop_tls import LoopTls
 from server.app.ahead import tier_files
+from server.app.grpc_choice import chosen_by
 from server.app.refused import StartRefused
 from server.security.certificates import CertificateFiles, CertificatesUnusable
 from server.security.following import Stamps, follow, stamps_of
@@ -24,14 +25,18 @@ from server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-Tls = TypeVar("Tls", HttpTls, GrpcTls)
+Tls = TypeVar("Tls", LoopTls, GrpcioTls)
+
+HTTP, GRPC = "http/1.1", "h2"
+"""As ALPN names them."""
 
 
 class Security:
     """The gates, and the task that keeps what they know up to date.
 
     http, grpc, metrics   the gate of each door
-    http_tls, grpc_tls    None for none
+    http_tls, grpc_tls    None for none; the latter of the native front
+    grpcio_tls            where that answers by itself
     metrics_tls           asks for no certificate: whoever looks whether a process is well has none to show
     """
 
@@ -55,7 +60,7 @@ class Security:
         self.http = Gate(self._guard, http)
         self.grpc = Gate(self._guard, grpc)
         self.metrics = Gate(self._guard, read_http(()))
-        self._files: list[tuple[CertificateFiles, HttpTls | GrpcTls, Stamps]] = []
+        self._files: list[tuple[CertificateFiles, LoopTls | GrpcioTls, Stamps]] = []
         try:
             self._open_tls(settings)
         except CertificatesUnusable as fault:
@@ -64,7 +69,7 @@ class Security:
     @property
     def is_open(self) -> bool:
         """Whether whoever reaches the doors may ask, without anything to show."""
-        return self.http.is_open and self.grpc.is_open and self.http_tls is None and self.grpc_tls is None
+        return self.http.is_open and self.grpc.is_open and not self._files
 
     async def keep_up(self, closing: asyncio.Event) -> None:
         """Read anew what changes, until `closing` is set."""
@@ -78,17 +83,22 @@ class Security:
                 tasks.create_task(follow(files.all, read, closing, since=since))
 
     def _open_tls(self, settings: Settings) -> None:
-        """Raises `CertificatesUnusable`."""
-        self.http_tls: HttpTls | None = None
-        self.metrics_tls: HttpTls | None = None
-        self.grpc_tls: GrpcTls | None = None
+        """Raises `CertificatesUnusable`, and `GrpcFrontRefused` for a front that cannot be had."""
+        self.http_tls: LoopTls | None = None
+        self.metrics_tls: LoopTls | None = None
+        self.grpc_tls: LoopTls | None = None
+        self.grpcio_tls: GrpcioTls | None = None
         if settings.tls_certificate is not None and settings.tls_key is not None:
             files = CertificateFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-            self.http_tls = self._opened(files, HttpTls)
-            self.metrics_tls = self._opened(replace(files, ca=None), HttpTls)
+            self.http_tls = self._opened(files, partial(LoopTls, protocol=HTTP))
+            self.metrics_tls = self._opened(replace(files, ca=None), partial(LoopTls, protocol=HTTP))
         grpc_files = _grpc_files(settings)
-        if grpc_files is not None:
-            self.grpc_tls = self._opened(grpc_files, GrpcTls)
+        if grpc_files is None:
+            return
+        if chosen_by(settings).front == "native":
+            self.grpc_tls = self._opened(grpc_files, partial(LoopTls, protocol=GRPC))
+        else:
+            self.grpcio_tls = self._opened(grpc_files, GrpcioTls)
 
     def _opened(self, files: CertificateFiles, kind: Callable[[CertificateFiles], Tls]) -> Tls:
         since = stamps_of(files.all)
@@ -119,7 +129,7 @@ def _grpc_files(settings: Settings) -> CertificateFiles | None:
     return None if certificate is None or key is None else CertificateFiles(certificate, key, ca)
 
 
-def _read_certificates(files: CertificateFiles, tls: HttpTls | GrpcTls) -> None:
+def _read_certificates(files: CertificateFiles, tls: LoopTls | GrpcioTls) -> None:
     """Those that cannot be used leave those before them in force."""
     try:
         tls.read_again()

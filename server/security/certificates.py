@@ -34,7 +34,7 @@ class CertificateFiles:
     def read(self) -> Certificates:
         """Raises `CertificatesUnusable`, also for a key that is not the certificate's."""
         found = self._read()
-        self.context()  # which reads the files by itself
+        self.context("h2")  # which reads the files by itself
         if self._read() != found:
             raise CertificatesUnusable(
                 f"{self.certificate} and {self.key} were replaced while they were read"
@@ -45,13 +45,13 @@ class CertificateFiles:
         ca = None if self.ca is None else _bytes_of(self.ca)
         return Certificates(_bytes_of(self.certificate), _bytes_of(self.key), ca)
 
-    def context(self) -> ssl.SSLContext:
-        """For a server of HTTP. Raises `CertificatesUnusable`."""
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """For a server that speaks this, as ALPN names it. Raises `CertificatesUnusable`."""
         for file in self.all:
             _bytes_of(file)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([protocol])
         try:
             context.load_cert_chain(self.certificate, self.key, password=_no_password)
         except (ssl.SSLError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.app.grpc_choice import GRPCIO_ALONE, GrpcFrontRefused, choose, needs_grpcio
+from server.app.grpc_choice import GRPCIO_ALONE, GrpcFrontRefused, choose, chosen_by, needs_grpcio
 from server.settings import Settings
 
 PACKED = ["--grpc-infer-response-compression-level"]
@@ -48,18 +48,9 @@ def test_a_tier_answers_streams_by_grpcio_unless_it_is_told_otherwise():
     assert choose("native", need_grpcio=[], is_tier=True).front == "native"
 
 
-PAIR = {"certificate": "c.pem", "key": "k.pem"}
-
-
-def test_tls_is_grpcios_on_the_port_that_has_it():
-    files = {f"tls_{name}": path for name, path in PAIR.items()}
-    assert needs_grpcio(Settings(**files)) == ["--tls-certificate"]
-    assert needs_grpcio(Settings(grpc_use_ssl=True, grpc_server_cert="c", grpc_server_key="k")) == [
-        "--grpc-use-ssl"
-    ]
-    tier = {f"tier_tls_{name}": path for name, path in {**PAIR, "ca": "ca.pem"}.items()}
-    assert needs_grpcio(Settings(role="predict", **tier)) == ["--tier-tls-certificate"]
-    assert needs_grpcio(Settings(role="gateway", predict_endpoints=["p:1"], **tier)) == []
+def test_tls_needs_no_grpcio():
+    assert chosen_by(Settings(tls_certificate="c.pem", tls_key="k.pem")).front == "native"
+    assert chosen_by(Settings(grpc_use_ssl=True, grpc_server_cert="c", grpc_server_key="k")).front == "native"
 
 
 def test_without_a_folder_for_its_socket_the_fast_front_is_left_out_and_the_log_says_what_brings_it_back():

@@ -1,6 +1,7 @@
 """TLS and mTLS on every door, with certificates that are replaced while clients are connected."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 
+from protos import inference_pb2 as pb
 from tests.certificates import Authority, Pair
 from tests.e2e_security.apis import BODY, INFER, SERVICE
 from tests.e2e_security.keys import bearer
@@ -30,9 +32,11 @@ class Secured(NamedTuple):
     stranger: Pair
 
 
-@pytest.fixture(scope="module")
-def mutual(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Secured]:
-    """A server whose clients have to show a certificate."""
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def mutual(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: Path
+) -> Iterator[Secured]:
+    """A server whose clients have to show a certificate, with either front for gRPC."""
     folder = tmp_path_factory.mktemp("mutual")
     authority, other = Authority(folder), Authority(folder, "other")
     pair, client = authority.pair("server"), authority.pair("client")
@@ -40,6 +44,7 @@ def mutual(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Se
         f"--tls-certificate={pair.certificate}",
         f"--tls-key={pair.key}",
         f"--tls-client-ca={authority.ca}",
+        f"--grpc-front={request.param}",
     ]
     with running(folder / "log", model, options=options, wait=False) as server:
         server.until(lambda: is_ready(server, trusting(authority.ca, client)))
@@ -165,7 +170,7 @@ def test_an_authority_for_clients_is_replaced_too(tmp_path, model):
         server.until(lambda: comes_in(later) == (True, True) and comes_in(client) == (False, False))
 
 
-def test_an_idle_client_does_not_hold_up_the_exit(tmp_path, model):
+def test_a_client_that_is_idle_or_does_not_shake_hands_does_not_hold_up_the_exit(tmp_path, model):
     authority = Authority(tmp_path)
     pair = authority.pair("server")
     options = [f"--tls-certificate={pair.certificate}", f"--tls-key={pair.key}"]
@@ -176,8 +181,32 @@ def test_an_idle_client_does_not_hold_up_the_exit(tmp_path, model):
     ):
         server.until(lambda: is_ready(server, context))
         assert idle.get(f"https://{server.http}/v2/health/live").status_code == 200
-        server.terminate()
-        assert server.wait(15) == 0
+        host, port = server.grpc.split(":")
+        with socket.create_connection((host, int(port))), grpc_channel(server.grpc, authority.ca) as channel:
+            assert live(channel)
+            server.terminate()
+            assert server.wait(15) == 0
+
+
+def test_a_large_message_and_many_at_once_go_through_tls(tmp_path, model):
+    authority = Authority(tmp_path)
+    pair = authority.pair("server")
+    options = [f"--tls-certificate={pair.certificate}", f"--tls-key={pair.key}"]
+    with running(tmp_path / "log", model, options=options, wait=False) as server:
+        server.until(lambda: is_ready(server, trusting(authority.ca)))
+        assert "nothing asked for needs grpcio" in server.log
+        with grpc_channel(server.grpc, authority.ca) as channel:
+            ask = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+            one = ask(INFER.SerializeToString(), timeout=10)
+            calls = [ask.future(INFER.SerializeToString(), timeout=30) for _ in range(500)]
+            assert {call.result() for call in calls} == {one}
+            many = pb.ModelInferRequest.FromString(INFER.SerializeToString())
+            many.inputs[0].shape[0] = 100_000
+            many.inputs[0].contents.fp32_contents.extend([0.0] * 399_996)
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(many.SerializeToString(), timeout=30)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert ask(INFER.SerializeToString(), timeout=10) == one
 
 
 def test_tritons_own_options_close_grpc_alone(tmp_path, model):

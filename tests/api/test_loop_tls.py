@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from server.api.http_tls import HttpTls
+from server.api.loop_tls import LoopTls
 from server.security.certificates import CertificateFiles
 from tests.certificates import Authority
 from tests.e2e_security.tls import trusting
@@ -18,7 +18,7 @@ WITHIN_S = 20
 class Door:
     """Shakes hands with one client after another."""
 
-    def __init__(self, tls: HttpTls, client: ssl.SSLContext) -> None:
+    def __init__(self, tls: LoopTls, client: ssl.SSLContext) -> None:
         self._tls = tls
         self._client = client
 
@@ -46,7 +46,7 @@ def test_who_was_let_in_under_an_old_authority_is_not_let_in_by_that_again(tmp_p
     old, new = Authority(tmp_path), Authority(tmp_path, "new")
     accepted = tmp_path / "clients.pem"
     shutil.copy(old.ca, accepted)
-    tls = HttpTls(CertificateFiles(*old.pair("server"), accepted))
+    tls = LoopTls(CertificateFiles(*old.pair("server"), accepted), "http/1.1")
     client = trusting(old.ca, old.pair("client"))
     client.maximum_version = version
     door = Door(tls, client)

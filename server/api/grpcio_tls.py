@@ -1,4 +1,4 @@
-"""TLS on a port of gRPC, with a certificate that may be replaced while connections are open."""
+"""TLS on a port of grpcio's, with a certificate that may be replaced while connections are open."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import grpc
 from server.security.certificates import CertificateFiles
 
 
-class GrpcTls:
+class GrpcioTls:
     """What a connection begins with. Those that are open keep what they began with."""
 
     def __init__(self, files: CertificateFiles) -> None:
