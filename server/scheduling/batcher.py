@@ -209,11 +209,13 @@ class Batcher:
         if not self._is_short(newcomer, self._most_rows):
             self._admission.unseen_rows = ANY
             return
-        self._is_amid = self._has_run = True
+        self._is_amid, self._has_run, looking = True, False, self._looking
         try:
-            self._start_who_can()
+            self._look()
         finally:
             self._is_amid = False
+        self._has_run = True
+        self._looking = self._looking or looking
 
     def leave(self, ticket: Ticket, why: ServingError) -> None:
         """The caller gave up: its queued work goes with it, a run under way goes on without it."""
@@ -248,15 +250,12 @@ class Batcher:
             self._look_soon()
 
     def _look(self) -> None:
+        """Start every run that can start now; one, where it is done in place."""
         if self._has_run:  # those who are left wait one turn for company, as after any run in place
             self._has_run = False
             self._look_soon()
             return
         self._looking = False
-        self._start_who_can()
-
-    def _start_who_can(self) -> None:
-        """Start every run that can start now; one, where it is done in place."""
         if self._hold.at != NEVER:
             self._hold.clear()
         queue, slots = self._queue, self._slots

@@ -1,4 +1,5 @@
 import ssl
+from functools import partial
 
 import pytest
 
@@ -19,8 +20,8 @@ def test_a_pair_is_read_as_it_is(authority):
 
 def test_who_has_an_authority_for_clients_asks_them_for_a_certificate(authority):
     pair = authority.pair("server")
-    assert CertificateFiles(*pair).context().verify_mode is ssl.CERT_NONE
-    assert CertificateFiles(*pair, authority.ca).context().verify_mode is ssl.CERT_REQUIRED
+    assert CertificateFiles(*pair).context("h2").verify_mode is ssl.CERT_NONE
+    assert CertificateFiles(*pair, authority.ca).context("h2").verify_mode is ssl.CERT_REQUIRED
 
 
 @pytest.mark.parametrize("file", ["certificate", "key", "ca"])
@@ -33,7 +34,7 @@ def test_a_file_that_cannot_be_used_is_named(authority, file, content):
         path.unlink()
     else:
         path.write_bytes(content)
-    for use in (files.read, files.context):
+    for use in (files.read, partial(files.context, "h2")):
         with pytest.raises(CertificatesUnusable, match=path.name):
             use()
 
@@ -41,15 +42,15 @@ def test_a_file_that_cannot_be_used_is_named(authority, file, content):
 def test_the_key_of_another_certificate_is_refused(authority):
     files = CertificateFiles(authority.pair("server").certificate, authority.pair("other").key)
     with pytest.raises(CertificatesUnusable, match="no certificate and its key"):
-        files.context()
+        files.context("h2")
 
 
 def test_a_pair_that_is_replaced_while_it_is_read_is_not_taken_by_halves(authority):
     class Replaced(CertificateFiles):
         """Gets the key of the next certificate once the pair was held against each other."""
 
-        def context(self) -> ssl.SSLContext:
-            held = CertificateFiles.context(self)
+        def context(self, protocol: str) -> ssl.SSLContext:
+            held = CertificateFiles.context(self, protocol)
             self.key.write_bytes(authority.pair("next").key.read_bytes())
             return held
 
@@ -70,4 +71,4 @@ def test_an_encrypted_key_is_refused_without_a_question_at_the_terminal(authorit
     key = tmp_path / "locked.key"
     key.write_bytes(locked)
     with pytest.raises(CertificatesUnusable, match="the key is encrypted"):
-        CertificateFiles(authority.pair("server").certificate, key).context()
+        CertificateFiles(authority.pair("server").certificate, key).context("h2")
