@@ -21,6 +21,7 @@ from server.api.client_key import ClientHeader
 from server.api.forwarding import HeaderForwarding
 from server.api.grpc_door import NOTHING, SERVICE, access_line, details_of, parsed
 from server.api.grpc_head import Metadata, Said, ending, head_of
+from server.api.grpc_packing import EFFORT, PackedLine
 from server.api.grpc_peer import PEER
 from server.api.grpc_transport import Transport
 from server.api.loop_tls import LoopTls
@@ -31,7 +32,7 @@ from server.domain.phase import Station
 from server.domain.request import FOREVER, InferRequest, InferResponse
 from server.domain.tensors import Tensors
 from server.http2.behind import UnixBehind
-from server.http2.calls import CallHead, Line, Manners
+from server.http2.calls import CallHead, Line, Manners, Told
 from server.http2.connection import Connection
 from server.http2.head_blocks import KnownBlocks
 from server.lifecycle.served import Plain, Served
@@ -73,7 +74,7 @@ class Call:
         "_ticket",
     )
 
-    def __init__(self, front: "InferFront", line: Line, stream: int, arrived: float) -> None:
+    def __init__(self, front: "InferFront", line: Told, stream: int, arrived: float) -> None:
         self._front = front
         self._line = line
         self._stream = stream
@@ -352,6 +353,7 @@ class InferFront:
             max_age_s=transport.max_age_ms / 1e3,
             max_age_grace_s=transport.max_age_grace_ms / 1e3,
         )
+        self._effort = EFFORT.get(transport.compression, 0)
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -434,7 +436,10 @@ class InferFront:
 
     def begin(self, line: Line, stream: int, said: Said, message: bytes, is_packed: bool) -> Call:
         """A `ModelInfer` has come."""
-        call = Call(self, line, stream, monotonic())
+        told: Told = line
+        if self._effort and said.unpacks:
+            told = PackedLine(line, said.unpacks, self._effort, self.own_task)
+        call = Call(self, told, stream, monotonic())
         self._in_flight += 1
         if self._in_flight > self._max_in_flight:
             call.fail(ServerBusy(self._max_in_flight))
@@ -474,7 +479,7 @@ class InferFront:
 
     # What calls ask
 
-    def answered(self, line: Line, stream: int, content: bytes) -> None:
+    def answered(self, line: Told, stream: int, content: bytes) -> None:
         """A call has a good answer, and is in flight no more."""
         line.answer(stream, content)
         self._in_flight -= 1

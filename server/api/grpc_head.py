@@ -6,6 +6,7 @@ import zlib
 from base64 import b64decode
 from urllib.parse import quote
 
+from server.api.grpc_packing import WINDOW_BITS, best_of
 from server.domain.errors import InvalidRequest, RequestTooLarge
 from server.http2.calls import CallHead
 from server.http2.connection import HEAD_BLOCK
@@ -24,8 +25,6 @@ OWN_FIELDS = frozenset(
 )
 """Said to gRPC, and so not metadata."""
 
-WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
-
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
@@ -41,9 +40,10 @@ class Said:
     metadata   names and values; bytes where the name ends in -bin
     timeout_s  from the call's arrival; None if its client waits for ever
     packing    of messages that are packed
+    unpacks    how its answer may be packed; empty for not at all
     """
 
-    __slots__ = ("metadata", "packing", "timeout_s")
+    __slots__ = ("metadata", "packing", "timeout_s", "unpacks")
 
     def __init__(self, fields: Fields) -> None:
         """Raises `ValueError`, with a sentence for its client."""
@@ -54,6 +54,7 @@ class Said:
         )
         self.timeout_s = None if timeout is None else _seconds(timeout)
         self.packing = said.get(b"grpc-encoding", b"identity")
+        self.unpacks = best_of(said.get(b"grpc-accept-encoding", b""))
 
     def unpacked(self, message: bytes, most_bytes: int) -> bytes:
         """Raises `InvalidRequest`, and `RequestTooLarge` if it would be longer than that."""

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from protos.pool import POOL
 from server.api.grpc_door import SERVICE, GrpcDoor, PortRefused
 from server.api.grpc_health import HEALTH, HealthDoor
-from server.api.grpc_transport import Transport
+from server.api.grpc_transport import GrpcioOptions
 from server.api.grpcio_tls import GrpcioTls
 
 
@@ -27,7 +27,7 @@ async def grpcio_server(
     door: GrpcDoor,
     health: HealthDoor,
     address: str,
-    transport: Transport | None,
+    connections: GrpcioOptions,
     *,
     max_message_bytes: int,
     finish_within_s: float,
@@ -38,13 +38,13 @@ async def grpcio_server(
 ) -> AsyncIterator[None]:
     """All of the service by grpcio, on `address`, until the block is left. Raises `PortRefused`.
 
-    Behind another server there is no `transport`: connections are that server's, and share one to us. The
-    `services` are others, that clients are not told of. A `gate` sees every call before they do.
+    `connections` says how they are treated. The `services` are others, that clients are not told of. A `gate`
+    sees every call before they do.
     """
     server = grpc.aio.server(
         interceptors=() if gate is None else (gate,),
         options=[
-            *(() if transport is None else transport.for_grpcio()),
+            *connections,
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", int(shares_port)),

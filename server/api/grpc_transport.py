@@ -52,6 +52,10 @@ class Transport:
             options.append(("grpc.max_connection_age_ms", self.max_age_ms))
         if self.max_age_grace_ms:
             options.append(("grpc.max_connection_age_grace_ms", self.max_age_grace_ms))
-        if self.compression != "none":
-            options.append(("grpc.default_compression_level", LEVELS[self.compression]))
-        return options
+        return options + self.for_grpcio_behind()
+
+    def for_grpcio_behind(self) -> GrpcioOptions:
+        """Where the connections are another server's, and what is said in them is grpcio's."""
+        if self.compression == "none":
+            return []
+        return [("grpc.default_compression_level", LEVELS[self.compression])]

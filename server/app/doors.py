@@ -432,7 +432,8 @@ class Doors:
 
         @asynccontextmanager
         async def behind(where: str) -> AsyncIterator[None]:
-            async with grpcio_server(door, health, where, None, **inside, **limits):
+            connections = transport.for_grpcio_behind()
+            async with grpcio_server(door, health, where, connections, **inside, **limits):
                 yield
 
         if front is not None:
@@ -442,7 +443,7 @@ class Doors:
             listener.close()  # it kept the port while the other parts were made; grpcio binds by itself
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             inside |= {"shares_port": self._settings.reuse_grpc_port, "tls": self._security.grpcio_tls}
-            async with grpcio_server(door, health, address, transport, **inside, **limits):
+            async with grpcio_server(door, health, address, transport.for_grpcio(), **inside, **limits):
                 await self._closing.wait()
                 await door.answered(self._settings.exit_timeout_secs)
 

@@ -1,17 +1,13 @@
-"""Who answers `ModelInfer`: our own front, which is fast, or grpcio, which knows every option."""
+"""Who answers `ModelInfer`: our own front, which is fast, or grpcio, which serves all other calls as well."""
 
 import tempfile
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from server.settings import Settings, options
-
-GRPCIO_ALONE = ("grpc_infer_response_compression_level",)
-"""Options that the native front does not have."""
+from server.settings import Settings
 
 
 class GrpcFrontRefused(Exception):
-    """The front that was asked for cannot do what else was asked for."""
+    """The front that was asked for cannot be had here."""
 
 
 class GrpcFront(NamedTuple):
@@ -19,14 +15,6 @@ class GrpcFront(NamedTuple):
 
     front: str
     why: str
-
-
-def needs_grpcio(settings: Settings) -> list[str]:
-    """The options, as they are written, that differ from their default and that grpcio alone has."""
-    default = Settings()
-    return [
-        options()[field].flag for field in GRPCIO_ALONE if getattr(settings, field) != getattr(default, field)
-    ]
 
 
 def has_temporary_folder() -> bool:
@@ -42,19 +30,12 @@ def chosen_by(settings: Settings) -> GrpcFront:
     """Raises `GrpcFrontRefused` for a native front that cannot be had."""
     return choose(
         settings.grpc_front,
-        need_grpcio=needs_grpcio(settings),
         is_tier=settings.role in ("pre", "predict", "post"),
         has_folder=has_temporary_folder(),
     )
 
 
-def choose(
-    wanted: str,
-    *,
-    need_grpcio: Sequence[str],
-    is_tier: bool = False,
-    has_folder: bool = True,
-) -> GrpcFront:
+def choose(wanted: str, *, is_tier: bool = False, has_folder: bool = True) -> GrpcFront:
     """`wanted` is auto, native or grpcio. A tier is asked by streams, which are grpcio's.
 
     Without a folder for temporary files, the native front has no place for the socket behind it.
@@ -63,14 +44,6 @@ def choose(
     """
     if wanted == "grpcio":
         return GrpcFront("grpcio", "--grpc-front=grpcio")
-    if need_grpcio:
-        named = " and ".join(need_grpcio)
-        if wanted == "native":
-            raise GrpcFrontRefused(
-                f"--grpc-front=native cannot do what {named} asks for: "
-                "leave one of them out, or take --grpc-front=grpcio"
-            )
-        return GrpcFront("grpcio", f"the native front does not have {named}")
     if not has_folder:
         if wanted == "native":
             raise GrpcFrontRefused(

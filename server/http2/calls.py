@@ -40,8 +40,8 @@ class Front(Protocol):
         """Nobody answers it, or not to its end."""
 
 
-class Line(Front, Protocol):
-    """A connection, as those see it who answer its calls.
+class Told(Protocol):
+    """Whoever a call tells of its end.
 
     peer  who is at the other end, as gRPC writes it
     """
@@ -49,10 +49,17 @@ class Line(Front, Protocol):
     peer: str
 
     def answer(self, stream: int, message: bytes) -> bool:
-        """A good answer. False if nobody waits for it any more."""
+        """A good answer. False if it is known that nobody waits for it any more."""
 
     def fail(self, stream: int, fields: bytes) -> None:
         """An answer that is but these header fields, if anybody waits for it."""
+
+
+class Line(Front, Told, Protocol):
+    """A connection, as those see it who answer its calls."""
+
+    def answer_packed(self, stream: int, packed: bytes, encoding: bytes) -> bool:
+        """A good answer that is to be unpacked by this encoding. False as for `answer`."""
 
     def leave(self) -> None:
         """Tell the client to go; the connection ends with its last call."""

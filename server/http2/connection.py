@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable
 from functools import partial
 from struct import Struct
-from time import monotonic
 from typing import Any, cast
 
 from server.http2 import frames
@@ -36,7 +35,7 @@ from server.http2.frames import (
 from server.http2.head_blocks import Table, literal
 from server.http2.message import PREFIX_BYTES, IncomingMessage
 from server.http2.outflow import Outflow, with_the_data
-from server.http2.pings import Pings
+from server.http2.presence import Presence
 
 STREAM_WINDOW = 2**20
 CONNECTION_WINDOW = 2**25
@@ -46,15 +45,13 @@ LARGEST_FRAME_TAKEN = 2**20
 LARGEST_BLOCK = 2**16
 """Bytes of a block of header fields, all its frames together, before it is decoded."""
 
-PREFACE_WITHIN_S = 20.0
 GOODBYE_WITHIN_S = 1.0
 """For a client to say that it has heard that it is to go."""
 
 LAST_BYTES_WITHIN_S = 10.0
 
 GOODBYE = b"good bye"
-QUESTION = b"you here"
-"""What our PINGs hold."""
+"""What the PING holds whose answer says that the client has heard."""
 
 HEAD_BLOCK = b"\x88" + literal(b"content-type", b"application/grpc")
 """Of an answer; 0x88 is the field `:status: 200` (RFC 7541, appendix A)."""
@@ -102,7 +99,8 @@ class _PassedOn:
 class Connection(asyncio.Protocol):
     """Lives on the event loop.
 
-    peer  who is at the other end, as gRPC writes it
+    peer                who is at the other end, as gRPC writes it
+    is_heard, has_sent  for its `Presence`: written with every message, where a call would cost
     """
 
     __slots__ = (
@@ -111,9 +109,7 @@ class Connection(asyncio.Protocol):
         "_block",
         "_calls",
         "_frame",
-        "_has_sent",
         "_is_begun",
-        "_is_heard",
         "_is_leaving",
         "_is_over",
         "_is_told_to_go",
@@ -124,7 +120,7 @@ class Connection(asyncio.Protocol):
         "_most_streams",
         "_out",
         "_owed",
-        "_pings",
+        "_presence",
         "_rest",
         "_streams",
         "_table",
@@ -132,6 +128,8 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_transport",
         "_write",
+        "has_sent",
+        "is_heard",
         "peer",
     )
 
@@ -149,12 +147,12 @@ class Connection(asyncio.Protocol):
         self._block: tuple[int, int, bytes] | None = None
         self._owed = b""
         self._taken = 0
-        self._is_begun = self._is_told_to_go = self._is_leaving = self._is_over = self._is_heard = False
+        self._is_begun = self._is_told_to_go = self._is_leaving = self._is_over = False
         self._behind: Behind | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._age_timer: asyncio.TimerHandle | None = None
-        self._pings = Pings(manners)
-        self._has_sent = False
+        self.is_heard = self.has_sent = False
+        self._presence: Presence
         self._transport: asyncio.Transport
         self._write: Callable[[bytes | memoryview], None]
         self._out: Outflow
@@ -166,7 +164,7 @@ class Connection(asyncio.Protocol):
         self._write = transport.write
         self._out = Outflow(transport.write, self._sent_all)
         self.peer = named(transport.get_extra_info("peername"))
-        self._timer = self._loop.call_later(PREFACE_WITHIN_S, transport.abort)
+        self._presence = Presence(self, self._manners, transport.write, transport.abort)
         if self._manners.max_age_s:
             age_s = self._manners.max_age_s * random.uniform(0.9, 1.1)
             self._age_timer = self._loop.call_later(age_s, self._grow_old)
@@ -183,6 +181,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
+        self._presence.end()
         for timer in (self._timer, self._age_timer):
             if timer is not None:
                 timer.cancel()
@@ -211,7 +210,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_over:
             return
-        self._is_heard = True
+        self.is_heard = True
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -304,9 +303,7 @@ class Connection(asyncio.Protocol):
         if len(data) < len(PREFACE):
             return 0
         self._is_begun = True
-        assert self._timer is not None
-        self._timer.cancel()
-        self._ask_later()
+        self._presence.begun()
         return len(PREFACE)
 
     def _read_on(self, data: memoryview) -> int:
@@ -483,16 +480,9 @@ class Connection(asyncio.Protocol):
             if payload == GOODBYE and self._is_told_to_go:
                 self._said_goodbye()
             return
-        self._recall()
-        if not self._pings.came(monotonic(), has_calls=bool(self._streams)):
+        if not self._presence.pinged():
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too_many_pings")  # as gRPC writes it
         self._write(frames.frame(PING, ACK, 0, payload))
-
-    def _recall(self) -> None:
-        """What was sent since the last ping of either side."""
-        if self._has_sent:
-            self._has_sent = False
-            self._pings.forget()
 
     # Answers
 
@@ -504,7 +494,7 @@ class Connection(asyncio.Protocol):
         whole = size + PREFIX_BYTES
         if whole <= out.frame and whole <= out.window and whole <= out.initial and not self._owed:
             out.window -= whole
-            self._has_sent = True
+            self.has_sent = True
             if out.granted:
                 out.granted.pop(stream, None)
             top = before(
@@ -516,11 +506,21 @@ class Connection(asyncio.Protocol):
             if self._is_leaving:
                 self._leave_if_done()
         else:
-            streams[stream] = ANSWERING
-            self._write(self._headers(stream, HEAD_BLOCK, 0))
-            out.send(stream, b"\0" + size.to_bytes(4), None)
-            out.send(stream, message, partial(self._headers, stream, GOOD, END_STREAM))
+            self._send(stream, HEAD_BLOCK, b"\0", message)
         return True
+
+    def answer_packed(self, stream: int, packed: bytes, encoding: bytes) -> bool:
+        if self._streams.pop(stream, None) is None:
+            return False
+        self._send(stream, HEAD_BLOCK + literal(b"grpc-encoding", encoding), b"\1", packed)
+        return True
+
+    def _send(self, stream: int, block: bytes, is_packed: bytes, message: bytes) -> None:
+        """An answer of any size, as there is room for it."""
+        self._streams[stream] = ANSWERING
+        self._write(self._headers(stream, block, 0))
+        self._out.send(stream, is_packed + len(message).to_bytes(4), None)
+        self._out.send(stream, message, partial(self._headers, stream, GOOD, END_STREAM))
 
     def fail(self, stream: int, fields: bytes) -> None:
         state = self._streams.pop(stream, None)
@@ -534,7 +534,7 @@ class Connection(asyncio.Protocol):
 
     def _headers(self, stream: int, block: bytes, flags: int) -> bytes:
         block, self._owed = self._owed + block, b""
-        self._has_sent = True
+        self.has_sent = True
         return frames.frame(HEADERS, flags | END_HEADERS, stream, block)
 
     def _sent_all(self, stream: int) -> None:
@@ -563,7 +563,7 @@ class Connection(asyncio.Protocol):
 
     def relay_data(self, stream: int, chunk: bytes, ended: bool, sent: Callable[[int], None]) -> None:
         if stream in self._streams:
-            self._has_sent = True
+            self.has_sent = True
             self._out.send(stream, chunk, with_the_data if ended else None, sent)
 
     def relay_reset(self, stream: int, code: int) -> None:
@@ -572,26 +572,11 @@ class Connection(asyncio.Protocol):
             self._write(frames.reset(stream, code))
             self._leave_if_done()
 
-    # Whether it is there, and goodbye
+    # Goodbye
 
-    def _ask_later(self) -> None:
-        self._is_heard = False
-        self._timer = self._loop.call_later(self._manners.ask_after_s, self._ask)
-
-    def _ask(self) -> None:
-        self._recall()
-        is_idle = not self._streams and not self._manners.asks_idle
-        if self._is_heard or is_idle or not self._pings.may_ask(monotonic()):
-            self._ask_later()
-        else:
-            self._write(frames.frame(PING, 0, 0, QUESTION))
-            self._timer = self._loop.call_later(self._manners.answered_within_s, self._give_up)
-
-    def _give_up(self) -> None:
-        if self._is_heard:
-            self._ask_later()
-        else:
-            self._transport.abort()
+    @property
+    def has_calls(self) -> bool:
+        return bool(self._streams)
 
     def leave(self) -> None:
         """Tell the client to go; the connection ends with its last call, and takes those on their way here.
@@ -604,8 +589,7 @@ class Connection(asyncio.Protocol):
             return
         self._is_told_to_go = True
         self._write(frames.goaway(MOST_STREAM, frames.NO_ERROR) + frames.frame(PING, 0, 0, GOODBYE))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._presence.end()
         self._timer = self._loop.call_later(GOODBYE_WITHIN_S, self._said_goodbye)
 
     def _grow_old(self) -> None:
@@ -630,6 +614,7 @@ class Connection(asyncio.Protocol):
         """What is written goes out first, if the client reads it."""
         self._is_over = True
         self._transport.close()
+        self._presence.end()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(LAST_BYTES_WITHIN_S, self._transport.abort)
