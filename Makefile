@@ -44,7 +44,7 @@ step = @printf '== %s\n' '$(1)'; $(2) || { printf '\n== FAILED: %s\n' '$(1)' >&2
 
 .DELETE_ON_ERROR:
 .PHONY: help serve test test-all fuzz faults lint bench bench-scheduling bench-lifecycle bench-tiers \
-	bench-steady bench-peers bench-gpu bench-autoscaling plot profile instructions models locks dashboards perf-analyzer pytriton \
+	bench-steady bench-tls bench-peers bench-gpu bench-autoscaling plot profile instructions models locks dashboards perf-analyzer pytriton \
 	clean
 
 help: ## show these commands
@@ -92,6 +92,9 @@ bench-peers: $(ready_to_test) ## measure ours beside other servers, each fetched
 
 plot: $(ready_to_test) ## draw the newest results of bench-peers for the README
 	@$(bin)/python -m benchmarks.peers.picture $(ARGS)
+
+bench-tls: $(ready_to_test) ## measure what TLS takes of a request over gRPC
+	@$(bin)/python -m benchmarks.tls $(ARGS)
 
 profile: $(ready_to_test) ## tell where the time of a request goes, step by step
 	@$(bin)/python -m benchmarks.profile $(ARGS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import grpc
 import numpy as np
 
-from benchmarks.call import GRPC_CHANNEL, GRPC_PREFIX_BYTES, HOST, Call, Door
+from benchmarks.call import GRPC_PREFIX_BYTES, HOST, Call, Door
 from benchmarks.codec import ReadHttp, decode_grpc, decode_http
 from benchmarks.models import Tensors
 
@@ -63,7 +63,7 @@ def _ask_http(call: Call, read_http: ReadHttp) -> Reply:
 
 
 def _ask_grpc(call: Call) -> Reply:
-    with grpc.insecure_channel(f"{HOST}:{call.port}", GRPC_CHANNEL) as channel:
+    with call.channel() as channel:
         try:
             message = channel.unary_unary(call.path)(call.body[GRPC_PREFIX_BYTES:], timeout=DEADLINE_S)
         except grpc.RpcError as error:

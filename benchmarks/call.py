@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+import grpc
 
 HOST = "127.0.0.1"
 GRPC_PREFIX_BYTES = 5
@@ -27,6 +30,7 @@ class Call:
     """One POST to a server on this machine, ready to be sent any number of times.
 
     body   for gRPC the message behind its prefix, as it stands in an HTTP/2 stream
+    ca     who has signed the certificate of a server that speaks TLS, for gRPC alone; None for no TLS
     """
 
     door: Door
@@ -34,7 +38,26 @@ class Call:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    ca: Path | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}{self.path}"
+        return f"{'http' if self.ca is None else 'https'}://{HOST}:{self.port}{self.path}"
+
+    def channel(self) -> grpc.Channel:
+        """For grpcio, to the server."""
+        address = f"{HOST}:{self.port}"
+        if self.ca is None:
+            return grpc.insecure_channel(address, GRPC_CHANNEL)
+        return grpc.secure_channel(address, self._credentials(), GRPC_CHANNEL)
+
+    def aio_channel(self) -> grpc.aio.Channel:
+        """The same for asyncio."""
+        address = f"{HOST}:{self.port}"
+        if self.ca is None:
+            return grpc.aio.insecure_channel(address, GRPC_CHANNEL)
+        return grpc.aio.secure_channel(address, self._credentials(), GRPC_CHANNEL)
+
+    def _credentials(self) -> grpc.ChannelCredentials:
+        assert self.ca is not None
+        return grpc.ssl_channel_credentials(self.ca.read_bytes())

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from benchmarks.call import GRPC_CHANNEL, GRPC_PREFIX_BYTES, HOST, Call, Door
+from benchmarks.call import GRPC_PREFIX_BYTES, HOST, Call, Door
 from benchmarks.sample import LoadFailed, Sample, percentile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,7 +186,7 @@ async def _http_clients(call: Call, clients: int, tally: _Tally) -> None:
 
 async def _grpc_client(call: Call, tally: _Tally) -> None:
     message = call.body[GRPC_PREFIX_BYTES:]
-    async with grpc.aio.insecure_channel(f"{HOST}:{call.port}", GRPC_CHANNEL) as channel:
+    async with call.aio_channel() as channel:
         method = channel.unary_unary(call.path)
         while (sent := time.monotonic()) < tally.end:
             try:

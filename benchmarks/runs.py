@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -74,7 +74,7 @@ class Question:
 
     def to(self, server: ServerUnderTest, speech: Speech = OPEN_INFERENCE) -> Call:
         ports = {"http_port": server.http_port, "grpc_port": server.grpc_port}
-        return speech.encode(self.door, self.model, self.row, **ports)
+        return replace(speech.encode(self.door, self.model, self.row, **ports), ca=server.grpc_ca)
 
 
 def prepare(setup: Setup, question: Question) -> None:

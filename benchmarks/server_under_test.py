@@ -54,7 +54,10 @@ def mean_batch(before: Batches | None, after: Batches | None) -> float | None:
 
 
 class ServerUnderTest:
-    """A running server; `exit_code` is known once it was stopped."""
+    """A running server; `exit_code` is known once it was stopped.
+
+    grpc_ca  who has signed the certificate of its gRPC port; None where that speaks no TLS
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class ServerUnderTest:
         self.http_port = http_port
         self.grpc_port = grpc_port
         self.metrics_port = metrics_port
+        self.grpc_ca: Path | None = None
         self.exit_code: int | None = None
         self._process = process
         self._log = log
