@@ -432,13 +432,22 @@ class InferFront:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _pack_aside(self, work: Any) -> None:
+        """An answer that is packed on a thread stays in flight until it has gone out: so there is a bound."""
+        self._in_flight += 1
+        self.own_task(work).add_done_callback(self._packed)
+
+    def _packed(self, _: "asyncio.Task[None]") -> None:
+        self._in_flight -= 1
+        self._quiet.set()
+
     # What connections ask
 
     def begin(self, line: Line, stream: int, said: Said, message: bytes, is_packed: bool) -> Call:
         """A `ModelInfer` has come."""
         told: Told = line
         if self._effort and said.unpacks:
-            told = PackedLine(line, said.unpacks, self._effort, self.own_task)
+            told = PackedLine(line, said.unpacks, self._effort, self._pack_aside)
         call = Call(self, told, stream, monotonic())
         self._in_flight += 1
         if self._in_flight > self._max_in_flight:

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -28,15 +28,16 @@ def best_of(accepted: bytes) -> bytes:
 class PackedLine:
     """A line, for one call whose good answer is to be packed if it is shorter then."""
 
-    __slots__ = ("_effort", "_encoding", "_line", "_own_task", "peer")
+    __slots__ = ("_aside", "_effort", "_encoding", "_line", "peer")
 
     def __init__(
-        self, line: Line, encoding: bytes, effort: int, own_task: Callable[[Any], "asyncio.Task[None]"]
+        self, line: Line, encoding: bytes, effort: int, aside: Callable[[Coroutine[Any, Any, None]], object]
     ) -> None:
+        """`aside` sees to it that a large answer is packed and goes out."""
         self._line = line
         self._encoding = encoding
         self._effort = effort
-        self._own_task = own_task
+        self._aside = aside
         self.peer = line.peer
 
     def answer(self, stream: int, message: bytes) -> bool:
@@ -44,7 +45,7 @@ class PackedLine:
             return self._line.answer(stream, message)
         if len(message) <= AT_ONCE_BYTES:
             return self._send(stream, message, self._packed(message))
-        self._own_task(self._answer_later(stream, message))
+        self._aside(self._answer_later(stream, message))
         return True
 
     def fail(self, stream: int, fields: bytes) -> None:

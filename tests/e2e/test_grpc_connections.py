@@ -107,12 +107,14 @@ def test_answers_are_packed_for_clients_that_can_unpack_them(started, wanted):
     zeros, ones = np.zeros((1, 100_000), np.float32), np.ones((1, 1000), np.float32)
     for level, is_packed in (("none", False), ("low", True), ("medium", True), ("high", True)):
         options = [f"--grpc-front={wanted}", f"--grpc-infer-response-compression-level={level}"]
-        with started(*options) as server:
+        with started(*options, "--grpc-max-in-flight=2") as server:
             assert front(server)[0] == wanted
             with Relay(server.grpc) as relay, triton.InferenceServerClient(relay.address) as client:
                 answer = client.infer("double", tensors(triton, {"x": zeros}))
                 assert not answer.as_numpy("y").any()
                 assert (relay.answered_bytes < 50_000) == is_packed
+                for _ in range(4):  # none of those that were packed aside is in flight any more
+                    assert not client.infer("double", tensors(triton, {"x": zeros})).as_numpy("y").any()
                 answer = client.infer("double", tensors(triton, {"x": ones}))
                 assert (answer.as_numpy("y") == 2).all()
 
